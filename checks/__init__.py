@@ -1,0 +1,1 @@
+"""What finds damage and proves health; read-only: collect(target) -> data, judge(data) -> findings."""

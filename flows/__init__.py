@@ -1,0 +1,1 @@
+"""The response stages and what strings them together."""

@@ -1,0 +1,1 @@
+"""One act each, retryable: preserve, snapshot, reinstall, restore, repair files, notify, report."""
