@@ -1,0 +1,1 @@
+"""blocks/backups: see docs/architecture.md."""

@@ -1,0 +1,1 @@
+"""blocks/hosts: see docs/architecture.md."""

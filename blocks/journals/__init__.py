@@ -1,0 +1,1 @@
+"""blocks/journals: see docs/architecture.md."""

@@ -1,0 +1,157 @@
+"""The assets of a plan: what can be damaged and how each kind is looked at and brought back (R-SCOPE-1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from model.canonical import Value
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+"""A name in the plan: lower case letters, digits, dashes (also valid as a Prefect block name)."""
+
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+"""A login, a unit, a person's id: never starts with a dash (G10)."""
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or "\0" in path or "\n" in path or "/../" in f"{path}/":
+        raise ValueError("give an absolute path without `..`, NUL or newline")
+    return path.rstrip("/") or "/"
+
+
+HostPath = Annotated[str, AfterValidator(_absolute)]
+"""An absolute path on a host, without trailing slash."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and value[-1:] in _UNITS and value[:-1].replace(".", "", 1).isdigit():
+        return float(value[:-1]) * _UNITS[value[-1]]
+    if isinstance(value, str):
+        raise ValueError("give a duration such as 30s, 10m, 4h or 1d")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+"""A duration; in the plan a number of seconds or `30s`, `10m`, `4h`, `1d`."""
+
+SecretRef = Annotated[
+    str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00\n]+|block:[a-z0-9-]+/[a-z0-9-]+)$")
+]
+"""Where a secret lives, never the secret: `env:NAME`, `file:PATH` (relative to the plan file) or `block:TYPE/NAME`."""
+
+Argv = Annotated[tuple[str, ...], Field(min_length=1)]
+"""A command as a list of words; never a shell line."""
+
+
+class AssetBase(Value):
+    """What all assets have: a host, an order, and the services to restart once they are repaired."""
+
+    host: Name
+    depends_on: tuple[Name, ...] = ()
+    services: tuple[Name, ...] = ()
+    description: str = ""
+
+
+class DpkgAsset(AssetBase):
+    """Debian packages. An empty `packages` means every installed package.
+
+    Attributes:
+        root: the dpkg root (`dpkg --root`); `/` on an ordinary host.
+        store: package store with .debs, used when the host has no copy of the same version.
+        ignore: glob patterns of paths that are not damage (path excludes, accepted local changes).
+        rootless: run dpkg with `--force-not-root --force-script-chrootless` (a tree owned by a user).
+    """
+
+    kind: Literal["dpkg"]
+    packages: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
+    root: HostPath = "/"
+    store: Name | None = None
+    ignore: tuple[str, ...] = ()
+    rootless: bool = False
+
+
+class PipAsset(AssetBase):
+    """A Python environment, verified by RECORD and repaired from a wheelhouse.
+
+    Attributes:
+        python: the environment's interpreter on the host.
+        pip: the pip command on the host, as words; `{python}` is replaced. Default: the environment's own pip.
+        distributions: names to look at; empty means all.
+        store: package store with the wheels.
+    """
+
+    kind: Literal["pip"]
+    python: HostPath
+    pip: Argv = ("{python}", "-m", "pip")
+    distributions: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ()
+    store: Name
+
+
+class FilesAsset(AssetBase):
+    """A set of files with a backup: configuration or users' data.
+
+    Attributes:
+        path: the directory or single file.
+        role: `configuration` is the first rung of the ladder, `data` the last but one.
+        exclude: glob patterns, relative to `path`, neither backed up nor checked.
+    """
+
+    kind: Literal["files"]
+    path: HostPath
+    role: Literal["configuration", "data"] = "data"
+    backup: Name
+    exclude: tuple[str, ...] = ()
+
+
+class PostgresAsset(AssetBase):
+    """One PostgreSQL database, restored from a dump into a new database that is then renamed into place.
+
+    Attributes:
+        database: its name.
+        server: host name or socket directory as seen from the host.
+        user: database role used by the tools on the host, by peer or trust, or with `password`.
+        os_user: run the tools as this user of the host; empty: the login.
+        bin_dir: where psql, pg_dump and pg_restore are; empty: the PATH.
+        password: secret reference; handed over on stdin and by tunnel, never in argv.
+        service: service asset that runs the server, if the plan has one.
+    """
+
+    kind: Literal["postgresql"]
+    database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,40}$")]
+    server: str = Field(default="127.0.0.1", pattern=r"^[A-Za-z0-9./_:-]+$")
+    port: int = Field(default=5432, ge=1, le=65535)
+    user: Word = "postgres"
+    os_user: Annotated[str, Field(pattern=r"^$|^[a-z_][a-z0-9_-]*$")] = ""
+    bin_dir: str = Field(default="", pattern=r"^$|^/[^\x00\n]*$")
+    password: SecretRef | None = None
+    backup: Name
+    service: Name | None = None
+
+
+class ServiceAsset(AssetBase):
+    """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped)."""
+
+    kind: Literal["service"]
+    unit: Word | None = None
+    start: Argv | None = None
+    stop: Argv | None = None
+    status: Argv | None = None
+
+    def command(self, verb: Literal["start", "stop", "restart", "status"]) -> tuple[tuple[str, ...], ...]:
+        """The commands for a verb, run in order; `restart` of a command-driven service is stop, then start."""
+        if self.unit is not None:
+            words = {"status": ("is-active", "--quiet")}.get(verb, (verb,))
+            return (("systemctl", *words, "--", self.unit),)
+        if verb == "restart":
+            return (*self.command("stop"), *self.command("start"))
+        words = {"start": self.start, "stop": self.stop, "status": self.status}[verb] or ()
+        return (words,)
+
+
+Asset = Annotated[
+    DpkgAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset, Field(discriminator="kind")
+]

@@ -1,0 +1,55 @@
+"""The incident: what was reported, of which kind, against which version of which plan. Immutable."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from model.canonical import Value
+
+
+class Kind(StrEnum):
+    """A drill is a drill (G12): on every record, message and report."""
+
+    REAL = "real"
+    DRILL = "drill"
+    VERIFICATION = "verification"
+
+
+class Source(StrEnum):
+    """How the report came in (R-RESP-1)."""
+
+    UI = "ui"
+    CLI = "cli"
+    WEBHOOK = "webhook"
+    SCHEDULE = "schedule"
+    DEMO = "demo"
+
+
+class Incident(Value):
+    """One report of software damage.
+
+    Attributes:
+        id: `inc-YYYYMMDD-HHMMSS-xxxx`, a valid file name and object key.
+        plan_digest: SHA-256 of the plan's text that this incident follows.
+        detected_at: when damage was first noticed by anyone; RTO is measured from here.
+    """
+
+    id: str = Field(pattern=r"^inc-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$")
+    kind: Kind
+    plan: str
+    plan_version: str
+    plan_digest: str
+    summary: str = Field(max_length=2000)
+    reported_by: str = Field(max_length=80)
+    source: Source
+    detected_at: AwareDatetime
+    opened_at: AwareDatetime
+
+
+def new_incident_id(moment: datetime) -> str:
+    """A fresh id; four random hex digits keep two reports of one second apart."""
+    return f"inc-{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,108 @@
+"""Manifests: what a set of files or a dump is, hash by hash, kept apart from the bytes themselves."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from model.canonical import Value
+
+
+class FileType(StrEnum):
+    """What a path is."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    LINK = "link"
+    OTHER = "other"
+    ABSENT = "absent"
+
+
+class Entry(Value):
+    """One path.
+
+    Attributes:
+        path: absolute on the host (snapshots, metadata), or relative to the set's root (backups). Bytes that are
+            not UTF-8 are kept as surrogate escapes.
+        mode: permission bits, 0o7777 at most.
+        mtime_ns: modification time in nanoseconds since the epoch.
+        sha256: of the content; empty for anything but a file.
+        link: target of a symbolic link.
+        offset: byte offset of the content inside the archive; -1 when unknown.
+    """
+
+    path: str = Field(min_length=1)
+    type: FileType
+    mode: int = Field(default=0, ge=0, le=0o7777)
+    uid: int = Field(default=0, ge=0)
+    gid: int = Field(default=0, ge=0)
+    size: int = Field(default=0, ge=0)
+    mtime_ns: int = 0
+    sha256: str = Field(default="", pattern=r"^$|^[0-9a-f]{64}$")
+    link: str = ""
+    offset: int = -1
+
+
+class TableCount(Value):
+    """Rows of a table when the dump was taken."""
+
+    table: str
+    rows: int = Field(ge=0)
+
+
+class RecoveryPoint(Value):
+    """One backup of one asset.
+
+    Attributes:
+        id: `YYYYMMDDTHHMMSSZ`, sorts by time.
+        source: name of the backup source in the plan.
+        key: object key or path of the archive or dump, relative to the source's prefix.
+        sha256: hash of that object.
+        bytes: its size.
+        manifest_sha256: hash of the manifest's canonical JSON.
+    """
+
+    id: str = Field(pattern=r"^[0-9]{8}T[0-9]{6}Z$")
+    asset: str
+    source: str
+    taken_at: AwareDatetime
+    key: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Manifest(Value):
+    """What a backup holds and where it came from; signed, and stored beside the object under `.manifest.json`.
+
+    Attributes:
+        format: `tar` (uncompressed, members addressable by offset) or `pg_dump-custom`.
+        machine_id: of the host it was taken from; a restore elsewhere needs its own sign-off (G7).
+        entries: the files, sorted by path; empty for a dump.
+        tables: row counts for a dump.
+        version: server version for a dump.
+    """
+
+    asset: str
+    point: str
+    format: Literal["tar", "pg_dump-custom"]
+    host: str
+    machine_id: str
+    root: str = ""
+    taken_at: AwareDatetime
+    object_key: str
+    object_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    object_bytes: int = Field(ge=0)
+    entries: tuple[Entry, ...] = ()
+    tables: tuple[TableCount, ...] = ()
+    version: str = ""
+
+
+class SignedManifest(Value):
+    """A manifest with our Ed25519 signature over its canonical JSON."""
+
+    manifest: Manifest
+    key_id: str
+    signature: str

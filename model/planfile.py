@@ -1,0 +1,178 @@
+"""Reading a plan from YAML text: every problem at once, each with its line and remedy. No tags, no anchors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from io import StringIO
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import AliasEvent, CollectionStartEvent, ScalarEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.errors import BadPlan, Problem
+from model.plan import DirectorySource, Plan, S3Source
+
+MAX_BYTES = 1 << 20
+"""A plan is written by people; one larger than 1 MiB is an accident or an attack."""
+
+_VARIANTS: tuple[type[BaseModel], ...] = (
+    DpkgAsset, PipAsset, FilesAsset, PostgresAsset, ServiceAsset, S3Source, DirectorySource,
+)  # fmt: skip
+_TAGS = {variant.model_fields["kind"].annotation.__args__[0] for variant in _VARIANTS}  # type: ignore[union-attr]  # Literal
+
+
+def plan_digest(text: str) -> str:
+    """SHA-256 of the plan's text: what "which version was followed" means."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_plan(text: str, where: str = "plan") -> Plan:
+    """Read and check a plan.
+
+    Args:
+        text: the YAML.
+        where: file name for messages.
+
+    Raises:
+        BadPlan: with all problems found, each with a 1-based line.
+    """
+    root = _compose(text, where)
+    problems: list[Problem] = []
+    data = _plain(root, "", problems)
+    if not problems:
+        try:
+            return Plan.model_validate(data)
+        except ValidationError as error:
+            problems = [_problem(root, details) for details in error.errors()]
+    problems.sort(key=lambda problem: problem.line)
+    raise BadPlan(
+        f"the plan has {len(problems)} problem{'s' if len(problems) != 1 else ''}:\n  "
+        + "\n  ".join(map(str, problems)),
+        where=where,
+        remedy="correct the lines named; `reinstate plan schema` prints what is allowed",
+        problems=tuple(problems),
+    )
+
+
+def _refuse(where: str, line: int, what: str, remedy: str) -> BadPlan:
+    problem = Problem(line, "", what, remedy)
+    return BadPlan(str(problem), where=where, remedy=remedy, problems=(problem,))
+
+
+def _compose(text: str, where: str) -> Node:
+    if len(text.encode()) > MAX_BYTES:
+        raise _refuse(where, 1, "the plan is larger than 1 MiB", "split it: one plan per service")
+    try:
+        for event in YAML(typ="safe", pure=True).parse(StringIO(text)):
+            line = event.start_mark.line + 1
+            if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
+                raise _refuse(where, line, "anchors and aliases are not allowed", "write the value out")
+            tagged = isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None
+            if tagged and str(event.tag) not in {"None", "!"}:
+                raise _refuse(where, line, f"the YAML tag {event.tag} is not allowed", "remove the tag")
+        node = YAML(typ="safe", pure=True).compose(StringIO(text))
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise _refuse(where, line, f"not valid YAML: {error.problem}", "check indentation and quotes") from None
+    except RecursionError:
+        raise _refuse(where, 1, "the plan is nested too deeply", "flatten it") from None
+    if not isinstance(node, MappingNode):
+        raise _refuse(where, 1, "the plan is empty or not a mapping", "start from `plans/sample.yaml`")
+    return node
+
+
+def _plain(node: Node, path: str, problems: list[Problem]) -> Any:  # noqa: ANN401 - plain YAML data
+    if isinstance(node, MappingNode):
+        seen: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            here = f"{path}.{key}" if path else key
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                problems.append(Problem(line, here, f"the key {key!r} stands twice", "keep one of them"))
+            seen[key] = _plain(value_node, here, problems)
+        return seen
+    if isinstance(node, SequenceNode):
+        return [_plain(item, f"{path}.{number}", problems) for number, item in enumerate(node.value)]
+    return _scalar(node)
+
+
+def _scalar(node: Node) -> str | int | float | bool | None:
+    assert isinstance(node, ScalarNode)  # noqa: S101 - narrowing: YAML has three node kinds
+    text, kind = str(node.value), str(node.tag).rsplit(":", 1)[-1]
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() in {"true", "yes", "on"}
+    if kind == "int" and text.lstrip("+-").isdigit():
+        return int(text)
+    if kind == "float":
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _walk(root: Node, location: tuple[str | int, ...]) -> Iterator[tuple[Node, str]]:
+    """Nodes along a pydantic location, skipping the discriminator tags pydantic inserts."""
+    node = root
+    for part in location:
+        if isinstance(node, MappingNode):
+            pair = next((p for p in node.value if str(p[0].value) == str(part)), None)
+            if pair is None:
+                if part in _TAGS:
+                    continue
+                return
+            node = pair[1]
+            yield pair[0], str(part)
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            yield node, str(part)
+        else:
+            return
+
+
+def _problem(root: Node, details: Any) -> Problem:  # noqa: ANN401 - pydantic's ErrorDetails
+    location: tuple[str | int, ...] = details["loc"]
+    message = str(details["msg"]).removeprefix("Value error, ")
+    if not location and ": " in message:
+        path, message = message.split(": ", 1)
+        location = tuple(int(part) if part.isdigit() else part for part in path.split("."))
+    trail = list(_walk(root, location))
+    line = (trail[-1][0].start_mark.line if trail else root.start_mark.line) + 1
+    path = ".".join(str(part) for part in location if part not in _TAGS)
+    key = str(location[-1]) if location else ""
+    if details["type"] == "extra_forbidden":
+        close = get_close_matches(key, sorted({name for m in _models() for name in m.model_fields}), n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else "remove it"
+        return Problem(line, path, f"unknown key {key!r}", remedy)
+    if details["type"] == "missing":
+        return Problem(line, path, f"the key {key!r} is missing", "add it; see `reinstate plan schema`")
+    return Problem(line, path, message, "see `reinstate plan schema`")
+
+
+def _models() -> Iterator[type[BaseModel]]:
+    todo: list[type[BaseModel]] = [Plan]
+    seen: set[type[BaseModel]] = set()
+    while todo:
+        model = todo.pop()
+        if model in seen:
+            continue
+        seen.add(model)
+        yield model
+        for field in model.model_fields.values():
+            todo += [kind for kind in _classes(field.annotation) if kind not in seen]
+
+
+def _classes(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - a typing construct
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _classes(argument)

@@ -1,0 +1,186 @@
+"""The proposal: the exact diff that people sign and that alone is executed (G6)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from model.canonical import Value, digest
+from model.manifest import Entry, RecoveryPoint
+from model.outcome import Stage
+
+
+class Rung(IntEnum):
+    """The repair ladder, least invasive first (design.md)."""
+
+    CONFIGURATION = 1
+    FILE = 2
+    PACKAGE = 3
+    PACKAGE_ROLLBACK = 4
+    DATABASE = 5
+    DATA_SET = 6
+    HOST = 7
+    SERVICE = 0
+
+
+class ActionBase(Value):
+    """What every action says.
+
+    Attributes:
+        id: `a01`, `a02`, … in order of execution; the effect's name is `incident/id/attempt` (G2).
+        stage: the stage that executes it, repair or restore.
+        rung: step of the ladder.
+        reason: why this action, and why not a lower rung.
+        undo: how it is undone until commit.
+        touches: absolute paths on the host that change; the snapshot covers exactly these.
+        bytes: bytes that will be moved to the host.
+        minutes: expected duration.
+        findings: ids of the findings it cures.
+    """
+
+    id: str = Field(pattern=r"^a[0-9]{2,4}$")
+    host: str
+    asset: str
+    stage: Literal[Stage.REPAIR, Stage.RESTORE]
+    rung: Rung
+    reason: str
+    undo: str
+    touches: tuple[str, ...] = ()
+    bytes: int = Field(default=0, ge=0)
+    minutes: float = Field(default=0.1, ge=0)
+    findings: tuple[str, ...] = ()
+
+
+class SetMetadata(ActionBase):
+    """Set mode and owner of files whose content is right."""
+
+    kind: Literal["set_metadata"] = "set_metadata"
+    files: tuple[Entry, ...] = Field(min_length=1)
+
+
+class ReinstallPackage(ActionBase):
+    """Install the same version of a Debian package again.
+
+    Attributes:
+        source: `host-cache`, `mirror` (the host's configured apt sources) or `store:NAME`.
+        filename: name of the .deb in that source.
+        sha256: hash the .deb must have; from the source's index.
+        conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+    """
+
+    kind: Literal["reinstall_package"] = "reinstall_package"
+    package: str
+    version: str
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    conffiles: tuple[str, ...] = ()
+
+
+class ReinstallDistribution(ActionBase):
+    """Install the same version of a Python distribution again from the wheelhouse, offline."""
+
+    kind: Literal["reinstall_distribution"] = "reinstall_distribution"
+    distribution: str
+    version: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class RestoreFiles(ActionBase):
+    """Bring files back from a recovery point: staging → verify → swap, only what is damaged."""
+
+    kind: Literal["restore_files"] = "restore_files"
+    point: RecoveryPoint
+    root: str
+    files: tuple[Entry, ...] = Field(min_length=1)
+
+
+class RestoreDatabase(ActionBase):
+    """Restore a database from a dump into a new one and rename it into place; the damaged one is kept until commit."""
+
+    kind: Literal["restore_database"] = "restore_database"
+    point: RecoveryPoint
+    database: str
+
+
+class RestartService(ActionBase):
+    """Restart a service whose files or data were repaired."""
+
+    kind: Literal["restart_service"] = "restart_service"
+    service: str
+
+
+Action = Annotated[
+    SetMetadata | ReinstallPackage | ReinstallDistribution | RestoreFiles | RestoreDatabase | RestartService,
+    Field(discriminator="kind"),
+]
+
+
+class Loss(Value):
+    """Data newer than the recovery point that the restore gives up; declared, never hidden."""
+
+    asset: str
+    recovery_point: str
+    newer_than: AwareDatetime
+    sentence: str
+
+
+class Unmet(Value):
+    """A finding no action of this proposal cures, and what a person can do."""
+
+    finding: str
+    sentence: str
+    remedy: str
+
+
+class Proposal(Value):
+    """Everything that will be done, for sign-off.
+
+    Attributes:
+        incident: the incident's id.
+        plan_digest: digest of the plan followed.
+        hosts: host name → machine-id it was made for (G7).
+        actions: in order of execution.
+        losses: data that will be lost.
+        unmet: findings it does not cure; a proposal with an unmet finding says so in its first line.
+        expires_at: after this moment a new proposal is needed.
+    """
+
+    incident: str
+    plan_digest: str
+    hosts: dict[str, str]
+    actions: tuple[Action, ...]
+    losses: tuple[Loss, ...] = ()
+    unmet: tuple[Unmet, ...] = ()
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: what a sign-off covers."""
+        return digest(self)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that will be moved to hosts."""
+        return sum(action.bytes for action in self.actions)
+
+    @property
+    def minutes(self) -> float:
+        """Expected duration of all actions, one after another."""
+        return sum(action.minutes for action in self.actions)
+
+    def action(self, action_id: str) -> Action:
+        """The action with this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for action in self.actions:
+            if action.id == action_id:
+                return action
+        raise KeyError(action_id)

@@ -1,0 +1,82 @@
+"""What to do next is always `next_step(journal)`: a pure decision ladder whose every branch says why (G1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.journal import Record, State, fold
+from model.outcome import Gate, RunVerdict, Stage
+from model.signoff import Decision
+
+FORWARD = (Stage.PRESERVE, Stage.REPAIR, Stage.RESTORE, Stage.VERIFY, Stage.ACCEPT)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run this stage now."""
+
+    stage: Stage
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Ask people at this gate."""
+
+    gate: Gate
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Nothing is left to do."""
+
+    verdict: RunVerdict
+    reason: str
+
+
+Step = Run | Ask | Finished
+
+
+def next_step(journal: Sequence[Record] | State) -> Step:
+    """The next step of an incident.
+
+    Args:
+        journal: the incident's records, oldest first, or their fold.
+    """
+    state = journal if isinstance(journal, State) else fold(journal)
+    ended = state.ended_stages
+    if state.incident is None:
+        return Run(Stage.REPORT, "Nothing is recorded yet.")
+    if state.ended is not None:
+        if state.reviewed is None:
+            return Run(Stage.REVIEW, f"The end was declared ({state.ended.verdict}); the report is due.")
+        return Finished(state.ended.verdict, state.ended.sentence)
+    failed = next((e for e in ended.values() if not e.ok and e.stage is not Stage.ROLL_BACK), None)
+    if Stage.ROLL_BACK in ended:
+        return Run(Stage.CLOSE, ended[Stage.ROLL_BACK].sentence)
+    if failed is not None and state.changed:
+        return Run(Stage.ROLL_BACK, f"{failed.stage} failed after the host was changed: {failed.sentence}")
+    if failed is not None:
+        return Run(Stage.CLOSE, f"{failed.stage} failed and nothing was changed: {failed.sentence}")
+    if Stage.CONFIRM not in ended or state.confirmed is None:
+        return Run(Stage.CONFIRM, "The damage is not confirmed yet.")
+    if state.confirmed.severity is None:
+        return Run(Stage.CLOSE, "No damage was found.")
+    if Stage.DECIDE not in ended or state.proposal is None:
+        return Run(Stage.DECIDE, "Damage is confirmed; a proposal is needed.")
+    decision = state.signed(Gate.DECIDE)
+    if decision is None:
+        return Ask(Gate.DECIDE, "The proposal waits for its sign-off.")
+    if decision is Decision.DENY:
+        return Run(Stage.CLOSE, state.settled[Gate.DECIDE].sentence)
+    for stage in FORWARD:
+        if stage not in ended:
+            return Run(stage, f"{stage} is next on the signed proposal.")
+    decision = state.signed(Gate.ACCEPT)
+    if decision is None:
+        return Ask(Gate.ACCEPT, "The result waits for its acceptance.")
+    if decision is Decision.DENY:
+        return Run(Stage.ROLL_BACK, state.settled[Gate.ACCEPT].sentence)
+    return Run(Stage.CLOSE, "The result was accepted.")
