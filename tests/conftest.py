@@ -1,7 +1,8 @@
 """What every test shares: which tests need a lab or a browser, and when their absence is a failure.
 
-A test marked `lab` or `browser` is skipped, with the reason, where the machine cannot run it. On a machine that claims
-to be able to (`REINSTATE_REQUIRE_LAB=1`, set by `.ci/run`) each such skip is a failure: a suite never passes on nothing.
+A test marked `lab` or `browser` is skipped, with the reason, where the machine cannot run it. On a machine that
+claims to be able to (`REINSTATE_REQUIRE_LAB=1`, set by `.ci/run`) each such skip is a failure: a suite never passes
+on nothing.
 """
 
 from __future__ import annotations
