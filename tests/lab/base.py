@@ -1,0 +1,211 @@
+"""The base root file system: built once from this machine's own Debian archive, then cached.
+
+A base holds every package that is installed in it a second time, as a `.deb` in `/srv/pool`, and knows no other
+source: whatever a test breaks can be reinstalled in exactly the same version without a network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import aptsource
+
+PACKAGES = (
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "iproute2",
+    # Its library, libGeoIP, is used by nginx and by nothing else: it can be damaged without losing the host.
+    "libnginx-mod-http-geoip",
+    "nginx-light",
+    "openssh-server",
+    "postgresql",
+    "procps",
+    "python3",
+    "sudo",
+    "systemd-sysv",
+)
+# Raise this when the way a base is built changes; the package list and the set-up script count by themselves.
+RECIPE = 1
+POOL = Path("srv/pool")
+BUILD_SECONDS = 600
+_SETUP = Path(__file__).with_name("base_setup.sh")
+_TOOLS = ("systemd-nspawn", "apt-get", "apt-ftparchive", "ip", "nsenter", "ssh-keygen", "mount", "umount")
+_ARCHIVES = "var/cache/apt/archives"
+
+
+class LabError(RuntimeError):
+    """The laboratory itself does not work; says nothing about the code under test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A finished base.
+
+    Attributes:
+        root: Its root directory; read-only by convention, as the lower layer of every clone.
+        suite: Code name of the distribution in it.
+        key: Hash of the recipe it was made from.
+    """
+
+    root: Path
+    suite: str
+    key: str
+
+
+def missing_prerequisites() -> list[str]:
+    """Return what this machine lacks to run laboratory hosts, in words; empty when it can."""
+    if platform.system() != "Linux":
+        return ["Linux"]
+    missing = [] if os.geteuid() == 0 else ["root privileges"]
+    missing += [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if shutil.which("mmdebstrap") is None and shutil.which("debootstrap") is None:
+        missing.append("mmdebstrap or debootstrap")
+    if not aptsource.own_sources(aptsource.codename()):
+        missing.append("an apt source of this machine's own distribution")
+    return missing
+
+
+def cache_directory() -> Path:
+    """Return where bases and running hosts are kept: `$REINSTATE_LAB_CACHE`, or the usual cache of this user."""
+    configured = os.environ.get("REINSTATE_LAB_CACHE")
+    if configured:
+        return Path(configured)
+    if os.geteuid() == 0:
+        return Path("/var/cache/reinstate-lab")
+    return Path.home() / ".cache" / "reinstate-lab"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file, so that two processes of one machine take turns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def ensure_base(cache: Path | None = None) -> Base:
+    """Return the base of the current recipe, building it first when it is not cached (about a minute).
+
+    Args:
+        cache: Directory to keep it in; `cache_directory()` by default.
+
+    Raises:
+        LabError: The machine lacks something, or the build failed; the message ends with the tool's last lines.
+    """
+    missing = missing_prerequisites()
+    if missing:
+        raise LabError(f"this machine cannot run laboratory hosts; it lacks: {', '.join(missing)}")
+    cache = cache or cache_directory()
+    suite = aptsource.codename()
+    key = _recipe_key(suite)
+    root = cache / f"base-{suite}-{key}"
+    with locked(cache / f"base-{key}.lock"):
+        if not root.is_dir():
+            unfinished = root.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _build(unfinished, suite)
+            unfinished.rename(root)
+    return Base(root, suite, key)
+
+
+def run(argv: Sequence[str | Path], *, seconds: float = 60, text: str | None = None) -> str:
+    """Run a program of this machine and return what it printed.
+
+    Raises:
+        LabError: It failed or took longer than `seconds`.
+    """
+    try:
+        done = subprocess.run(
+            [str(word) for word in argv],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise LabError(f"{argv[0]} took longer than {seconds} s") from expired
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise LabError(f"{argv[0]} failed with exit status {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def _recipe_key(suite: str) -> str:
+    digest = hashlib.sha256()
+    for part in (str(RECIPE), suite, platform.machine(), *PACKAGES, _SETUP.read_text(encoding="utf-8")):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _build(root: Path, suite: str) -> None:
+    sources = aptsource.own_sources(suite)
+    if shutil.which("mmdebstrap"):
+        _mmdebstrap(root, suite, sources)
+    else:
+        _debootstrap(root, suite, sources)
+    _stock_pool(root)
+    setup = root / "base_setup.sh"
+    shutil.copyfile(_SETUP, setup)
+    # A container without an init, because it brings /proc, /dev and a hidden network with it.
+    inside = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", "--private-network"]
+    environment = ["--setenv=DEBIAN_FRONTEND=noninteractive", "--setenv=LC_ALL=C.UTF-8"]
+    run([*inside, *environment, f"--directory={root}", "/bin/sh", "/base_setup.sh"], seconds=BUILD_SECONDS)
+    setup.unlink()
+
+
+def _mmdebstrap(root: Path, suite: str, sources: Sequence[aptsource.AptSource]) -> None:
+    keep_downloads = ["--skip=cleanup/apt", "--skip=essential/unlink", "--skip=download/empty"]
+    run(
+        [
+            *("mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", *keep_downloads),
+            '--aptopt=APT::Keep-Downloaded-Packages "true"',
+            f"--include={','.join(PACKAGES)}",
+            *(suite, root),
+            *(source.line() for source in sources),
+        ],
+        seconds=BUILD_SECONDS,
+    )
+
+
+def _debootstrap(root: Path, suite: str, sources: Sequence[aptsource.AptSource]) -> None:
+    # debootstrap knows one suite only; the release itself comes first. It keeps what it downloaded.
+    release = sources[0]
+    keyring = [f"--keyring={release.signed_by}"] if release.signed_by else []
+    options = [
+        "--variant=minbase",
+        f"--include={','.join(PACKAGES)}",
+        f"--components={','.join(release.components)}",
+    ]
+    run(["debootstrap", *options, *keyring, suite, root, release.uri], seconds=BUILD_SECONDS)
+
+
+def _stock_pool(root: Path) -> None:
+    pool = root / POOL
+    pool.mkdir(parents=True)
+    for deb in sorted((root / _ARCHIVES).glob("*.deb")):
+        # apt writes the epoch into the name as `_1%3a2`, and would decode that again when it reads file: sources.
+        deb.rename(pool / re.sub(r"_\d+%3a", "_", deb.name))
+    index = subprocess.run(
+        ["apt-ftparchive", "packages", "."],
+        cwd=pool,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_SECONDS,
+    )
+    if index.returncode or not index.stdout:
+        raise LabError(f"apt-ftparchive could not index the pool of packages:\n{index.stderr}")
+    (pool / "Packages").write_text(index.stdout, encoding="utf-8")
