@@ -210,7 +210,7 @@ class LabHost:
             links += 1
             if links > _MAX_LINKS:
                 raise LabError(f"too many symbolic links in {path}")
-            target = PurePosixPath(os.readlink(here))
+            target = PurePosixPath(here.readlink())
             if target.is_absolute():
                 done = []
             todo += reversed([step for step in target.parts if step != "/"])
