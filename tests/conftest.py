@@ -14,6 +14,8 @@ from collections.abc import Generator
 
 import pytest
 
+pytest_plugins = ["tests.lab.fixtures"]
+
 LAB_TOOLS = ("systemd-nspawn", "ip", "nft", "ssh", "sshd")
 BASE_TOOLS = ("mmdebstrap", "debootstrap")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
