@@ -88,14 +88,19 @@ def admit(
             f"the sign-off is for {vote.digest[:12]}, the current one is {current_digest[:12]}: it changed.",
             remedy="read the current proposal and sign that",
         )
-    if any(earlier.person == vote.person and earlier.digest == current_digest for earlier in votes):
+    if any(
+        earlier.person == vote.person and earlier.digest == current_digest and earlier.decision is not Decision.ASK
+        for earlier in votes
+    ):
         raise Refused(f"{vote.person} already signed this gate.", remedy="another person must sign")
 
 
 def standing(plan: Plan, rule: GateRule, requester: str, digest: str, votes: Sequence[Vote]) -> Standing:
     """Fold the votes on one digest into where the gate stands. One denial settles it; approvals need the quorum."""
     allowed = signers(plan, rule, requester)
-    counted = [vote for vote in votes if vote.digest == digest and vote.person in allowed]
+    counted = [
+        v for v in votes if v.digest == digest and v.person in allowed and v.decision is not Decision.ASK
+    ]
     approvals = tuple(dict.fromkeys(v.person for v in counted if v.decision is Decision.APPROVE))
     denials = [vote.person for vote in counted if vote.decision is Decision.DENY]
     remaining = tuple(person for person in allowed if person not in {vote.person for vote in counted})

@@ -10,6 +10,8 @@ from model.outcome import Gate, RunVerdict, Stage
 from model.signoff import Decision
 
 FORWARD = (Stage.PRESERVE, Stage.REPAIR, Stage.RESTORE, Stage.VERIFY, Stage.ACCEPT)
+AFTER = frozenset({Stage.ROLL_BACK, Stage.CLOSE, Stage.REVIEW})
+"""Stages whose own failure does not lead back: they are the way back, or come after the decision was final."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def next_step(journal: Sequence[Record] | State) -> Step:
         if state.reviewed is None:
             return Run(Stage.REVIEW, f"The end was declared ({state.ended.verdict}); the report is due.")
         return Finished(state.ended.verdict, state.ended.sentence)
-    failed = next((e for e in ended.values() if not e.ok and e.stage is not Stage.ROLL_BACK), None)
+    failed = next((e for e in ended.values() if not e.ok and e.stage not in AFTER), None)
     if Stage.ROLL_BACK in ended:
         return Run(Stage.CLOSE, ended[Stage.ROLL_BACK].sentence)
     if failed is not None and state.changed:

@@ -1,0 +1,90 @@
+"""A gate: a durable state in the journal. In Prefect the run suspends and its form brings one vote; no process waits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+from pydantic import ConfigDict, Field
+
+from flows.stage import in_prefect, say
+from model.errors import Refused
+from model.journal import State
+from model.outcome import Gate
+from model.signoff import Decision
+from tasks.render import proposal_markdown, result_markdown, standing_markdown
+from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate, settle
+from tasks.work import Work
+
+
+class SignOff(RunInput):
+    """Your sign-off. It is verified by Reinstate, not by Prefect; a refused answer leaves the gate open."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    person: str = Field(min_length=1, max_length=64, description="Your id in the plan")
+    decision: Literal["approve", "deny", "ask for more"] = Field(description="What you decide")
+    reason: str = Field(min_length=1, max_length=2000, description="Why; kept for ever in the journal")
+    digest: str = Field(
+        pattern=r"^[0-9a-f]{12,64}$", description="First 12 digits (or all) of the digest you read above"
+    )
+    code: str = Field(pattern=r"^[0-9]{6}$", description="Your six-digit one-time code")
+
+
+class WaitingForSignOff(Refused):
+    """People have not signed yet and this run has no form to ask them: sign with `reinstate approve`, run again."""
+
+    code = "WAITING_FOR_SIGN_OFF"
+    exit_code = 3
+
+
+def description(work: Work, state: State, gate: Gate) -> str:
+    """What the form shows: the last refusal, who must still sign, then what is to be signed."""
+    refused = [refusal for refusal in state.refused if refusal.gate is gate]
+    answers = [vote for vote in state.votes if vote.gate is gate]
+    refusal = refused[-1].reason if refused and len(refused) > len(answers) - len(answers) else ""
+    body = (
+        proposal_markdown(work.plan, state, state.proposal)
+        if gate is Gate.DECIDE and state.proposal is not None
+        else result_markdown(work.plan, state)
+    )
+    digest = gate_digest(state, gate)
+    head = standing_markdown(gate_standing(work, state, gate), refusal)
+    return f"{head}\n\nDigest to sign: `{digest[:12]}`\n\n{body}"
+
+
+async def ask(work: Work, gate: Gate) -> None:
+    """Ask for one vote at a gate; returns when one answer was dealt with, settled or not.
+
+    Raises:
+        WaitingForSignOff: outside Prefect, when the votes in the journal do not settle the gate.
+    """
+    state = await asyncio.to_thread(open_gate, work, gate)
+    where = await asyncio.to_thread(settle, work, gate)
+    if where.settled is not None:
+        return
+    if not in_prefect():
+        raise WaitingForSignOff(
+            f"{gate} waits for its sign-off: {where.sentence}",
+            where=work.incident.id,
+            remedy=f"`reinstate approve {work.incident.id}`, then run `recover` again",
+        )
+    say(f"{gate} waits for its sign-off: {where.sentence}")
+    form = SignOff.with_initial_data(description=description(work, state, gate))
+    number = state.asked(gate)
+    answer = await asuspend_flow_run(
+        wait_for_input=form, key=f"{gate}-{gate_digest(state, gate)[:8]}-{number}"
+    )
+    if (await asyncio.to_thread(work.state)).asked(gate) != number:
+        return  # someone voted by another way while this form was open; the journal has what counts
+    try:
+        standing = await asyncio.to_thread(
+            cast_vote, work, gate, person=answer.person, decision=Decision(answer.decision),
+            reason=answer.reason, signed_digest=answer.digest, code=answer.code,
+        )  # fmt: skip
+    except Refused as refusal:
+        say(f"The answer was refused and the gate stays open: {refusal}")
+    else:
+        say(f"{gate}: {standing.sentence}")

@@ -1,0 +1,65 @@
+"""`recover`: the whole recovery as a loop over `next_step(journal)`. Started again, it goes on where the journal is."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from prefect import flow
+
+from flows.gate import ask
+from flows.stage import say
+from flows.stages import STAGES, report
+from model.errors import BadInput, ReinstateError, Transient
+from model.incident import Kind, Source
+from model.outcome import Stage
+from model.steps import Ask, Finished, Run, next_step
+from tasks.work import open_work
+
+FINAL = frozenset({Stage.CLOSE, Stage.REVIEW})
+"""Stages whose failure ends the run: after them the journal has nothing else to offer."""
+
+
+@flow(name="recover", flow_run_name="recover {plan} {incident}", persist_result=True, result_serializer="json")
+async def recover(
+    plan: str = "",
+    incident: str = "",
+    summary: str = "",
+    reported_by: str = "",
+    kind: Kind = Kind.REAL,
+    source: Source = Source.UI,
+    detected_at: datetime | None = None,
+) -> str:
+    """Recover damaged software, from the report to the signed result.
+
+    Args:
+        plan: name of a registered plan or path of a plan file; needed to open a new incident.
+        incident: id of an incident to go on with; empty opens a new one.
+        summary: what was noticed (new incidents).
+        reported_by: your id in the plan; whoever reports may not sign (new incidents).
+        kind: real, drill or verification.
+        source: how the report came in.
+        detected_at: when the damage was noticed; empty means now.
+
+    Returns:
+        The verdict and its sentence.
+    """
+    incident = incident or await _opened(plan, summary, reported_by, kind, source, detected_at)
+    work = await asyncio.to_thread(open_work, incident)
+    while True:
+        step = next_step(await asyncio.to_thread(work.state))
+        match step:
+            case Finished(verdict=verdict, reason=reason):
+                say(f"{verdict}: {reason}")
+                return f"{verdict}: {reason}"
+            case Ask(gate=gate):
+                await ask(work, gate)
+            case Run(stage=stage):
+                try:
+                    await STAGES[stage](incident)
+                except Transient:
+                    raise
+                except ReinstateError as error:
+                    if stage in FINAL:
+                        raise
+                    say(f"{stage} failed: {error}")

@@ -1,0 +1,226 @@
+"""The response stages as flows, each deployable by itself; `flows.recover` strings them by the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from prefect import flow
+
+from model.errors import Damaged, ReinstateError
+from model.finding import CheckResult, Verdict
+from model.incident import Kind, Source
+from model.journal import State
+from model.outcome import Stage
+from model.proposal import RestartService
+from tasks import steps
+from tasks.work import Work, load_plan, open_incident
+from flows.stage import run, run_stage, say
+
+
+@flow(name="report", flow_run_name="report: {summary}", persist_result=True, result_serializer="json")
+async def report(
+    plan: str,
+    summary: str,
+    reported_by: str,
+    kind: Kind = Kind.REAL,
+    source: Source = Source.UI,
+    detected_at: datetime | None = None,
+) -> str:
+    """Open an incident (R-RESP-1) and return its id.
+
+    Args:
+        plan: name of a registered plan, or the path of a plan file.
+        summary: what was noticed.
+        reported_by: a person of the plan or the monitor's name; whoever reports may not sign.
+        kind: real, drill or verification.
+        source: how the report came in.
+        detected_at: when it was noticed; empty means now.
+    """
+    file = await asyncio.to_thread(load_plan, plan)
+    incident: str = await run(
+        steps.open_the_incident, str(file.path), summary, reported_by, kind, source, detected_at
+    )
+    say(f"Incident {incident} is open.")
+    return incident
+
+
+@flow(name="confirm", flow_run_name="confirm {incident}", persist_result=True, result_serializer="json")
+async def confirm(incident: str) -> str:
+    """Examine every asset of the plan and grade what is damaged (R-RESP-2).
+
+    Args:
+        incident: id of an open incident.
+    """
+    return await run_stage(incident, Stage.CONFIRM, lambda work: run(steps.confirm_damage, work.incident.id))
+
+
+@flow(name="decide", flow_run_name="decide {incident}", persist_result=True, result_serializer="json")
+async def decide(incident: str) -> str:
+    """Make the proposal people will sign (R-RESP-3, R-RESP-4).
+
+    Args:
+        incident: id of an open incident.
+    """
+    return await run_stage(incident, Stage.DECIDE, lambda work: run(steps.make_proposal, work.incident.id))
+
+
+@flow(name="preserve", flow_run_name="preserve {incident}", persist_result=True, result_serializer="json")
+async def preserve(incident: str) -> str:
+    """Collect evidence and take the pre-recovery snapshot, off the host, read back and hashed (G4).
+
+    Args:
+        incident: id of an open incident.
+    """
+
+    async def body(work: Work) -> str:
+        hosts = sorted(_proposal(work.state()).hosts)
+        sentences = [await run(steps.preserve_evidence, work.incident.id, host) for host in hosts]
+        sentences += [await run(steps.preserve_snapshot, work.incident.id, host) for host in hosts]
+        return " ".join(sentences)
+
+    return await run_stage(incident, Stage.PRESERVE, body)
+
+
+async def _execute(work: Work, stage: Stage) -> str:
+    """Execute the signed actions of a stage in order, then look again at what they touched."""
+    await run(steps.hold_hosts, work.incident.id)
+    actions = [action for action in _proposal(work.state()).actions if action.stage is stage]
+    for number, action in enumerate(actions, start=1):
+        say(f"{stage} {number} of {len(actions)}: {action.reason}")
+        await run(
+            steps.execute.with_options(name=action.kind.replace("_", " ")),
+            work.incident.id,
+            action.id,
+            action.host,
+            steps.describe(action),
+        )
+    if not actions:
+        return f"Nothing to {stage}."
+    assets = sorted({a.asset for a in actions if not isinstance(a, RestartService)})
+    if assets:
+        _require_clean(await run(steps.look_again, work.incident.id, stage, assets), stage)
+    return f"{len(actions)} action{'s' if len(actions) != 1 else ''} done, damage check clean."
+
+
+@flow(name="repair", flow_run_name="repair {incident}", persist_result=True, result_serializer="json")
+async def repair(incident: str) -> str:
+    """Execute the repair actions of the signed proposal (R-RESP-5).
+
+    Args:
+        incident: id of an open incident.
+    """
+    return await run_stage(incident, Stage.REPAIR, lambda work: _execute(work, Stage.REPAIR))
+
+
+@flow(name="restore", flow_run_name="restore {incident}", persist_result=True, result_serializer="json")
+async def restore(incident: str) -> str:
+    """Execute the restore actions of the signed proposal: staging, verify, swap (R-RESP-6).
+
+    Args:
+        incident: id of an open incident.
+    """
+    return await run_stage(incident, Stage.RESTORE, lambda work: _execute(work, Stage.RESTORE))
+
+
+@flow(name="verify", flow_run_name="verify {incident}", persist_result=True, result_serializer="json")
+async def verify(incident: str) -> str:
+    """Check everything again, and the restored data with great-expectations (R-RESP-6).
+
+    Args:
+        incident: id of an open incident.
+    """
+
+    async def body(work: Work) -> str:
+        results = await run(steps.verify_everything, work.incident.id)
+        _require_clean(results, Stage.VERIFY)
+        return f"{len(results)} checks passed."
+
+    return await run_stage(incident, Stage.VERIFY, body)
+
+
+@flow(name="accept", flow_run_name="accept {incident}", persist_result=True, result_serializer="json")
+async def accept(incident: str) -> str:
+    """Probe the service through the soak window (R-RESP-7).
+
+    Args:
+        incident: id of an open incident.
+    """
+
+    async def body(work: Work) -> str:
+        results = await run(steps.soak, work.incident.id)
+        _require_clean(results, Stage.ACCEPT)
+        return f"The service answered every probe for {work.plan.checks.soak:.0f} s."
+
+    return await run_stage(incident, Stage.ACCEPT, body)
+
+
+@flow(name="roll_back", flow_run_name="roll back {incident}", persist_result=True, result_serializer="json")
+async def roll_back(incident: str) -> str:
+    """Undo every action from the pre-recovery snapshot, newest first.
+
+    Args:
+        incident: id of an open incident.
+    """
+
+    async def body(work: Work) -> str:
+        await run(steps.hold_hosts, work.incident.id)
+        state = work.state()
+        begun = [action for action in _proposal(state).actions if action.id in state.intents]
+        changes = [a for a in reversed(begun) if not isinstance(a, RestartService)]
+        for action in (*changes, *(a for a in begun if isinstance(a, RestartService))):
+            await run(
+                steps.revert.with_options(name=f"undo {action.kind.replace('_', ' ')}"),
+                work.incident.id,
+                action.id,
+                action.host,
+                steps.describe(action),
+            )
+        return f"{len(begun)} actions undone; the hosts are as they were before the recovery."
+
+    return await run_stage(incident, Stage.ROLL_BACK, body)
+
+
+@flow(name="close", flow_run_name="close {incident}", persist_result=True, result_serializer="json")
+async def close(incident: str) -> str:
+    """Declare the end, give the hosts back (R-RESP-9).
+
+    Args:
+        incident: id of an open incident.
+    """
+    return await run_stage(incident, Stage.CLOSE, lambda work: run(steps.declare_end, work.incident.id))
+
+
+@flow(name="review", flow_run_name="review {incident}", persist_result=True, result_serializer="json")
+async def review(incident: str) -> str:
+    """Write the report (R-REV-1).
+
+    Args:
+        incident: id of an ended incident.
+    """
+    return await run_stage(incident, Stage.REVIEW, lambda work: run(steps.write_report, work.incident.id))
+
+
+def _proposal(state: State):  # noqa: ANN202 - mypy infers Proposal
+    if state.proposal is None:
+        raise Damaged("there is no proposal in the journal.", remedy="run `decide` first")
+    return state.proposal
+
+
+def _require_clean(results: tuple[CheckResult, ...], stage: Stage) -> None:
+    bad = [result for result in results if result.verdict in {Verdict.FAILED, Verdict.ERROR}]
+    if bad:
+        raise ReinstateError(
+            " ".join(result.sentence for result in bad),
+            where=str(stage),
+            remedy="read the checks artifact; the run goes back to the state before the recovery",
+        )
+
+
+STAGES = {
+    Stage.CONFIRM: confirm, Stage.DECIDE: decide, Stage.PRESERVE: preserve, Stage.REPAIR: repair,
+    Stage.RESTORE: restore, Stage.VERIFY: verify, Stage.ACCEPT: accept, Stage.ROLL_BACK: roll_back,
+    Stage.CLOSE: close, Stage.REVIEW: review,
+}  # fmt: skip
+
+__all__ = ["STAGES", "report", *(str(stage) for stage in STAGES), "open_incident"]

@@ -1,0 +1,197 @@
+"""Executing one action of the signed proposal: guards, intent, effect. Everything that changes a host passes here.
+
+The guards are checked at every action, not once per run (G3, G4, G6, G7); the intent is durable before the effect and
+the effect has a name under which the host keeps its result, so a second execution finds the first (G1, G2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from blocks.hosts.base import Connection, JobLost
+from blocks.hosts.identity import prove
+from model.canonical import digest
+from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient
+from model.journal import Effect, Intent, LeaseTaken, State
+from model.proposal import (
+    Action,
+    ReinstallDistribution,
+    ReinstallPackage,
+    RestartService,
+    RestoreDatabase,
+    RestoreFiles,
+    SetMetadata,
+)
+from tasks import (
+    reinstall_distribution,
+    reinstall_package,
+    restart_service,
+    restore_database,
+    restore_files,
+    set_metadata,
+)
+from tasks.performed import Performed
+from tasks.snapshot import load_snapshot
+from tasks.undo import roll_back_files
+from tasks.voting import require_signed
+from tasks.work import Work, owner
+
+Progress = Callable[[int, int], None]
+LEASE_SECONDS = 3600.0
+
+
+def take_leases(work: Work) -> None:
+    """Take every host of the proposal under a new fencing token; our own dead predecessor is fenced out by it.
+
+    Raises:
+        Refused: another incident holds a host.
+    """
+    state = work.state()
+    if state.proposal is None:
+        return
+    for host, machine_id in sorted(state.proposal.hosts.items()):
+        lease = work.store.lease(machine_id, work.incident.id, owner(), LEASE_SECONDS)
+        work.record(LeaseTaken(host=host, token=lease.token))
+
+
+@dataclass(frozen=True)
+class Effecting:
+    """An effect on its way: what a performer needs besides its action."""
+
+    work: Work
+    connection: Connection
+    state: State
+    prefix: str
+    token: int
+    progress: Progress
+
+
+def guard(work: Work, state: State, host: str, connection: Connection) -> int:
+    """All that must hold before a host is changed; returns the fencing token.
+
+    Raises:
+        Refused: not signed, not the proven host, or fenced. PreconditionFailed: nothing was preserved.
+        Damaged: the snapshot on disk is not the one recorded.
+    """
+    require_signed(work, state)
+    assert state.proposal is not None  # noqa: S101 - require_signed refuses without one
+    identity = prove(connection)
+    if identity.machine_id != state.proposal.hosts.get(host):
+        raise Refused("this is not the host the proposal was signed for.", where=host, remedy="propose again")
+    token = state.tokens.get(host)
+    if token is None:
+        raise Refused("no lease is held for this host.", where=host, remedy="run `recover` for this incident")
+    kept = [p for p in state.preserved if p.what == "snapshot" and p.host == host]
+    if not kept:
+        raise PreconditionFailed("no snapshot was taken.", where=host, remedy="run the preserve stage first")
+    if digest(load_snapshot(work.folder(f"snapshot/{host}"))) != kept[-1].sha256:
+        raise Damaged("the snapshot's manifest was altered.", where=host, remedy="keep everything; call the lead")
+    return token
+
+
+def act(work: Work, action_id: str, progress: Progress) -> str:
+    """Execute one action exactly once and return its sentence.
+
+    Args:
+        work: the incident.
+        action_id: id in the signed proposal.
+        progress: told (bytes done, bytes in all).
+
+    Raises:
+        Transient: interrupted; calling again continues the same attempt.
+        ReinstateError: it failed for good; the failure is in the journal.
+    """
+    state = work.state()
+    require_signed(work, state)
+    assert state.proposal is not None  # noqa: S101 - require_signed refuses without one
+    action = state.proposal.action(action_id)
+    return _effect(work, action_id, action.host, progress, lambda e: _perform(e, action))
+
+
+def undo(work: Work, action_id: str, progress: Progress) -> str:
+    """Undo one action from the snapshot (files) or by renaming back (databases); what was never begun needs nothing."""
+    state = work.state()
+    require_signed(work, state)
+    assert state.proposal is not None  # noqa: S101 - require_signed refuses without one
+    action = state.proposal.action(action_id)
+    return _effect(work, f"undo-{action_id}", action.host, progress, lambda e: _undo(e, action))
+
+
+def _effect(
+    work: Work, step: str, host: str, progress: Progress, perform: Callable[[Effecting], Performed]
+) -> str:
+    state = work.state()
+    done = state.effects.get(step)
+    if done is not None and done.result != "failed":
+        return done.sentence
+    begun = state.intents.get(step)
+    attempt = 1 if begun is None else begun.attempt + (1 if done and done.attempt == begun.attempt else 0)
+    prefix = f"{work.incident.id}-{step}-{attempt}"
+    with work.file.connect(host) as connection:
+        token = guard(work, state, host, connection)
+        if begun is None or begun.attempt != attempt:
+            work.record(Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
+        start = time.monotonic()
+        try:
+            performed = perform(Effecting(work, connection, state, prefix, token, progress))
+        except JobLost as lost:
+            work.record(Effect(step=step, attempt=attempt, result="failed", sentence=f"Lost: {lost.what}"))
+            raise
+        except Transient:
+            raise
+        except ReinstateError as error:
+            work.record(Effect(step=step, attempt=attempt, result="failed", sentence=str(error)))
+            raise
+    work.record(
+        Effect(
+            step=step, attempt=attempt, result="done", sentence=performed.sentence,
+            seconds=round(time.monotonic() - start, 3), bytes=performed.bytes,
+        )
+    )  # fmt: skip
+    return performed.sentence
+
+
+def _perform(effect: Effecting, action: Action) -> Performed:
+    plan, connection = effect.work.plan, effect.connection
+    where = {"job_prefix": effect.prefix, "token": effect.token, "progress": effect.progress}
+    asset = plan.assets[action.asset]
+    match action:
+        case SetMetadata():
+            return set_metadata.perform(connection, asset, action, **where)
+        case ReinstallPackage():
+            return reinstall_package.perform(connection, asset, action, effect.work.file.package_dirs(), **where)
+        case ReinstallDistribution():
+            return reinstall_distribution.perform(
+                connection, asset, action, effect.work.file.package_dirs(), **where
+            )
+        case RestoreFiles():
+            store = effect.work.file.backups()[action.point.source]
+            return restore_files.perform(connection, asset, action, store, **where)
+        case RestoreDatabase():
+            store = effect.work.file.backups()[action.point.source]
+            return restore_database.perform(
+                connection, asset, effect.work.file.secrets, action, store, **where
+            )
+        case RestartService():
+            return restart_service.perform(connection, plan.assets[action.service], action, **where)
+
+
+def _undo(effect: Effecting, action: Action) -> Performed:
+    where = {"job_prefix": effect.prefix, "token": effect.token, "progress": effect.progress}
+    match action:
+        case RestoreDatabase():
+            asset = effect.work.plan.assets[action.asset]
+            return restore_database.undo(effect.connection, asset, effect.work.file.secrets, action, **where)
+        case RestartService():
+            service = effect.work.plan.assets[action.service]
+            try:
+                return restart_service.perform(effect.connection, service, action, **where)
+            except Transient:
+                raise
+            except ReinstateError as error:  # what was down before the recovery is down again after its undo
+                return Performed(f"{action.service} does not run, as before the recovery: {error.what}")
+        case _:
+            folder = effect.work.folder(f"snapshot/{action.host}")
+            return roll_back_files(effect.connection, folder, action.touches, **where)

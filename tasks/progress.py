@@ -1,0 +1,42 @@
+"""Progress of long work: a Prefect progress artifact inside a task run, log lines without Prefect."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from prefect.logging import get_logger
+
+INTERVAL = 1.0
+"""Seconds between two updates: each is a request to the server."""
+
+
+class Progress:
+    """Call it with (done, total) as often as you like."""
+
+    def __init__(self, label: str, key: str) -> None:
+        """Name the work.
+
+        Args:
+            label: what a person reads, e.g. `restore_files on web-1`.
+            key: artifact key: lower case letters, digits, dashes.
+        """
+        self.label, self.key = label, key
+        self._artifact: UUID | None = None
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far it is; at most once per INTERVAL, and always at the end."""
+        finished = total > 0 and done >= total
+        if not finished and time.monotonic() - self._last < INTERVAL:
+            return
+        self._last = time.monotonic()
+        percent = min(100.0, 100.0 * done / total) if total > 0 else 0.0
+        if TaskRunContext.get() is None:
+            get_logger("reinstate").info("%s: %.0f %%", self.label, percent)
+        elif self._artifact is None:
+            self._artifact = create_progress_artifact(percent, key=self.key, description=self.label)
+        else:
+            update_progress_artifact(self._artifact, percent)

@@ -1,0 +1,219 @@
+"""What people read, as Markdown and tables: findings, proposal, checks, timeline. Host output is tainted: always escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from model.command import printable
+from model.finding import CheckResult, Finding
+from model.incident import Kind
+from model.journal import (
+    Confirmed,
+    Effect,
+    Ended,
+    GateOpened,
+    GateSettled,
+    Intent,
+    LeaseReleased,
+    LeaseTaken,
+    Noted,
+    Opened,
+    Preserved,
+    Proposed,
+    Record,
+    Reviewed,
+    StageEnded,
+    StageStarted,
+    State,
+    Verified,
+    Voted,
+    VoteRefused,
+)
+from model.plan import Plan
+from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
+from model.signoff import Standing
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
+ROW_LIMIT = 200
+"""Rows shown in a table; the journal holds all of them and the table says how many are left out."""
+
+
+def safe(text: object, limit: int = 300) -> str:
+    """Tainted text as inert Markdown: markup escaped, control characters shown, newlines as spaces, cut at `limit`.
+
+    Prefect renders descriptions as Jinja templates and Markdown as HTML, so `{{` and `<` never survive as such.
+    """
+    plain = printable(str(text)).replace("\n", " ").replace("\t", " ")
+    cut = plain if len(plain) <= limit else plain[: limit - 1] + "…"
+    return _MARKUP.sub(r"\\\1", cut).replace(r"\<", "&lt;").replace(r"\>", "&gt;").replace(r"\{", "&#123;")
+
+
+def size(count: float) -> str:
+    """Bytes for people, in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: `45 s`, `3 min 20 s`, `1:02:03 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{timedelta(seconds=round(seconds))} h"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table with every cell made safe."""
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    kept = list(rows)
+    lines += ["| " + " | ".join(safe(cell) for cell in row) + " |" for row in kept[:ROW_LIMIT]]
+    if len(kept) > ROW_LIMIT:
+        lines.append(f"\n… and {len(kept) - ROW_LIMIT} more in the journal.")
+    return "\n".join(lines)
+
+
+def mark(kind: Kind) -> str:
+    """The unmistakable mark of anything that is not real (G12)."""
+    return "" if kind is Kind.REAL else f"**{kind.value.upper()} – NOT REAL**\n\n"
+
+
+def findings_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Findings as rows of a table artifact."""
+    return [
+        {
+            "host": f.host, "asset": f.asset, "code": str(f.code), "what": printable(f.subject),
+            "package": f"{f.package} {f.version}".strip(), "expected": f.expected[:80], "found": printable(f.actual)[:80],
+            "degree": f.degree.name.lower(),
+        }
+        for f in findings
+    ]  # fmt: skip
+
+
+def checks_rows(results: Iterable[CheckResult]) -> list[dict[str, str | int | float]]:
+    """Check results as rows of a table artifact."""
+    return [
+        {
+            "verdict": str(r.verdict), "check": r.check, "host": r.host, "asset": r.asset, "examined": r.examined,
+            "findings": len(r.findings), "sentence": printable(r.sentence), "seconds": round(r.seconds, 2),
+            "not checked": "; ".join(r.not_checked),
+        }
+        for r in results
+    ]  # fmt: skip
+
+
+def what(action: Action) -> str:
+    """The thing an action changes, in a few words."""
+    match action:
+        case RestoreFiles():
+            names = ", ".join(entry.path for entry in action.files[:5])
+            more = f" and {len(action.files) - 5} more" if len(action.files) > 5 else ""
+            return f"{names}{more} below {action.root}, from {action.point.id}"
+        case RestoreDatabase():
+            return f"database {action.database}, from {action.point.id}"
+        case _:
+            if action.kind == "reinstall_package":
+                return f"{action.package} {action.version} ({action.source})"
+            if action.kind == "reinstall_distribution":
+                return f"{action.distribution} {action.version} ({action.filename})"
+            if action.kind == "set_metadata":
+                return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
+            return action.service
+
+
+def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
+    """The proposal as people read it: loss and what is not cured first, then what, where, why, undo, digest."""
+    incident = state.require_incident()
+    severity = state.confirmed.severity if state.confirmed else None
+    parts = [mark(incident.kind) + f"## Proposal for {safe(plan.service.name)}", safe(incident.summary, 500)]
+    if severity is not None:
+        parts.append(f"**{safe(severity.sentence)}**")
+    if proposal.losses:
+        parts += ["### Data that will be lost", *[f"- {safe(loss.sentence, 500)}" for loss in proposal.losses]]
+    else:
+        parts.append("No data will be lost.")
+    if proposal.unmet:
+        parts += ["### Not cured by this proposal"]
+        parts += [f"- {safe(unmet.sentence, 500)} {safe(unmet.remedy, 300)}" for unmet in proposal.unmet]
+    rows = [
+        (a.id, a.kind.replace("_", " "), a.host, what(a), a.reason, a.undo, size(a.bytes), f"{a.minutes:.1f}")
+        for a in proposal.actions
+    ]
+    parts.append(table(("#", "action", "host", "what", "why", "undo", "bytes", "min"), rows))
+    parts.append(
+        f"{len(proposal.actions)} actions, {size(proposal.bytes)} to move, about {proposal.minutes:.1f} min. "
+        f"Expires {proposal.expires_at:%Y-%m-%d %H:%M} UTC.\n\nDigest `{proposal.digest}`"
+    )
+    return "\n\n".join(parts)
+
+
+def standing_markdown(where: Standing, refusal: str = "") -> str:
+    """Who signed, who may still sign, and why the last answer was refused."""
+    head = f"### ⚠ Your last answer was refused: {safe(refusal, 500)}\n\n" if refusal else ""
+    return head + safe(where.sentence)
+
+
+def result_markdown(plan: Plan, state: State) -> str:
+    """What people accept or deny at the second gate."""
+    incident = state.require_incident()
+    rows = [
+        (r.verdict, r.check, r.host, r.asset, r.examined, r.sentence)
+        for v in state.verified[-2:]
+        for r in v.results
+    ]
+    done = [(step, e.result, e.sentence, duration(e.seconds)) for step, e in state.effects.items()]
+    return "\n\n".join(
+        [
+            mark(incident.kind) + f"## Result for {safe(plan.service.name)}",
+            "Approve to end the recovery. **Deny to roll everything back** to the state before it.",
+            table(("action", "result", "what happened", "took"), done),
+            table(("verdict", "check", "host", "asset", "examined", "sentence"), rows),
+        ]
+    )
+
+
+def line(record: Record) -> str:
+    """One record as one sentence of the timeline."""
+    match record.payload:
+        case Opened(incident=i):
+            return f"Incident opened by {i.reported_by} ({i.source}): {i.summary}"
+        case StageStarted(stage=stage):
+            return f"{stage} began."
+        case StageEnded(stage=stage, ok=ok, sentence=sentence):
+            return f"{stage} {'ended' if ok else 'FAILED'}: {sentence}"
+        case Confirmed(results=results, severity=severity):
+            count = sum(len(r.findings) for r in results)
+            return f"{len(results)} checks, {count} findings. {severity.sentence if severity else 'No damage.'}"
+        case Proposed(proposal=p, digest=d):
+            return f"Proposal {d[:12]} with {len(p.actions)} actions."
+        case GateOpened(gate=gate, digest=d):
+            return f"Sign-off asked at {gate} for {d[:12]}."
+        case Voted(vote=v):
+            return f"{v.person} ({v.role}) said {v.decision} at {v.gate}, proven by {v.proof}: {v.reason}"
+        case VoteRefused(gate=gate, person=person, reason=reason):
+            return f"An answer of {person} at {gate} was refused: {reason}"
+        case GateSettled(gate=gate, sentence=sentence):
+            return f"{gate} settled: {sentence}"
+        case LeaseTaken(host=host, token=token):
+            return f"{host} held under token {token}."
+        case LeaseReleased(host=host):
+            return f"{host} given back."
+        case Preserved(what=kind, host=host, files=files, bytes=count):
+            return f"{kind} of {host} preserved: {files} items, {size(count)}."
+        case Intent(step=step, attempt=attempt, host=host):
+            return f"{step} on {host}, attempt {attempt}: about to begin."
+        case Effect(step=step, result=result, sentence=sentence):
+            return f"{step} {result}: {sentence}"
+        case Verified(stage=stage, results=results):
+            return f"Checks after {stage}: " + " ".join(r.sentence for r in results)
+        case Ended(verdict=verdict, sentence=sentence):
+            return f"{verdict}: {sentence}"
+        case Reviewed(report=report):
+            return f"Report written: {report}"
+        case Noted(sentence=sentence):
+            return sentence

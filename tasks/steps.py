@@ -1,0 +1,332 @@
+"""The Prefect tasks of the stages: each one act, retried only on `Transient`, named so that the UI tells what happens where.
+
+They take ids, not values: whatever they need is read from the journal, so a retry or a second process sees the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.context import TaskRunContext
+
+from blocks.hosts.identity import prove
+from checks.examine import examine, impact_scope
+from checks.expectations import expect_tables
+from checks.probe import probe_all
+from checks.supplies import gather
+from model.canonical import digest, now
+from model.errors import Transient
+from model.finding import CheckResult, Finding, Verdict
+from model.incident import Kind, Source
+from model.journal import Confirmed, Ended, LeaseReleased, Preserved, Proposed, Reviewed, Verified
+from model.ladder import propose
+from model.manifest import Manifest
+from model.outcome import Gate, RunVerdict, Stage
+from model.plan import Plan
+from model.proposal import Action, RestoreDatabase, RestoreFiles
+from model.severity import grade
+from model.signoff import Decision
+from tasks import act as acting
+from tasks.evidence import collect_evidence
+from tasks.performed import Performed
+from tasks.progress import Progress
+from tasks.render import checks_rows, duration, findings_rows, proposal_markdown, what
+from tasks.report import timeline_markdown, write_reports
+from tasks.snapshot import take_snapshot
+from tasks.work import PlanFile, Work, baseline, load_plan, open_incident, open_work
+
+PROPOSAL_LIFE = timedelta(hours=24)
+"""A proposal older than this is made again: packages, backups and the host move on."""
+
+
+def _transient(_task: object, _run: object, state: PrefectState[Any]) -> bool:
+    try:
+        state.result()
+    except Transient:
+        return True
+    except Exception:  # noqa: BLE001 - any other class, whatever it is, is not retried
+        return False
+    return False
+
+
+one_act = partial(
+    task, retries=3, retry_delay_seconds=[1, 4, 10], retry_condition_fn=_transient, cache_policy=NO_CACHE,
+    persist_result=False,
+)  # fmt: skip
+
+
+def describe(action: Action) -> str:
+    """What an action is about, for a task run's name."""
+    return what(action)[:80]
+
+
+def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    if TaskRunContext.get() is not None:
+        create_table_artifact(table=rows, key=key, description=description)
+
+
+def _markdown(key: str, text: str, description: str) -> None:
+    if TaskRunContext.get() is not None:
+        create_markdown_artifact(markdown=text, key=key, description=description)
+
+
+@one_act(name="open incident", task_run_name="open incident: {summary}")
+def open_the_incident(
+    plan: str, summary: str, reported_by: str, kind: Kind, source: Source, detected_at: datetime | None
+) -> str:
+    """Open an incident and return its id."""
+    file = load_plan(plan)
+    from blocks.home import open_store
+
+    return open_incident(file, open_store(), summary, reported_by, source, kind, detected_at).incident.id
+
+
+def manifests(file: PlanFile, stores: dict[str, Any]) -> dict[str, Manifest]:
+    """Newest manifest of every asset with a backup; an asset without any recovery point is left out."""
+    found: dict[str, Manifest] = {}
+    for name, asset in file.plan.assets.items():
+        source = getattr(asset, "backup", None)
+        points = stores[source].points(name) if source else []
+        if points:
+            found[name] = stores[source].manifest(points[0])
+    return found
+
+
+def look(work_or_file: PlanFile, store: Any, assets: set[str] | None, progress: Progress) -> tuple[CheckResult, ...]:  # noqa: ANN401
+    """Examine assets of a plan (default: all, and the probes) over fresh connections whose identity is proven."""
+    plan = work_or_file.plan
+    hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
+    stores = work_or_file.backups()
+    known = manifests(work_or_file, stores)
+    baselines = {n: b for n in plan.assets if (b := baseline(store, plan, n)) is not None}
+    with work_or_file.connections(hosts) as connections:
+        for connection in connections.values():
+            prove(connection)
+        return examine(
+            plan, connections, baselines=baselines, manifests=known, secrets=work_or_file.secrets, only=assets,
+            progress=progress,
+        )  # fmt: skip
+
+
+@one_act(name="examine", task_run_name="examine every asset for {incident}")
+def confirm_damage(incident: str) -> str:
+    """Run every check, grade the damage, write the diagnosis (R-RESP-2)."""
+    work = open_work(incident)
+    results = look(work.file, work.store, None, Progress("examine", "examine"))
+    findings = [finding for result in results for finding in result.findings]
+    severity = (
+        grade(findings, impact_scope(results, work.plan), work.plan.severity) if findings else None
+    )
+    work.record(Confirmed(results=results, severity=severity))
+    _table("findings", findings_rows(findings), f"What is damaged ({incident})")
+    _table("checks", checks_rows(results), f"Every check and what it examined ({incident})")
+    errors = sum(result.verdict is Verdict.ERROR for result in results)
+    return f"{len(findings)} findings, {errors} checks could not run. {severity.sentence if severity else ''}".strip()
+
+
+@one_act(name="propose", task_run_name="propose the least invasive repair for {incident}")
+def make_proposal(incident: str) -> str:
+    """Gather what can repair the findings and build the proposal (R-RESP-4)."""
+    work = open_work(incident)
+    state = work.state()
+    findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
+    with work.file.connections() as connections:
+        ids = {name: prove(connection).machine_id for name, connection in connections.items()}
+        supplies = gather(work.plan, connections, findings, work.file.backups(), work.file.package_dirs())
+    baselines = {n: b for n in work.plan.assets if (b := baseline(work.store, work.plan, n)) is not None}
+    proposal = propose(
+        work.plan, incident, work.incident.plan_digest, ids, findings, supplies, baselines, now(), PROPOSAL_LIFE
+    )
+    work.record(Proposed(proposal=proposal, digest=proposal.digest))
+    _markdown("proposal", proposal_markdown(work.plan, work.state(), proposal), f"For sign-off ({incident})")
+    return (
+        f"{len(proposal.actions)} actions proposed, {len(proposal.unmet)} findings not cured, "
+        f"about {proposal.minutes:.1f} min."
+    )
+
+
+@one_act(name="hold hosts", task_run_name="hold the hosts of {incident}")
+def hold_hosts(incident: str) -> None:
+    """Take the leases under a new fencing token (G3)."""
+    acting.take_leases(open_work(incident))
+
+
+@one_act(name="collect evidence", task_run_name="collect evidence on {host}")
+def preserve_evidence(incident: str, host: str) -> str:
+    """Collect evidence in order of volatility, off the host (G4)."""
+    work = open_work(incident)
+    state = work.state()
+    if any(p.what == "evidence" and p.host == host for p in state.preserved):
+        return f"Evidence of {host} was already collected."
+    findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
+    with work.file.connect(host) as connection:
+        prove(connection)
+        manifest = collect_evidence(
+            connection, work.plan, [f for f in findings if f.host == host], work.folder(f"evidence/{host}"),
+            Progress(f"evidence on {host}", f"evidence-{host}"),
+        )  # fmt: skip
+    total = sum(item.bytes for item in manifest.items)
+    work.record(
+        Preserved(
+            what="evidence", host=host, location=f"{incident}/evidence/{host}", sha256=digest(manifest),
+            files=len(manifest.items), bytes=total,
+        )
+    )  # fmt: skip
+    return f"{len(manifest.items)} pieces of evidence of {host} kept."
+
+
+@one_act(name="snapshot host", task_run_name="snapshot what the repair touches on {host}")
+def preserve_snapshot(incident: str, host: str) -> str:
+    """Take the pre-recovery snapshot of everything the proposal touches, off the host (G4)."""
+    work = open_work(incident)
+    state = work.state()
+    if any(p.what == "snapshot" and p.host == host for p in state.preserved):
+        return f"The snapshot of {host} was already taken."
+    actions = state.proposal.actions if state.proposal else ()
+    paths = sorted({path for action in actions if action.host == host for path in action.touches})
+    with work.file.connect(host) as connection:
+        prove(connection)
+        manifest = take_snapshot(
+            connection, paths, work.folder(f"snapshot/{host}"), Progress(f"snapshot of {host}", f"snapshot-{host}")
+        )
+    total = sum(entry.size for entry in manifest.entries)
+    work.record(
+        Preserved(
+            what="snapshot", host=host, location=f"{incident}/snapshot/{host}", sha256=digest(manifest),
+            files=len(manifest.entries), bytes=total,
+        )
+    )  # fmt: skip
+    return f"Snapshot of {len(manifest.entries)} paths of {host} kept."
+
+
+@one_act(name="execute", task_run_name="{summary} on {host}")
+def execute(incident: str, action_id: str, host: str, summary: str) -> str:
+    """Execute one action of the signed proposal exactly once."""
+    work = open_work(incident)
+    return acting.act(work, action_id, Progress(f"{summary} on {host}", f"{action_id}-{host}"))
+
+
+@one_act(name="undo", task_run_name="undo {summary} on {host}")
+def revert(incident: str, action_id: str, host: str, summary: str) -> str:
+    """Undo one action."""
+    work = open_work(incident)
+    return acting.undo(work, action_id, Progress(f"undo {summary} on {host}", f"undo-{action_id}-{host}"))
+
+
+@one_act(name="look again", task_run_name="damage check of {assets} after {stage}")
+def look_again(incident: str, stage: Stage, assets: list[str]) -> tuple[CheckResult, ...]:
+    """The damage check of what a stage repaired, run again."""
+    work = open_work(incident)
+    results = look(work.file, work.store, set(assets), Progress("examine again", f"examine-{stage}"))
+    work.record(Verified(stage=stage, results=results))  # type: ignore[arg-type]  # only stages that verify call this
+    _table(f"checks-{stage}", checks_rows(results), f"Checks after {stage} ({incident})")
+    return results
+
+
+@one_act(name="verify everything", task_run_name="verify everything for {incident}")
+def verify_everything(incident: str) -> tuple[CheckResult, ...]:
+    """Every damage check again, then great-expectations on the tables the plan names (R-RESP-6)."""
+    work = open_work(incident)
+    results = look(work.file, work.store, None, Progress("verify", "verify"))
+    results += expect_tables(work.file.plan, work.file.connect, work.file.secrets)
+    work.record(Verified(stage=Stage.VERIFY, results=results))
+    _table("checks-verify", checks_rows(results), f"Checks of the whole plan ({incident})")
+    return results
+
+
+@one_act(name="soak", task_run_name="acceptance probes for {incident}")
+def soak(incident: str) -> tuple[CheckResult, ...]:
+    """Probe through the soak window; the first failure ends it (R-RESP-7)."""
+    work = open_work(incident)
+    checks, progress = work.plan.checks, Progress("soak window", "soak")
+    start = time.monotonic()
+    while True:
+        results = probe_all(work.plan, work.file.connect)
+        elapsed = time.monotonic() - start
+        progress(int(min(elapsed, checks.soak) * 1000), max(1, int(checks.soak * 1000)))
+        if elapsed >= checks.soak or any(r.verdict is not Verdict.PASSED for r in results):
+            break
+        time.sleep(min(checks.interval, max(0.05, checks.soak - elapsed)))
+    work.record(Verified(stage=Stage.ACCEPT, results=results))
+    _table("checks-accept", checks_rows(results), f"Acceptance probes ({incident})")
+    return results
+
+
+@one_act(name="declare end", task_run_name="declare the end of {incident}")
+def declare_end(incident: str) -> str:
+    """Decide the verdict from the journal, give the hosts back (R-RESP-9)."""
+    work = open_work(incident)
+    ended = conclude(work)
+    state = work.state()
+    for host, token in state.tokens.items():
+        assert state.proposal is not None  # noqa: S101 - leases are taken for a proposal's hosts only
+        work.store.release(state.proposal.hosts[host], token)
+        work.record(LeaseReleased(host=host, token=token))
+    work.record(ended)
+    return f"{ended.verdict}: {ended.sentence}"
+
+
+def conclude(work: Work) -> Ended:
+    """The verdict of an incident, from its journal alone."""
+    state = work.state()
+    incident = state.require_incident()
+    failed = [e for e in state.ended_stages.values() if not e.ok]
+    if state.signed(Gate.ACCEPT) is Decision.APPROVE:
+        rto = (now() - incident.detected_at).total_seconds()
+        used = [
+            a.point.taken_at
+            for a in (state.proposal.actions if state.proposal else ())
+            if isinstance(a, RestoreDatabase | RestoreFiles) and a.id in state.effects
+        ]
+        rpo = max(((incident.detected_at - taken).total_seconds() for taken in used), default=0.0)
+        sentence = f"Everything repaired and accepted after {duration(rto)}; data lost: {duration(max(rpo, 0.0))}."
+        return Ended(verdict=RunVerdict.RECOVERED, sentence=sentence, rto=rto, rpo=max(rpo, 0.0))
+    back = state.ended_stages.get(Stage.ROLL_BACK)
+    first = failed[0].sentence if failed else ""
+    if back is not None and back.ok:
+        why = first or state.settled[Gate.ACCEPT].sentence
+        return Ended(
+            verdict=RunVerdict.ROLLED_BACK, sentence=f"Rolled back: {why}",
+            next_human_step="Read the report, remove the cause, then open a new incident.",
+        )  # fmt: skip
+    if back is not None:
+        return Ended(
+            verdict=RunVerdict.STOPPED_SAFE, sentence=f"The roll back did not finish: {back.sentence}",
+            next_human_step=f"The snapshot is intact; {back.remedy or 'finish the roll back by hand from it'}.",
+        )  # fmt: skip
+    if failed:
+        return Ended(
+            verdict=RunVerdict.STOPPED_SAFE, sentence=f"Stopped before any change: {first}",
+            next_human_step=failed[0].remedy or "Remove the cause, then open a new incident.",
+        )  # fmt: skip
+    if state.confirmed is not None and state.confirmed.severity is None:
+        errors = [r.sentence for r in state.confirmed.results if r.verdict is Verdict.ERROR]
+        return Ended(
+            verdict=RunVerdict.STOPPED_SAFE, sentence="No damage was found and nothing was changed.",
+            next_human_step=" ".join(errors) or "If users still see damage, widen the plan's checks.",
+        )  # fmt: skip
+    return Ended(
+        verdict=RunVerdict.STOPPED_SAFE, sentence=f"Nothing was changed: {state.settled[Gate.DECIDE].sentence}",
+        next_human_step="Decide on another way, then open a new incident.",
+    )  # fmt: skip
+
+
+@one_act(name="write report", task_run_name="write the report of {incident}")
+def write_report(incident: str) -> str:
+    """Write the report from the journal: Markdown, HTML, JSON (R-REV-1)."""
+    work = open_work(incident)
+    written = write_reports(work)
+    work.record(Reviewed(report=str(written.html), sha256=written.sha256, items=written.items))
+    _markdown("timeline", timeline_markdown(work), f"What happened when ({incident})")
+    _markdown("report", written.markdown, f"Report ({incident})")
+    return f"Report written: {written.html}"
+
+

@@ -1,0 +1,156 @@
+"""Casting a vote at a gate: prove the person, admit the vote by the plan's rule, write it down, settle the gate (G6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from blocks.people import statement, verify_ssh, verify_totp
+from model.canonical import digest, now
+from model.errors import Refused
+from model.journal import GateOpened, GateSettled, State, Voted, VoteRefused
+from model.outcome import Gate, Stage
+from model.plan import GateRule
+from model.signoff import Decision, Standing, Vote, admit, standing
+from tasks.work import Work
+
+
+def rule_of(work: Work, gate: Gate) -> GateRule:
+    """The plan's rule for a gate."""
+    rule: GateRule = getattr(work.plan.signoff, gate.value)
+    return rule
+
+
+def gate_digest(state: State, gate: Gate) -> str:
+    """What the gate asks people to sign now: the proposal, or the proposal with the acceptance results.
+
+    Raises:
+        Refused: there is nothing to sign yet.
+    """
+    if state.proposal is None:
+        raise Refused("there is no proposal to sign yet.", remedy="wait for the decide stage")
+    if gate is Gate.DECIDE:
+        return state.proposal.digest
+    results = [v for v in state.verified if v.stage is Stage.ACCEPT]
+    if not results:
+        raise Refused("there is no result to accept yet.", remedy="wait for the accept stage")
+    return digest([state.proposal.digest, results[-1].model_dump(mode="json")])
+
+
+def open_gate(work: Work, gate: Gate) -> State:
+    """Make sure the journal holds the gate for the present digest; returns the state after it."""
+    state = work.state()
+    wanted = gate_digest(state, gate)
+    opened = state.gates.get(gate)
+    if opened is None or opened.digest != wanted:
+        deadline = now() + timedelta(seconds=rule_of(work, gate).deadline)
+        work.record(GateOpened(gate=gate, digest=wanted, deadline=deadline))
+        state = work.state()
+    return state
+
+
+def gate_standing(work: Work, state: State, gate: Gate) -> Standing:
+    """Where the gate stands for what it asks now."""
+    return standing(
+        work.plan, rule_of(work, gate), work.incident.reported_by, gate_digest(state, gate),
+        [vote for vote in state.votes if vote.gate is gate],
+    )  # fmt: skip
+
+
+def cast_vote(
+    work: Work,
+    gate: Gate,
+    *,
+    person: str,
+    decision: Decision,
+    reason: str,
+    signed_digest: str,
+    code: str = "",
+    signature: str = "",
+) -> Standing:
+    """Cast one vote, by one-time code or by SSH signature.
+
+    Args:
+        work: the incident.
+        gate: which gate.
+        person: id of the person in the plan.
+        decision: approve, deny or ask for more.
+        reason: why; kept for ever.
+        signed_digest: the digest the person saw (at least 12 leading hex digits).
+        code: six-digit one-time code.
+        signature: armoured SSH signature over `blocks.people.statement`.
+
+    Returns:
+        Where the gate stands afterwards.
+
+    Raises:
+        Refused: the proof or the vote is not admitted; the refusal is in the journal and the gate stays open.
+    """
+    state = open_gate(work, gate)
+    if state.signed(gate) is not None:
+        raise Refused("this gate is already settled.", remedy=f"see `reinstate report {work.incident.id}`")
+    current = gate_digest(state, gate)
+    claim = f"{work.incident.id}/{gate}/{state.asked(gate)}"
+
+    def prove() -> Vote:
+        if person not in work.plan.people:
+            raise Refused(
+                f"{person!r} is not a person of the plan.", remedy=f"known: {', '.join(work.plan.people)}"
+            )
+        who = work.plan.people[person]
+        if len(signed_digest) < 12 or not current.startswith(signed_digest):
+            raise Refused(
+                f"the sign-off is for {signed_digest[:12]!r}, the current one is {current[:12]}: it changed.",
+                remedy="read the current proposal and sign that",
+            )
+        draft = Vote(
+            gate=gate, digest=current, person=person, role=", ".join(work.plan.roles.of(person)), decision=decision,
+            reason=reason, proof="ssh" if signature else "totp", proof_ref="", at=now(),
+        )  # fmt: skip
+        votes = [vote for vote in state.votes if vote.gate is gate]
+        admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft)
+        if state.proposal is not None and gate is Gate.DECIDE and draft.at > state.proposal.expires_at:
+            raise Refused("the proposal has expired.", remedy="run `decide` again for a fresh proposal")
+        if signature:
+            said = statement(work.incident.id, gate, current, person, decision, reason)
+            reference = verify_ssh(who, said, signature)
+        else:
+            resolver: Callable[[str], str] = work.file.secrets.resolve
+            reference = verify_totp(work.store, resolver, person, who, code, claim, draft.at)
+        return draft.model_copy(update={"proof_ref": reference})
+
+    try:
+        vote = prove()
+    except Refused as refusal:
+        work.record(VoteRefused(gate=gate, person=person[:80], reason=refusal.what))
+        raise
+    work.record(Voted(vote=vote))
+    return settle(work, gate)
+
+
+def settle(work: Work, gate: Gate) -> Standing:
+    """Write the settlement once the votes suffice; safe to call again after a crash."""
+    state = work.state()
+    where = gate_standing(work, state, gate)
+    if where.settled is not None and state.signed(gate) is None:
+        work.record(
+            GateSettled(
+                gate=gate, digest=gate_digest(state, gate), decision=where.settled, sentence=where.sentence
+            )
+        )
+    return where
+
+
+def require_signed(work: Work, state: State) -> None:
+    """Check the sign-off again, from the votes themselves and not from a settlement someone wrote (G6).
+
+    Raises:
+        Refused: the proposal in the journal is not the one that was approved.
+    """
+    decided = gate_standing(work, state, Gate.DECIDE)
+    if decided.settled is not Decision.APPROVE or state.signed(Gate.DECIDE) is not Decision.APPROVE:
+        raise Refused(
+            f"the current proposal is not signed: {decided.sentence}",
+            where=work.incident.id,
+            remedy=f"sign it in the UI or with `reinstate approve {work.incident.id}`",
+        )

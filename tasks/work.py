@@ -1,0 +1,220 @@
+"""What every stage works with: the incident, its plan as it was when it was opened, its journal and its connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from blocks.backups import open_backup_store
+from blocks.backups.base import BackupStore
+from blocks.home import home, open_store
+from blocks.hosts.base import Connection
+from blocks.hosts.ssh import SSHHost
+from blocks.journals.base import JournalStore
+from blocks.keys import SigningKey
+from blocks.secrets import Secrets
+from model.canonical import now
+from model.errors import BadInput, ReinstateError
+from model.incident import Incident, Kind, Source, new_incident_id
+from model.journal import Opened, Payload, Record, State, fold
+from model.manifest import Entry
+from model.plan import Plan
+from model.planfile import plan_digest, read_plan
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """A plan with the text it was read from and the folder its relative references start at."""
+
+    plan: Plan
+    text: str
+    path: Path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text."""
+        return plan_digest(self.text)
+
+    @property
+    def secrets(self) -> Secrets:
+        """Resolver of the plan's secret references."""
+        return Secrets(self.path.parent)
+
+    def connect(self, host: str) -> Connection:
+        """Open a connection to a host of the plan; the caller closes it.
+
+        Raises:
+            Transient: unreachable. Refused: not the host key of the plan. PreconditionFailed: login refused.
+        """
+        return SSHHost.from_plan(host, self.plan.hosts[host], self.secrets).connect()
+
+    @contextmanager
+    def connections(self, hosts: set[str] | None = None) -> Iterator[dict[str, Connection]]:
+        """Connections to the named hosts (default: all), closed together."""
+        with ExitStack() as stack:
+            yield {
+                name: stack.enter_context(self.connect(name))
+                for name in self.plan.hosts
+                if hosts is None or name in hosts
+            }
+
+    def backups(self) -> dict[str, BackupStore]:
+        """The backup sources of the plan, opened."""
+        key = signing_key()
+        return {
+            name: open_backup_store(name, source, self.secrets, key, self.path.parent)
+            for name, source in self.plan.backups.items()
+        }
+
+    def package_dirs(self) -> dict[str, Path]:
+        """The package stores of the plan as absolute folders."""
+        return {name: self.path.parent / store.path for name, store in self.plan.package_stores.items()}
+
+
+@dataclass(frozen=True)
+class Work:
+    """An open incident."""
+
+    incident: Incident
+    file: PlanFile
+    store: JournalStore
+
+    @property
+    def plan(self) -> Plan:
+        """The plan this incident follows."""
+        return self.file.plan
+
+    def state(self) -> State:
+        """The journal folded, read and verified now."""
+        return fold(self.store.read(self.incident.id))
+
+    def record(self, payload: Payload) -> Record:
+        """Append to the journal; durable on return."""
+        return self.store.append(self.incident.id, payload)
+
+    def folder(self, name: str) -> Path:
+        """Folder of this incident for bulk files (`evidence/HOST`, `snapshot/HOST`)."""
+        return self.store.folder(f"{self.incident.id}/{name}")
+
+
+def signing_key() -> SigningKey:
+    """This installation's signing key."""
+    return SigningKey.load_or_create(home() / "keys")
+
+
+def owner() -> str:
+    """Who holds a lease: host, process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def load_plan(reference: str, store: JournalStore | None = None) -> PlanFile:
+    """Load a plan by file path, or by the name under which `register_plan` put it.
+
+    Raises:
+        BadInput: no such file or name. BadPlan: the plan is wrong.
+    """
+    path = Path(reference).expanduser()
+    if not path.is_file():
+        known = (store or open_store()).get(f"plans/{reference}.json") if _is_name(reference) else None
+        if known is None:
+            raise BadInput(
+                "there is no such plan file and no plan registered under this name.",
+                where=reference,
+                remedy="give the path of a plan, or start `reinstate up PLAN` to register it",
+            )
+        path = Path(json.loads(known)["path"])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the plan cannot be read: {error}.", where=str(path), remedy="check the file") from error
+    return PlanFile(read_plan(text, str(path)), text, path.resolve())
+
+
+def register_plan(file: PlanFile, store: JournalStore) -> None:
+    """Make a plan known by its name, for the forms of the UI."""
+    store.put(f"plans/{file.plan.name}.json", json.dumps({"path": str(file.path)}).encode())
+
+
+def _is_name(text: str) -> bool:
+    return text.replace("-", "").isalnum()
+
+
+def open_incident(
+    file: PlanFile,
+    store: JournalStore,
+    summary: str,
+    reported_by: str,
+    source: Source,
+    kind: Kind = Kind.REAL,
+    detected_at: datetime | None = None,
+) -> Work:
+    """Open an incident: the first record of its journal, the plan's text beside it (R-RESP-1).
+
+    Args:
+        file: the plan.
+        store: where the journal lives.
+        summary: what was noticed, in words.
+        reported_by: a person of the plan, or the name of the monitor; a person named here may not sign.
+        source: how the report came in.
+        kind: real, drill or verification.
+        detected_at: when it was noticed; now when not known.
+    """
+    moment = now()
+    incident = Incident(
+        id=new_incident_id(moment),
+        kind=kind,
+        plan=file.plan.name,
+        plan_version=file.plan.version,
+        plan_digest=file.digest,
+        summary=summary,
+        reported_by=reported_by,
+        source=source,
+        detected_at=detected_at or moment,
+        opened_at=moment,
+    )
+    store.put(f"incidents/{incident.id}/plan.yaml", file.text.encode())
+    store.put(f"incidents/{incident.id}/plan-path.json", json.dumps({"path": str(file.path)}).encode())
+    store.append(incident.id, Opened(incident=incident), expect=0)
+    return Work(incident, file, store)
+
+
+def open_work(incident: str, store: JournalStore | None = None) -> Work:
+    """Open an existing incident with the plan text it was opened with.
+
+    Raises:
+        BadInput: there is no such incident. Damaged: its journal or plan was altered.
+    """
+    store = store or open_store()
+    if incident not in store.incidents():
+        raise BadInput("there is no such incident.", where=incident, remedy="`reinstate incidents` lists them")
+    opened = fold(store.read(incident)).require_incident()
+    text = store.get(f"incidents/{incident}/plan.yaml")
+    path = store.get(f"incidents/{incident}/plan-path.json")
+    if text is None or path is None or plan_digest(text.decode()) != opened.plan_digest:
+        raise ReinstateError(
+            "the plan kept with the incident is missing or altered.",
+            where=incident,
+            remedy="restore the journal store's documents from its backup",
+        )
+    where = Path(json.loads(path)["path"])
+    return Work(opened, PlanFile(read_plan(text.decode(), str(where)), text.decode(), where), store)
+
+
+def baseline(store: JournalStore, plan: Plan, asset: str) -> tuple[Entry, ...] | None:
+    """The recorded metadata of a package asset's files; None when none was ever recorded."""
+    data = store.get(f"baselines/{plan.name}/{asset}.json")
+    return None if data is None else tuple(Entry.model_validate(item) for item in json.loads(data))
+
+
+def save_baseline(store: JournalStore, plan: Plan, asset: str, entries: tuple[Entry, ...]) -> None:
+    """Record the metadata of a package asset's files as healthy."""
+    store.put(
+        f"baselines/{plan.name}/{asset}.json",
+        json.dumps([entry.model_dump(mode="json") for entry in entries]).encode(),
+    )
