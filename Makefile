@@ -3,7 +3,6 @@
 .SUFFIXES:
 
 BIN = .venv/bin
-CODE = model blocks checks tasks flows deployments plans tests
 
 .PHONY: help demo test lint format bench docs lock clean
 
@@ -20,15 +19,15 @@ test: ## run every test this machine can run
 
 lint: ## check style, types and the direction of imports
 	@tools/bootstrap lint
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: ## format the code and fix what can be fixed
 	@tools/bootstrap format
-	$(BIN)/ruff check --fix-only $(CODE)
-	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 bench: ## measure
 	@tools/bootstrap bench
@@ -44,4 +43,4 @@ lock: ## resolve the dependencies again; ARGS=--upgrade takes the newest
 
 clean: ## remove the demo and every cache; keeps .venv
 	rm -rf .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
-	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
