@@ -42,16 +42,13 @@ class WaitingForSignOff(Refused):
 
 def description(work: Work, state: State, gate: Gate) -> str:
     """What the form shows: the last refusal, who must still sign, then what is to be signed."""
-    refused = [refusal for refusal in state.refused if refusal.gate is gate]
-    answers = [vote for vote in state.votes if vote.gate is gate]
-    refusal = refused[-1].reason if refused and len(refused) > len(answers) - len(answers) else ""
     body = (
         proposal_markdown(work.plan, state, state.proposal)
         if gate is Gate.DECIDE and state.proposal is not None
         else result_markdown(work.plan, state)
     )
     digest = gate_digest(state, gate)
-    head = standing_markdown(gate_standing(work, state, gate), refusal)
+    head = standing_markdown(gate_standing(work, state, gate), state.refusal.get(gate, ""))
     return f"{head}\n\nDigest to sign: `{digest[:12]}`\n\n{body}"
 
 

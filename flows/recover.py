@@ -6,7 +6,9 @@ import asyncio
 from datetime import datetime
 
 from prefect import flow
+from prefect.context import FlowRunContext
 
+from blocks.home import open_store
 from flows.gate import ask
 from flows.stage import say
 from flows.stages import STAGES, report
@@ -63,3 +65,28 @@ async def recover(
                     if stage in FINAL:
                         raise
                     say(f"{stage} failed: {error}")
+
+
+async def _opened(
+    plan: str, summary: str, reported_by: str, kind: Kind, source: Source, detected_at: datetime | None
+) -> str:
+    """Open the incident of this flow run, or find it: a resumed run enters from the top and must not open a second."""
+    missing = [
+        n for n, v in (("plan", plan), ("summary", summary), ("reported_by", reported_by)) if not v.strip()
+    ]
+    if missing:
+        raise BadInput(
+            f"a new incident needs {', '.join(missing)}.",
+            where="recover",
+            remedy="fill in the fields, or name the incident to go on with",
+        )
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return await report.fn(plan, summary, reported_by, kind, source, detected_at)
+    store = await asyncio.to_thread(open_store)
+    known = await asyncio.to_thread(store.get, f"runs/{context.flow_run.id}")
+    if known is not None:
+        return known.decode()
+    opened = await report(plan, summary, reported_by, kind, source, detected_at)
+    await asyncio.to_thread(store.put, f"runs/{context.flow_run.id}", opened.encode())
+    return opened

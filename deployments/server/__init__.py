@@ -1,0 +1,1 @@
+"""`reinstate up`: paths · postgres · engine (server and worker processes) · register (deployments, automations) · up."""

@@ -1,0 +1,189 @@
+"""`reinstate up`: PostgreSQL, Prefect server, registration and worker in one process tree that starts and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+from blocks.home import home, open_store
+from deployments.demo.processes import alive, end
+from deployments.server import register
+from deployments.server.engine import Child, start_server, start_worker
+from deployments.server.paths import Paths, paths, running
+from deployments.server.postgres import Postgres
+from model.errors import BadInput
+from tasks.work import PlanFile, register_plan
+
+Say = Callable[[str], None]
+WATCH_SECONDS = 3.0
+DRAIN_SECONDS = 120.0
+
+
+@contextmanager
+def client_settings(where: Paths) -> Iterator[None]:
+    """Point this process's Prefect client at an installation of ours."""
+    with temporary_settings({PREFECT_API_URL: f"{where.url}/api", PREFECT_API_AUTH_STRING: where.auth}):
+        yield
+
+
+class Up:
+    """One running installation."""
+
+    def __init__(self, plans: Sequence[PlanFile], port: int | None, say: Say) -> None:
+        """Remember what to start; `start` starts it."""
+        self.plans, self.say = plans, say
+        self.port = port
+        self.where = Paths(home() / "up", 0)
+        self.postgres = Postgres(home() / "up")
+        self.server: Child | None = None
+        self.worker: Child | None = None
+        self.deployed: dict[str, UUID] = {}
+        self._lock: int | None = None
+
+    def start(self) -> None:
+        """Start everything; what an earlier one left behind is found and used.
+
+        Raises:
+            BadInput: another `up` runs for the same home.
+            ReinstateError: a part did not start; the message says which and where its log is.
+        """
+        other = running()
+        self._take_lock(other.paths.url if other else "")
+        self._end_leftovers()
+        self.where = paths(self.port)
+        self.say("PostgreSQL …")
+        self.postgres.start()
+        self.say("Prefect server …")
+        self.server = start_server(self.where, self.postgres.url)
+        store = open_store()
+        for file in self.plans:
+            register_plan(file, store)
+        self.say("Deployments …")
+        with client_settings(self.where):
+            going_on = asyncio.run(self._bootstrap())
+        self.worker = start_worker(self.where)
+        self._write()
+        for incident in going_on:
+            self.say(f"{incident} goes on where its journal is.")
+
+    async def _bootstrap(self) -> list[str]:
+        async with get_client() as client:
+            await register.bury_lost_runs(client)
+            self.deployed = await register.register(client, self.plans)
+            return await register.continue_incidents(client, self.deployed)
+
+    def watch(self, stopping: threading.Event) -> None:
+        """Until told to stop: restart a dead worker, let incidents whose run crashed go on."""
+        while not stopping.wait(WATCH_SECONDS):
+            if self.server is not None and not self.server.alive():
+                self.say("The Prefect server ended; it is started again.")
+                self.server = start_server(self.where, self.postgres.url)
+            dead = self.worker is not None and not self.worker.alive()
+            with client_settings(self.where), suppress(OSError):
+                for incident in asyncio.run(self._reconcile(dead)):
+                    self.say(f"{incident} goes on where its journal is.")
+            if dead:
+                self.say("The worker ended; it is started again.")
+                self.worker = start_worker(self.where)
+                self._write()
+
+    async def _reconcile(self, dead: bool) -> list[str]:
+        async with get_client() as client:
+            if dead:
+                await register.bury_lost_runs(client)
+            return await register.continue_incidents(client, self.deployed)
+
+    def stop(self, drain: float = DRAIN_SECONDS) -> None:
+        """Stop in order: hand out no more runs, wait for those that run, then worker, server, database."""
+        if self.server is not None and self.server.alive() and self.worker is not None:
+            with client_settings(self.where):
+                asyncio.run(self._drain(drain))
+        for child in (self.worker, self.server):
+            if child is not None:
+                self.say(f"Stopping the {child.name} …")
+                child.stop()
+        self.say("Stopping PostgreSQL …")
+        self.postgres.stop()
+        (home() / "up/running.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _drain(self, seconds: float) -> None:
+        async with get_client() as client:
+            await register.pause_pool(client)
+            for _ in range(int(seconds / 0.5)):
+                busy = await register.runs_in(client, StateType.RUNNING, StateType.PENDING)
+                if not busy or self.worker is None or not self.worker.alive():
+                    return
+                self.say(f"Waiting for {len(busy)} run(s) to end; Ctrl-C again stops now …")
+                await asyncio.sleep(0.5)
+
+    def _take_lock(self, url: str) -> None:
+        folder = home() / "up"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            raise BadInput(
+                "`reinstate up` already runs here.", where=url, remedy="use it, or stop it with Ctrl-C first"
+            ) from None
+
+    def _write(self) -> None:
+        children = [child.process.pid for child in (self.server, self.worker) if child is not None]
+        state = {"pid": os.getpid(), "port": self.where.port, "children": children}
+        (self.where.folder / "running.json").write_text(json.dumps(state))
+
+    def _end_leftovers(self) -> None:
+        """End server and worker of an `up` that was killed; by pid, and only if the process is what we started."""
+        state = home() / "up/running.json"
+        if not state.is_file():
+            return
+        pids = [int(pid) for pid in json.loads(state.read_text())["children"]]
+        ours = [pid for pid in pids if alive(pid) and b"prefect" in _command_line(pid)]
+        if ours:
+            self.say("Ending what a killed `up` left behind …")
+            end(ours)
+        state.unlink()
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def serve(plans: Sequence[PlanFile], port: int | None, say: Say, ready: Callable[[Up], None]) -> None:
+    """Run `up` until SIGINT or SIGTERM; a second signal stops without waiting for runs."""
+    stopping = threading.Event()
+    hurry = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        (hurry if stopping.is_set() else stopping).set()
+
+    installation = Up(plans, port, say)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        installation.start()
+        ready(installation)
+        installation.watch(stopping)
+    finally:
+        installation.stop(0.0 if hurry.is_set() else DRAIN_SECONDS)
+        for number, handler in before.items():
+            signal.signal(number, handler)

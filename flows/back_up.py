@@ -1,0 +1,39 @@
+"""`back_up`: the plan's file sets and databases, and the baselines of its packages (R-PREV-1)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow
+
+from flows.stage import run, say
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
+from tasks import backing_up
+from tasks.work import load_plan
+
+
+@flow(name="back_up", flow_run_name="back up {plan}", persist_result=True, result_serializer="json")
+async def back_up(plan: str) -> list[str]:
+    """Back up every asset of a plan that names a backup, and record what its packages look like while healthy.
+
+    Args:
+        plan: name of a registered plan, or the path of a plan file.
+
+    Returns:
+        One sentence per asset.
+    """
+    file = await asyncio.to_thread(load_plan, plan)
+    path = str(file.path)
+    sentences = []
+    for name, asset in file.plan.assets.items():
+        match asset:
+            case FilesAsset():
+                sentences.append(await run(backing_up.back_up_file_set, path, name, asset.host))
+            case PostgresAsset():
+                sentences.append(await run(backing_up.dump_database, path, name, asset.host))
+            case DpkgAsset():
+                sentences.append(await run(backing_up.record_package_baseline, path, name, asset.host))
+            case _:
+                continue
+        say(sentences[-1])
+    return sentences
