@@ -14,10 +14,11 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.lab.base import missing_prerequisites
+
 pytest_plugins = ["tests.lab.fixtures"]
 
 LAB_TOOLS = ("systemd-nspawn", "ip", "nft", "ssh", "sshd")
-BASE_TOOLS = ("mmdebstrap", "debootstrap")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -38,8 +39,7 @@ def why_no_lab() -> str | None:
     if os.geteuid() != 0:
         return "lab tests need root (they start systemd-nspawn hosts): run `sudo make test`"
     missing = [tool for tool in LAB_TOOLS if find_tool(tool) is None]
-    if not any(find_tool(tool) for tool in BASE_TOOLS):
-        missing.append(" or ".join(BASE_TOOLS))
+    missing += [what for what in missing_prerequisites() if what not in missing]
     if missing:
         return f"lab tests need {', '.join(missing)}: `make test` as root installs them on Debian and Ubuntu"
     return None

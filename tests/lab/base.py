@@ -14,11 +14,11 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import aptsource
+from tests.lab import aptsource, cgroups
 
 PACKAGES = (
     "ca-certificates",
@@ -41,6 +41,7 @@ POOL = Path("srv/pool")
 BUILD_SECONDS = 600
 _SETUP = Path(__file__).with_name("base_setup.sh")
 _TOOLS = ("systemd-nspawn", "apt-get", "apt-ftparchive", "ip", "nsenter", "ssh-keygen", "mount", "umount")
+_CAPABILITIES = 1 << 12 | 1 << 21  # CAP_NET_ADMIN, CAP_SYS_ADMIN
 _ARCHIVES = "var/cache/apt/archives"
 
 
@@ -68,6 +69,9 @@ def missing_prerequisites() -> list[str]:
     if platform.system() != "Linux":
         return ["Linux"]
     missing = [] if os.geteuid() == 0 else ["root privileges"]
+    capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if not missing and (capabilities is None or ~int(capabilities[1], 16) & _CAPABILITIES):
+        missing.append("a root that may mount and make networks (this is an unprivileged container)")
     missing += [tool for tool in _TOOLS if shutil.which(tool) is None]
     if shutil.which("mmdebstrap") is None and shutil.which("debootstrap") is None:
         missing.append("mmdebstrap or debootstrap")
@@ -120,8 +124,15 @@ def ensure_base(cache: Path | None = None) -> Base:
     return Base(root, suite, key)
 
 
-def run(argv: Sequence[str | Path], *, seconds: float = 60, text: str | None = None) -> str:
+def run(
+    argv: Sequence[str | Path], *, seconds: float = 60, environment: Mapping[str, str] | None = None
+) -> str:
     """Run a program of this machine and return what it printed.
+
+    Args:
+        argv: The program and its arguments.
+        seconds: How long it may take.
+        environment: Variables to add to this process's own.
 
     Raises:
         LabError: It failed or took longer than `seconds`.
@@ -129,7 +140,8 @@ def run(argv: Sequence[str | Path], *, seconds: float = 60, text: str | None = N
     try:
         done = subprocess.run(
             [str(word) for word in argv],
-            input=text,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -162,7 +174,12 @@ def _build(root: Path, suite: str) -> None:
     # A container without an init, because it brings /proc, /dev and a hidden network with it.
     inside = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", "--private-network"]
     environment = ["--setenv=DEBIAN_FRONTEND=noninteractive", "--setenv=LC_ALL=C.UTF-8"]
-    run([*inside, *environment, f"--directory={root}", "/bin/sh", "/base_setup.sh"], seconds=BUILD_SECONDS)
+    group = f"labbuild{os.getpid()}"
+    command = [*inside, *environment, f"--directory={root}", "/bin/sh", "/base_setup.sh"]
+    try:
+        run(cgroups.joining(command), seconds=BUILD_SECONDS, environment=cgroups.create(group))
+    finally:
+        cgroups.remove(group)
     setup.unlink()
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.lab import cgroups
 from tests.lab.base import LabError, run
 
 _PROC = Path("/proc")
@@ -79,7 +80,7 @@ def supervisors(root: Path) -> list[int]:
 
 
 def end(root: Path) -> None:
-    """End every process of a container, as if its power was cut.
+    """End every process of a container, as if its power was cut, and remove its control groups.
 
     The order matters: killing the supervisor first leaves the container running as an orphan. Number 1 goes first, the
     kernel then takes the rest of its process namespace along, and the supervisor leaves by itself.
@@ -108,6 +109,12 @@ def end(root: Path) -> None:
         return not left
 
     wait_until(unsupervised, f"the supervisor of {root.parent.name} to end", _END_SECONDS)
+
+    def ungrouped() -> bool:
+        cgroups.remove(root.parent.name)
+        return not cgroups.left(root.parent.name)
+
+    wait_until(ungrouped, f"the control groups of {root.parent.name} to go", _END_SECONDS)
 
 
 def mount_overlay(lower: list[Path], upper: Path, work: Path, root: Path) -> None:

@@ -9,18 +9,18 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.lab import containers, network
+from tests.lab import cgroups, containers, network
 from tests.lab.base import Base, LabError, run
+from tests.lab.inside import resolve
 from tests.lab.network import LabSession
 
 PEOPLE = ("root", "ops")
 BOOT_SECONDS = 60.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MAX_LINKS = 40
 
 
 class LabHost:
@@ -94,23 +94,29 @@ class LabHost:
         """Switch the host on and wait until its SSH server answers; under a second on an idle machine."""
         with (self._directory / "console.log").open("ab") as console:
             self._supervisor = subprocess.Popen(
-                [
-                    *(
-                        "systemd-nspawn",
-                        "--boot",
-                        "--quiet",
-                        "--register=no",
-                        "--keep-unit",
-                        "--console=pipe",
-                    ),
-                    *("--resolv-conf=off", "--link-journal=no", "--kill-signal=SIGRTMIN+3"),
-                    *(f"--directory={self.root}", f"--machine={self._machine}", f"--hostname={self.name}"),
-                    f"--network-bridge={self._session.bridge}",
-                ],
+                cgroups.joining(
+                    [
+                        *(
+                            "systemd-nspawn",
+                            "--boot",
+                            "--quiet",
+                            "--register=no",
+                            "--keep-unit",
+                            "--console=pipe",
+                        ),
+                        *("--resolv-conf=off", "--link-journal=no", "--kill-signal=SIGRTMIN+3"),
+                        *(
+                            f"--directory={self.root}",
+                            f"--machine={self._machine}",
+                            f"--hostname={self.name}",
+                        ),
+                        f"--network-bridge={self._session.bridge}",
+                    ]
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
-                env={"PATH": os.environ.get("PATH", _PATH)},
+                env={"PATH": os.environ.get("PATH", _PATH), **cgroups.create(self._machine)},
                 start_new_session=True,  # an interrupt typed at the test must not half-stop the host
             )
         containers.wait_until(self._listens, f"the SSH server of {self.name} to listen", BOOT_SECONDS)
@@ -195,26 +201,7 @@ class LabHost:
         Raises:
             LabError: The links form a circle.
         """
-        todo = list(reversed(PurePosixPath(path).parts[1:]))
-        done: list[str] = []
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part == "..":
-                done = done[:-1]
-                continue
-            here = self.root.joinpath(*done, part)
-            if not here.is_symlink() or not (todo or follow):
-                done.append(part)
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                raise LabError(f"too many symbolic links in {path}")
-            target = PurePosixPath(here.readlink())
-            if target.is_absolute():
-                done = []
-            todo += reversed([step for step in target.parts if step != "/"])
-        return self.root.joinpath(*done)
+        return resolve(self.root, path, follow=follow)
 
     def power_off(self) -> None:
         """Cut the power: every process ends at once, the disk stays; `boot` switches it on again."""

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import ipaddress
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class LabSession:
         """
         runs = (cache or cache_directory()) / "run"
         token = secrets.token_hex(4)
+        self._process = os.getpid()
         self.directory = runs / token
         self.bridge = f"rlab{token}"
         with locked(runs / "sessions.lock"):
@@ -71,6 +73,8 @@ class LabSession:
 
     def close(self) -> None:
         """End every host of this session and remove the bridge; safe to call twice."""
+        if os.getpid() != self._process:
+            return  # a forked child inherits the exit handler, not the hosts
         atexit.unregister(self.close)
         if self.directory.exists():
             _clear(self.directory)

@@ -21,7 +21,7 @@ WEB_ROOT = "/srv/www"
 FILES = "/srv/www/files"
 DATABASE = "shop"
 ROLE = "reinstate"
-# A throw-away password of a throw-away host; as one, it may also hold what naive quoting breaks on.
+# Of a throw-away host, so it may be known; it holds what naive quoting breaks on.
 PASSWORD = 'lab\'s "pass" $word'
 ROWS = {"customers": 200, "products": 50, "orders": 5000}
 PAGE = "<!doctype html>\n<title>Shop</title>\n<h1>The shop is open</h1>\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import containers, damage
+from tests.lab import cgroups, containers, damage
 from tests.lab.base import LabError
 from tests.lab.damage import Damage
 from tests.lab.facts import FileFacts
@@ -111,6 +111,18 @@ class TestHost:
         assert not containers.is_mounted(root)
         assert not link_exists(lab_host.interface)
         assert not root.parent.exists()
+        assert cgroups.left(root.parent.name) == []
+
+    def test_hosts_do_not_share_their_control_groups(self, make_lab_host: MakeLabHost) -> None:
+        first, second = make_lab_host("first"), make_lab_host("second")
+        groups = [
+            Path(f"/proc/{containers.init_of(host.root)}/cgroup").read_text() for host in (first, second)
+        ]
+        assert groups[0] != groups[1]
+        first.must(["systemctl", "start", "nginx.service"])
+        second.must(["systemctl", "start", "nginx.service"])
+        first.must(["systemctl", "stop", "nginx.service"])
+        assert second.must(["systemctl", "is-active", "nginx.service"]).strip() == "active"
 
     def test_a_host_whose_supervisor_was_killed_is_ended_all_the_same(self, lab_host: LabHost) -> None:
         for pid in containers.supervisors(lab_host.root):
