@@ -1,4 +1,4 @@
-"""A gate: a durable state in the journal. In Prefect the run suspends and its form brings one vote; no process waits."""
+"""A gate: a durable state in the journal; the Prefect run suspends and its form brings one vote. No process waits."""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ FINAL = frozenset({Stage.CLOSE, Stage.REVIEW})
 """Stages whose failure ends the run: after them the journal has nothing else to offer."""
 
 
-@flow(name="recover", flow_run_name="recover {plan} {incident}", persist_result=True, result_serializer="json")
+@flow(
+    name="recover", flow_run_name="recover {plan} {incident}", persist_result=True, result_serializer="json"
+)
 async def recover(
     plan: str = "",
     incident: str = "",

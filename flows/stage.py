@@ -82,7 +82,9 @@ async def run_stage(incident: str, stage: Stage, body: Callable[[Work], Awaitabl
         raise
     except Exception as error:
         # Anything else is a defect of ours; after an effect it must still lead back, never leave a host half done.
-        work.record(StageEnded(stage=stage, ok=False, sentence=f"{type(error).__name__}: {error}", code="BUG"))
+        work.record(
+            StageEnded(stage=stage, ok=False, sentence=f"{type(error).__name__}: {error}", code="BUG")
+        )
         raise
     work.record(StageEnded(stage=stage, ok=True, sentence=sentence))
     say(sentence)

@@ -7,15 +7,15 @@ from datetime import datetime
 
 from prefect import flow
 
+from flows.stage import run, run_stage, say
 from model.errors import Damaged, ReinstateError
 from model.finding import CheckResult, Verdict
 from model.incident import Kind, Source
 from model.journal import State
 from model.outcome import Stage
-from model.proposal import RestartService
+from model.proposal import Proposal, RestartService
 from tasks import steps
-from tasks.work import Work, load_plan, open_incident
-from flows.stage import run, run_stage, say
+from tasks.work import Work, load_plan
 
 
 @flow(name="report", flow_run_name="report: {summary}", persist_result=True, result_serializer="json")
@@ -201,7 +201,7 @@ async def review(incident: str) -> str:
     return await run_stage(incident, Stage.REVIEW, lambda work: run(steps.write_report, work.incident.id))
 
 
-def _proposal(state: State):  # noqa: ANN202 - mypy infers Proposal
+def _proposal(state: State) -> Proposal:
     if state.proposal is None:
         raise Damaged("there is no proposal in the journal.", remedy="run `decide` first")
     return state.proposal
@@ -222,5 +222,3 @@ STAGES = {
     Stage.RESTORE: restore, Stage.VERIFY: verify, Stage.ACCEPT: accept, Stage.ROLL_BACK: roll_back,
     Stage.CLOSE: close, Stage.REVIEW: review,
 }  # fmt: skip
-
-__all__ = ["STAGES", "report", *(str(stage) for stage in STAGES), "open_incident"]

@@ -272,6 +272,7 @@ class State(Value):
     """What the records of one incident say together.
 
     Attributes:
+        refusal: why the newest answer at a gate was refused; absent once a later answer was admitted.
         ended_stages: newest StageEnded of each stage.
         effects: newest Effect of each step.
         intents: newest Intent of each step.
@@ -285,6 +286,7 @@ class State(Value):
     settled: dict[Gate, GateSettled] = {}
     votes: tuple[Vote, ...] = ()
     refused: tuple[VoteRefused, ...] = ()
+    refusal: dict[Gate, str] = {}
     ended_stages: dict[Stage, StageEnded] = {}
     intents: dict[str, Intent] = {}
     effects: dict[str, Effect] = {}
@@ -301,7 +303,9 @@ class State(Value):
             Damaged: the journal does not begin with a report.
         """
         if self.incident is None:
-            raise Damaged("the journal does not begin with a report.", remedy="run `reinstate journal verify`")
+            raise Damaged(
+                "the journal does not begin with a report.", remedy="run `reinstate journal verify`"
+            )
         return self.incident
 
     def finding(self, finding_id: str) -> Finding | None:
@@ -339,6 +343,7 @@ def fold(records: Sequence[Record]) -> State:
     settled: dict[Gate, GateSettled] = {}
     votes: list[Vote] = []
     refused: list[VoteRefused] = []
+    refusals: dict[Gate, str] = {}
     stages: dict[Stage, StageEnded] = {}
     intents: dict[str, Intent] = {}
     effects: dict[str, Effect] = {}
@@ -357,8 +362,10 @@ def fold(records: Sequence[Record]) -> State:
                 gates[gate.gate] = gate
             case Voted(vote=vote):
                 votes.append(vote)
+                refusals.pop(vote.gate, None)
             case VoteRefused() as refusal:
                 refused.append(refusal)
+                refusals[refusal.gate] = refusal.reason
             case GateSettled() as settlement:
                 settled[settlement.gate] = settlement
             case StageEnded() as ended:
@@ -385,6 +392,7 @@ def fold(records: Sequence[Record]) -> State:
         data
         | {
             "gates": gates, "settled": settled, "votes": tuple(votes), "refused": tuple(refused),
+            "refusal": refusals,
             "ended_stages": stages, "intents": intents, "effects": effects, "preserved": tuple(preserved),
             "verified": tuple(verified), "tokens": tokens,
         }

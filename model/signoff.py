@@ -72,7 +72,9 @@ def admit(
         Refused: unknown person, wrong role, self-approval, another digest, or a second vote of the same person.
     """
     if vote.person not in plan.people:
-        raise Refused(f"{vote.person} is not a person of the plan.", remedy=f"known: {', '.join(plan.people)}")
+        raise Refused(
+            f"{vote.person} is not a person of the plan.", remedy=f"known: {', '.join(plan.people)}"
+        )
     if vote.person == requester:
         raise Refused(
             f"{vote.person} reported this incident and may not sign it.", remedy="ask another signer"
@@ -89,7 +91,9 @@ def admit(
             remedy="read the current proposal and sign that",
         )
     if any(
-        earlier.person == vote.person and earlier.digest == current_digest and earlier.decision is not Decision.ASK
+        earlier.person == vote.person
+        and earlier.digest == current_digest
+        and earlier.decision is not Decision.ASK
         for earlier in votes
     ):
         raise Refused(f"{vote.person} already signed this gate.", remedy="another person must sign")
@@ -110,7 +114,9 @@ def standing(plan: Plan, rule: GateRule, requester: str, digest: str, votes: Seq
     elif len(approvals) >= rule.quorum:
         settled, sentence = Decision.APPROVE, f"Approved by {', '.join(approvals)}."
     else:
-        sentence = f"{len(approvals)} of {rule.quorum} signed; may sign: {', '.join(remaining) or 'nobody left'}."
+        sentence = (
+            f"{len(approvals)} of {rule.quorum} signed; may sign: {', '.join(remaining) or 'nobody left'}."
+        )
     return Standing(
         settled=settled, approvals=approvals, needed=rule.quorum, may_sign=remaining, sentence=sentence
     )

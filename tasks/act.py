@@ -87,7 +87,9 @@ def guard(work: Work, state: State, host: str, connection: Connection) -> int:
     if not kept:
         raise PreconditionFailed("no snapshot was taken.", where=host, remedy="run the preserve stage first")
     if digest(load_snapshot(work.folder(f"snapshot/{host}"))) != kept[-1].sha256:
-        raise Damaged("the snapshot's manifest was altered.", where=host, remedy="keep everything; call the lead")
+        raise Damaged(
+            "the snapshot's manifest was altered.", where=host, remedy="keep everything; call the lead"
+        )
     return token
 
 
@@ -161,7 +163,9 @@ def _perform(effect: Effecting, action: Action) -> Performed:
         case SetMetadata():
             return set_metadata.perform(connection, asset, action, **where)
         case ReinstallPackage():
-            return reinstall_package.perform(connection, asset, action, effect.work.file.package_dirs(), **where)
+            return reinstall_package.perform(
+                connection, asset, action, effect.work.file.package_dirs(), **where
+            )
         case ReinstallDistribution():
             return reinstall_distribution.perform(
                 connection, asset, action, effect.work.file.package_dirs(), **where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -37,6 +38,8 @@ class Progress:
         if TaskRunContext.get() is None:
             get_logger("reinstate").info("%s: %.0f %%", self.label, percent)
         elif self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key=self.key, description=self.label)
+            self._artifact = cast(
+                UUID, create_progress_artifact(percent, key=self.key, description=self.label)
+            )
         else:
             update_progress_artifact(self._artifact, percent)

@@ -1,4 +1,4 @@
-"""What people read, as Markdown and tables: findings, proposal, checks, timeline. Host output is tainted: always escaped."""
+"""What people read, as Markdown and tables. Host output is tainted: always escaped."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def findings_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
     return [
         {
             "host": f.host, "asset": f.asset, "code": str(f.code), "what": printable(f.subject),
-            "package": f"{f.package} {f.version}".strip(), "expected": f.expected[:80], "found": printable(f.actual)[:80],
-            "degree": f.degree.name.lower(),
+            "package": f"{f.package} {f.version}".strip(), "expected": f.expected[:80],
+            "found": printable(f.actual)[:80], "degree": f.degree.name.lower(),
         }
         for f in findings
     ]  # fmt: skip
@@ -134,7 +134,10 @@ def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
     if severity is not None:
         parts.append(f"**{safe(severity.sentence)}**")
     if proposal.losses:
-        parts += ["### Data that will be lost", *[f"- {safe(loss.sentence, 500)}" for loss in proposal.losses]]
+        parts += [
+            "### Data that will be lost",
+            *[f"- {safe(loss.sentence, 500)}" for loss in proposal.losses],
+        ]
     else:
         parts.append("No data will be lost.")
     if proposal.unmet:
@@ -177,7 +180,7 @@ def result_markdown(plan: Plan, state: State) -> str:
     )
 
 
-def line(record: Record) -> str:
+def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of record is the plainest form
     """One record as one sentence of the timeline."""
     match record.payload:
         case Opened(incident=i):
@@ -188,7 +191,9 @@ def line(record: Record) -> str:
             return f"{stage} {'ended' if ok else 'FAILED'}: {sentence}"
         case Confirmed(results=results, severity=severity):
             count = sum(len(r.findings) for r in results)
-            return f"{len(results)} checks, {count} findings. {severity.sentence if severity else 'No damage.'}"
+            return (
+                f"{len(results)} checks, {count} findings. {severity.sentence if severity else 'No damage.'}"
+            )
         case Proposed(proposal=p, digest=d):
             return f"Proposal {d[:12]} with {len(p.actions)} actions."
         case GateOpened(gate=gate, digest=d):

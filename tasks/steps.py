@@ -1,4 +1,4 @@
-"""The Prefect tasks of the stages: each one act, retried only on `Transient`, named so that the UI tells what happens where.
+"""The Prefect tasks of the stages: each one act, retried only on `Transient`, named for the UI.
 
 They take ids, not values: whatever they need is read from the journal, so a retry or a second process sees the same.
 """
@@ -6,37 +6,38 @@ They take ids, not values: whatever they need is read from the journal, so a ret
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from prefect import task
+from prefect import Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.context import TaskRunContext
 
+from blocks.backups.base import BackupStore
+from blocks.home import open_store
 from blocks.hosts.identity import prove
+from blocks.journals.base import JournalStore
 from checks.examine import examine, impact_scope
 from checks.expectations import expect_tables
 from checks.probe import probe_all
 from checks.supplies import gather
+from model.assets import FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.errors import Transient
-from model.finding import CheckResult, Finding, Verdict
+from model.finding import CheckResult, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, Ended, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
 from model.manifest import Manifest
 from model.outcome import Gate, RunVerdict, Stage
-from model.plan import Plan
 from model.proposal import Action, RestoreDatabase, RestoreFiles
 from model.severity import grade
 from model.signoff import Decision
 from tasks import act as acting
 from tasks.evidence import collect_evidence
-from tasks.performed import Performed
 from tasks.progress import Progress
 from tasks.render import checks_rows, duration, findings_rows, proposal_markdown, what
 from tasks.report import timeline_markdown, write_reports
@@ -57,10 +58,20 @@ def _transient(_task: object, _run: object, state: PrefectState[Any]) -> bool:
     return False
 
 
-one_act = partial(
-    task, retries=3, retry_delay_seconds=[1, 4, 10], retry_condition_fn=_transient, cache_policy=NO_CACHE,
-    persist_result=False,
-)  # fmt: skip
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def one_act(*, name: str, task_run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A task of ours: retried three times on `Transient` and on nothing else, never cached (the journal knows)."""
+
+    def wrap(function: Callable[P, R]) -> Task[P, R]:
+        return Task(
+            function, name=name, task_run_name=task_run_name, retries=3, retry_delay_seconds=[1, 4, 10],
+            retry_condition_fn=_transient, cache_policy=NO_CACHE, persist_result=False,
+        )  # fmt: skip
+
+    return wrap
 
 
 def describe(action: Action) -> str:
@@ -84,34 +95,34 @@ def open_the_incident(
 ) -> str:
     """Open an incident and return its id."""
     file = load_plan(plan)
-    from blocks.home import open_store
-
     return open_incident(file, open_store(), summary, reported_by, source, kind, detected_at).incident.id
 
 
-def manifests(file: PlanFile, stores: dict[str, Any]) -> dict[str, Manifest]:
+def manifests(file: PlanFile, stores: Mapping[str, BackupStore]) -> dict[str, Manifest]:
     """Newest manifest of every asset with a backup; an asset without any recovery point is left out."""
     found: dict[str, Manifest] = {}
     for name, asset in file.plan.assets.items():
-        source = getattr(asset, "backup", None)
-        points = stores[source].points(name) if source else []
-        if points:
-            found[name] = stores[source].manifest(points[0])
+        if isinstance(asset, FilesAsset | PostgresAsset):
+            store = stores[asset.backup]
+            points = store.points(name)
+            if points:
+                found[name] = store.manifest(points[0])
     return found
 
 
-def look(work_or_file: PlanFile, store: Any, assets: set[str] | None, progress: Progress) -> tuple[CheckResult, ...]:  # noqa: ANN401
+def look(
+    file: PlanFile, journal: JournalStore, assets: set[str] | None, progress: Progress
+) -> tuple[CheckResult, ...]:
     """Examine assets of a plan (default: all, and the probes) over fresh connections whose identity is proven."""
-    plan = work_or_file.plan
+    plan = file.plan
     hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
-    stores = work_or_file.backups()
-    known = manifests(work_or_file, stores)
-    baselines = {n: b for n in plan.assets if (b := baseline(store, plan, n)) is not None}
-    with work_or_file.connections(hosts) as connections:
+    known = manifests(file, file.backups())
+    baselines = {n: b for n in plan.assets if (b := baseline(journal, plan, n)) is not None}
+    with file.connections(hosts) as connections:
         for connection in connections.values():
             prove(connection)
         return examine(
-            plan, connections, baselines=baselines, manifests=known, secrets=work_or_file.secrets, only=assets,
+            plan, connections, baselines=baselines, manifests=known, secrets=file.secrets, only=assets,
             progress=progress,
         )  # fmt: skip
 
@@ -122,9 +133,7 @@ def confirm_damage(incident: str) -> str:
     work = open_work(incident)
     results = look(work.file, work.store, None, Progress("examine", "examine"))
     findings = [finding for result in results for finding in result.findings]
-    severity = (
-        grade(findings, impact_scope(results, work.plan), work.plan.severity) if findings else None
-    )
+    severity = grade(findings, impact_scope(results, work.plan), work.plan.severity) if findings else None
     work.record(Confirmed(results=results, severity=severity))
     _table("findings", findings_rows(findings), f"What is damaged ({incident})")
     _table("checks", checks_rows(results), f"Every check and what it examined ({incident})")
@@ -143,7 +152,15 @@ def make_proposal(incident: str) -> str:
         supplies = gather(work.plan, connections, findings, work.file.backups(), work.file.package_dirs())
     baselines = {n: b for n in work.plan.assets if (b := baseline(work.store, work.plan, n)) is not None}
     proposal = propose(
-        work.plan, incident, work.incident.plan_digest, ids, findings, supplies, baselines, now(), PROPOSAL_LIFE
+        work.plan,
+        incident,
+        work.incident.plan_digest,
+        ids,
+        findings,
+        supplies,
+        baselines,
+        now(),
+        PROPOSAL_LIFE,
     )
     work.record(Proposed(proposal=proposal, digest=proposal.digest))
     _markdown("proposal", proposal_markdown(work.plan, work.state(), proposal), f"For sign-off ({incident})")
@@ -195,7 +212,10 @@ def preserve_snapshot(incident: str, host: str) -> str:
     with work.file.connect(host) as connection:
         prove(connection)
         manifest = take_snapshot(
-            connection, paths, work.folder(f"snapshot/{host}"), Progress(f"snapshot of {host}", f"snapshot-{host}")
+            connection,
+            paths,
+            work.folder(f"snapshot/{host}"),
+            Progress(f"snapshot of {host}", f"snapshot-{host}"),
         )
     total = sum(entry.size for entry in manifest.entries)
     work.record(
@@ -287,7 +307,9 @@ def conclude(work: Work) -> Ended:
             if isinstance(a, RestoreDatabase | RestoreFiles) and a.id in state.effects
         ]
         rpo = max(((incident.detected_at - taken).total_seconds() for taken in used), default=0.0)
-        sentence = f"Everything repaired and accepted after {duration(rto)}; data lost: {duration(max(rpo, 0.0))}."
+        sentence = (
+            f"Everything repaired and accepted after {duration(rto)}; data lost: {duration(max(rpo, 0.0))}."
+        )
         return Ended(verdict=RunVerdict.RECOVERED, sentence=sentence, rto=rto, rpo=max(rpo, 0.0))
     back = state.ended_stages.get(Stage.ROLL_BACK)
     first = failed[0].sentence if failed else ""
@@ -328,5 +350,3 @@ def write_report(incident: str) -> str:
     _markdown("timeline", timeline_markdown(work), f"What happened when ({incident})")
     _markdown("report", written.markdown, f"Report ({incident})")
     return f"Report written: {written.html}"
-
-

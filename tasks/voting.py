@@ -1,4 +1,4 @@
-"""Casting a vote at a gate: prove the person, admit the vote by the plan's rule, write it down, settle the gate (G6)."""
+"""Casting a vote: prove the person, admit the vote by the plan's rule, write it down, settle the gate (G6)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def cast_vote(
         if state.proposal is not None and gate is Gate.DECIDE and draft.at > state.proposal.expires_at:
             raise Refused("the proposal has expired.", remedy="run `decide` again for a fresh proposal")
         if signature:
-            said = statement(work.incident.id, gate, current, person, decision, reason)
+            said = statement(work.incident.id, gate, current, person, decision, reason, nonce="")
             reference = verify_ssh(who, said, signature)
         else:
             resolver: Callable[[str], str] = work.file.secrets.resolve

@@ -132,7 +132,9 @@ def load_plan(reference: str, store: JournalStore | None = None) -> PlanFile:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"the plan cannot be read: {error}.", where=str(path), remedy="check the file") from error
+        raise BadInput(
+            f"the plan cannot be read: {error}.", where=str(path), remedy="check the file"
+        ) from error
     return PlanFile(read_plan(text, str(path)), text, path.resolve())
 
 
@@ -192,7 +194,9 @@ def open_work(incident: str, store: JournalStore | None = None) -> Work:
     """
     store = store or open_store()
     if incident not in store.incidents():
-        raise BadInput("there is no such incident.", where=incident, remedy="`reinstate incidents` lists them")
+        raise BadInput(
+            "there is no such incident.", where=incident, remedy="`reinstate incidents` lists them"
+        )
     opened = fold(store.read(incident)).require_incident()
     text = store.get(f"incidents/{incident}/plan.yaml")
     path = store.get(f"incidents/{incident}/plan-path.json")

@@ -1,1 +1,1 @@
-"""`reinstate up`: paths · postgres · engine (server and worker processes) · register (deployments, automations) · up."""
+"""`reinstate up`: paths · postgres · engine (processes) · register (deployments, automations) · up."""

@@ -1,4 +1,4 @@
-"""What `up` registers on the Prefect server: the work pool, block types, one deployment per flow and plan, automations."""
+"""What `up` registers on the Prefect server: work pool, block types, deployments, automations."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.deployments.runner import EntrypointType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Crashed
+from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from blocks.backups.s3block import S3Backup

@@ -1,4 +1,4 @@
-"""`reinstate up`: PostgreSQL, Prefect server, registration and worker in one process tree that starts and stops in order."""
+"""`reinstate up`: PostgreSQL, Prefect server, registration and worker in one process tree, in order."""
 
 from __future__ import annotations
 
