@@ -96,7 +96,11 @@ def remove_link(name: str) -> None:
 
 def _own(directory: Path) -> IO[str]:
     handle = (directory / _OWNER).open("a", encoding="utf-8")
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise
     return handle
 
 

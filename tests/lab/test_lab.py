@@ -131,6 +131,14 @@ class TestHost:
         assert not containers.is_mounted(lab_host.root)
         assert not link_exists(lab_host.interface)
 
+    def test_a_living_session_is_left_alone_by_the_next(self, tmp_path: Path) -> None:
+        first, second = LabSession(tmp_path), LabSession(tmp_path)
+        assert link_exists(first.bridge)
+        assert not first.network.overlaps(second.network)
+        for session in (first, second):
+            session.close()
+            assert not link_exists(session.bridge)
+
     def test_what_a_killed_session_left_is_cleared_by_the_next(self, tmp_path: Path) -> None:
         script = (
             "import os, signal, sys; from pathlib import Path\n"
