@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from model.canonical import Value
 
@@ -25,17 +26,18 @@ HostPath = Annotated[str, AfterValidator(_absolute)]
 """An absolute path on a host, without trailing slash."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def _seconds(value: object) -> object:
-    if isinstance(value, str) and value[-1:] in _UNITS and value[:-1].replace(".", "", 1).isdigit():
+    if isinstance(value, str) and value[-1:] in _UNITS and _DECIMAL.fullmatch(value[:-1]):
         return float(value[:-1]) * _UNITS[value[-1]]
-    if isinstance(value, str):
+    if isinstance(value, str | bool):
         raise ValueError("give a duration such as 30s, 10m, 4h or 1d")
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 """A duration; in the plan a number of seconds or `30s`, `10m`, `4h`, `1d`."""
 
 SecretRef = Annotated[
@@ -141,10 +143,16 @@ class ServiceAsset(AssetBase):
     stop: Argv | None = None
     status: Argv | None = None
 
+    @model_validator(mode="after")
+    def _can_be_driven(self) -> Self:
+        if self.unit is None and not (self.start and self.stop and self.status):
+            raise ValueError("give `unit`, or all of `start`, `stop` and `status`")
+        return self
+
     def command(self, verb: Literal["start", "stop", "restart", "status"]) -> tuple[tuple[str, ...], ...]:
         """The commands for a verb, run in order; `restart` of a command-driven service is stop, then start."""
         if self.unit is not None:
-            words = {"status": ("is-active", "--quiet")}.get(verb, (verb,))
+            words: tuple[str, ...] = ("is-active", "--quiet") if verb == "status" else (verb,)
             return (("systemctl", *words, "--", self.unit),)
         if verb == "restart":
             return (*self.command("stop"), *self.command("start"))

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict
 class Value(BaseModel):
     """Base of all domain models: frozen, unknown keys refused, compared by value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", ser_json_inf_nan="strings"
+    )
 
 
 def canonical_json(value: object) -> bytes:
@@ -26,7 +28,9 @@ def canonical_json(value: object) -> bytes:
     """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def digest(value: object) -> str:

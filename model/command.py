@@ -1,7 +1,8 @@
-"""Commands as values, and the one Result a command ends in. Quoting happens in `Command.wire` and nowhere else (G10)."""
+"""Commands as values, and the one Result a command ends in. Quoting happens in `Command.wire` only (G10)."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ class Masked:
 
 
 Arg = str | Masked
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,22 @@ class Command:
         """Refuse what no argv can carry."""
         if not self.argv:
             raise BadInput("an empty command was built", remedy="report this as a bug")
+        if wrong := [name for name in self.env if not _ENV_NAME.fullmatch(name)]:
+            raise BadInput(
+                f"{wrong[0]!r} is no name of an environment variable", remedy="report this as a bug"
+            )
+        if self.env and "=" in raw(self.argv[0]):
+            raise BadInput(
+                "`env` would take the program for a variable",
+                where=self.shown(),
+                remedy="choose a path without an equals sign",
+            )
         for arg in (*self.argv, *self.env.values(), *self.env):
             if "\0" in raw(arg):
                 raise BadInput(
-                    "an argument holds a NUL byte", where=self.shown(), remedy="remove it from the plan's field"
+                    "an argument holds a NUL byte",
+                    where=self.shown(),
+                    remedy="remove it from the plan's field",
                 )
 
     def wire(self) -> str:

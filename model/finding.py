@@ -86,7 +86,9 @@ class Finding(Value):
     def sentence(self) -> str:
         """What a person reads."""
         owner = f" of {self.package} {self.version}" if self.package else ""
-        difference = f": expected {self.expected}, found {self.actual}" if self.expected or self.actual else ""
+        difference = (
+            f": expected {self.expected}, found {self.actual}" if self.expected or self.actual else ""
+        )
         return f"{self.code} {self.subject}{owner}{difference}"
 
 

@@ -322,6 +322,8 @@ class State(Value):
         opened, settled = self.gates.get(gate), self.settled.get(gate)
         if opened is None or settled is None or opened.digest != settled.digest:
             return None
+        if settled.decision is Decision.ASK:  # a question settles nothing: whoever reads this must not go on
+            return None
         if gate is Gate.DECIDE and (self.proposal is None or self.proposal.digest != settled.digest):
             return None
         return settled.decision

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -10,11 +13,30 @@ from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, Word
 from model.canonical import Value
 from model.severity import DEFAULT_MATRIX, Level
 
+
 def _host_key(text: str) -> str:
     parts = text.split()
-    if len(parts) < 2 or not parts[0].startswith(("ssh-", "ecdsa-", "sk-")):
-        raise ValueError("a host key is one line `ssh-ed25519 AAAA…` as in /etc/ssh/ssh_host_ed25519_key.pub")
+    if len(parts) < 2 or not parts[0].startswith(("ssh-", "ecdsa-", "sk-")) or not _is_key(*parts[:2]):
+        raise ValueError(
+            "an SSH public key is one line `ssh-ed25519 AAAA…` as in /etc/ssh/ssh_host_ed25519_key.pub"
+        )
     return " ".join(parts[:2])
+
+
+def _is_key(kind: str, encoded: str) -> bool:
+    """Whether the base64 holds a key of this kind (RFC 4253, 6.6): a cut line is found when the plan is read."""
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    fields: list[bytes] = []
+    while len(blob) >= 4:
+        size = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + size:
+            return False
+        fields.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return len(fields) >= 2 and fields[0] == kind.encode() and not blob
 
 
 class Person(Value):
@@ -101,7 +123,7 @@ class Expectation(Value):
     """One great-expectations expectation by its own snake-case type and arguments."""
 
     type: str = Field(pattern=r"^expect_[a-z_]+$")
-    kwargs: dict[str, str | int | float | bool | None | list[str | int | float]] = {}
+    kwargs: dict[str, str | int | float | bool | list[str | int | float] | None] = {}
 
 
 class TableChecks(Value):
@@ -176,42 +198,76 @@ class Plan(Value):
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
-        for path, what in self.dangling():
-            raise ValueError(f"{path}: {what}")
+        if wrong := self.dangling():
+            raise ValueError("\n".join(f"{path}: {what}" for path, what in wrong))
         return self
 
     def dangling(self) -> list[tuple[str, str]]:
-        """References to names the plan does not define, as (dotted path, sentence)."""
-        wrong: list[tuple[str, str]] = []
+        """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
+        return [*self._people_wrong(), *self._assets_wrong(), *self._checks_wrong(), *self._rules_wrong()]
 
-        def known(path: str, name: str | None, section: object, noun: str) -> None:
-            names = list(section) if isinstance(section, dict) else []
-            if name is not None and name not in names:
-                wrong.append((path, f"{noun} {name!r} is not defined; defined: {', '.join(names) or 'none'}"))
-
-        known("service.owner", self.service.owner, self.people, "person")
+    def _people_wrong(self) -> Iterator[tuple[str, str]]:
+        yield from _known("service.owner", self.service.owner, self.people, "person")
         for role in Roles.model_fields:
             for person in getattr(self.roles, role):
-                known(f"roles.{role}", person, self.people, "person")
+                yield from _known(f"roles.{role}", person, self.people, "person")
+
+    def _assets_wrong(self) -> Iterator[tuple[str, str]]:
+        services = {name: asset for name, asset in self.assets.items() if asset.kind == "service"}
         for name, asset in self.assets.items():
-            known(f"assets.{name}.host", asset.host, self.hosts, "host")
-            known(f"assets.{name}.backup", getattr(asset, "backup", None), self.backups, "backup")
-            known(f"assets.{name}.store", getattr(asset, "store", None), self.package_stores, "package store")
-            for other in asset.depends_on:
-                known(f"assets.{name}.depends_on", other, self.assets, "asset")
+            here = f"assets.{name}"
+            yield from _known(f"{here}.host", asset.host, self.hosts, "host")
+            yield from _known(f"{here}.backup", getattr(asset, "backup", None), self.backups, "backup")
+            yield from _known(
+                f"{here}.store", getattr(asset, "store", None), self.package_stores, "package store"
+            )
+            yield from _known(f"{here}.service", getattr(asset, "service", None), services, "service asset")
             for other in asset.services:
-                if other not in self.assets or self.assets[other].kind != "service":
-                    wrong.append((f"assets.{name}.services", f"{other!r} is not an asset of kind service"))
+                yield from _known(f"{here}.services", other, services, "service asset")
+            for other in asset.depends_on:
+                yield from _known(f"{here}.depends_on", other, self.assets, "asset")
+            if self._depends_on_itself(name):
+                yield f"{here}.depends_on", f"{name!r} depends on itself in the end; an order is impossible"
+
+    def _depends_on_itself(self, name: str) -> bool:
+        todo, seen = list(self.assets[name].depends_on), set[str]()
+        while todo:
+            other = todo.pop()
+            if other == name:
+                return True
+            if other in self.assets and other not in seen:
+                seen.add(other)
+                todo += self.assets[other].depends_on
+        return False
+
+    def _checks_wrong(self) -> Iterator[tuple[str, str]]:
+        databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, PostgresAsset)}
         for number, table in enumerate(self.checks.tables):
-            if not isinstance(self.assets.get(table.database), PostgresAsset):
-                wrong.append((f"checks.tables.{number}.database", f"{table.database!r} is not a database asset"))
-        for probe in self.checks.probes:
-            known(f"checks.probes.{probe.name}.from_host", probe.from_host, self.hosts, "host")
+            yield from _known(f"checks.tables.{number}.database", table.database, databases, "database asset")
+        for number, probe in enumerate(self.checks.probes):
+            yield from _known(f"checks.probes.{number}.from_host", probe.from_host, self.hosts, "host")
+
+    def _rules_wrong(self) -> Iterator[tuple[str, str]]:
+        for degree in dict.fromkeys((*DEFAULT_MATRIX, *self.severity)):
+            scopes, given = DEFAULT_MATRIX.get(degree, {}), self.severity.get(degree, {})
+            if not scopes:
+                yield f"severity.{degree}", f"{degree!r} is no degree; there are: {', '.join(DEFAULT_MATRIX)}"
+            elif missing := [scope for scope in scopes if scope not in given]:
+                yield f"severity.{degree}", f"no level for {', '.join(missing)}"
+            elif unknown := [scope for scope in given if scope not in scopes]:
+                yield (
+                    f"severity.{degree}.{unknown[0]}",
+                    f"{unknown[0]!r} is no scope; there are: {', '.join(scopes)}",
+                )
         for gate in ("decide", "accept"):
             rule: GateRule = getattr(self.signoff, gate)
             signers = {person for role in rule.roles for person in getattr(self.roles, role)}
             if len(signers) < rule.quorum:
-                wrong.append(
-                    (f"signoff.{gate}.quorum", f"needs {rule.quorum} people, the roles have {len(signers)}")
-                )
-        return wrong
+                yield f"signoff.{gate}.quorum", f"needs {rule.quorum} people, the roles have {len(signers)}"
+
+
+def _known(
+    path: str, name: str | None, section: Mapping[str, object], noun: str
+) -> Iterator[tuple[str, str]]:
+    if name is not None and name not in section:
+        yield path, f"{noun} {name!r} is not defined; defined: {', '.join(section) or 'none'}"

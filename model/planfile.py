@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from io import StringIO
@@ -10,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -20,6 +23,9 @@ from model.plan import DirectorySource, Plan, S3Source
 
 MAX_BYTES = 1 << 20
 """A plan is written by people; one larger than 1 MiB is an accident or an attack."""
+
+_UNPRINTABLE = re.compile("[^\t\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What YAML 1.2 does not allow in a text (5.1)."""
 
 _VARIANTS: tuple[type[BaseModel], ...] = (
     DpkgAsset, PipAsset, FilesAsset, PostgresAsset, ServiceAsset, S3Source, DirectorySource,
@@ -49,7 +55,7 @@ def read_plan(text: str, where: str = "plan") -> Plan:
         try:
             return Plan.model_validate(data)
         except ValidationError as error:
-            problems = [_problem(root, details) for details in error.errors()]
+            problems = [problem for details in error.errors() for problem in _problems(root, details)]
     problems.sort(key=lambda problem: problem.line)
     raise BadPlan(
         f"the plan has {len(problems)} problem{'s' if len(problems) != 1 else ''}:\n  "
@@ -66,8 +72,12 @@ def _refuse(where: str, line: int, what: str, remedy: str) -> BadPlan:
 
 
 def _compose(text: str, where: str) -> Node:
-    if len(text.encode()) > MAX_BYTES:
+    if len(text) > MAX_BYTES:
         raise _refuse(where, 1, "the plan is larger than 1 MiB", "split it: one plan per service")
+    for number, line_text in enumerate(text.split("\n"), start=1):
+        if wrong := _UNPRINTABLE.search(line_text):
+            what = f"the character U+{ord(wrong[0]):04X} is not allowed"
+            raise _refuse(where, number, what, "remove it; save the plan as UTF-8 text")
     try:
         for event in YAML(typ="safe", pure=True).parse(StringIO(text)):
             line = event.start_mark.line + 1
@@ -79,7 +89,11 @@ def _compose(text: str, where: str) -> Node:
         node = YAML(typ="safe", pure=True).compose(StringIO(text))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _refuse(where, line, f"not valid YAML: {error.problem}", "check indentation and quotes") from None
+        raise _refuse(
+            where, line, f"not valid YAML: {error.problem}", "check indentation and quotes"
+        ) from None
+    except YAMLError as error:
+        raise _refuse(where, 1, f"not valid YAML: {error}", "save the plan as UTF-8 text") from None
     except RecursionError:
         raise _refuse(where, 1, "the plan is nested too deeply", "flatten it") from None
     if not isinstance(node, MappingNode):
@@ -91,6 +105,10 @@ def _plain(node: Node, path: str, problems: list[Problem]) -> Any:  # noqa: ANN4
     if isinstance(node, MappingNode):
         seen: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, ScalarNode):
+                line = key_node.start_mark.line + 1
+                problems.append(Problem(line, path, "a key is not a word", "write `key: value`"))
+                continue
             key = str(key_node.value)
             here = f"{path}.{key}" if path else key
             if key in seen:
@@ -110,51 +128,79 @@ def _scalar(node: Node) -> str | int | float | bool | None:
         return None
     if kind == "bool":
         return text.lower() in {"true", "yes", "on"}
-    if kind == "int" and text.lstrip("+-").isdigit():
-        return int(text)
-    if kind == "float":
-        try:
-            return float(text)
-        except ValueError:
-            return text
+    if kind in {"int", "float"}:
+        # A number too long, or in a form we do not read, stays text: the field's own check says so.
+        with contextlib.suppress(ValueError):
+            return _number(text)
     return text
 
 
-def _walk(root: Node, location: tuple[str | int, ...]) -> Iterator[tuple[Node, str]]:
-    """Nodes along a pydantic location, skipping the discriminator tags pydantic inserts."""
+def _number(text: str) -> int | float:
+    """A number as YAML 1.2 reads it (`1_000`, `0x1f`, `0o17`, `010` is ten); never infinite.
+
+    Raises:
+        ValueError: it is none, or is beyond what a float holds.
+    """
+    digits = text.lstrip("+-")
+    if digits[:2].lower() in {"0x", "0o", "0b"}:
+        return int(text, 0)
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(text) from None
+        return number
+
+
+def _without_tags(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A pydantic location without what pydantic inserts: the discriminator after `assets.NAME`, `[key]` at the end."""
+    if location[:1] in {("assets",), ("backups",)} and len(location) > 2 and location[2] in _TAGS:
+        location = (*location[:2], *location[3:])
+    return location[:-1] if location[-1:] == ("[key]",) else location
+
+
+def _walk(root: Node, location: tuple[str | int, ...]) -> Iterator[Node]:
+    """The nodes along a location as far as they exist: a mapping's key, a sequence's item."""
     node = root
     for part in location:
         if isinstance(node, MappingNode):
             pair = next((p for p in node.value if str(p[0].value) == str(part)), None)
             if pair is None:
-                if part in _TAGS:
-                    continue
                 return
             node = pair[1]
-            yield pair[0], str(part)
+            yield pair[0]
         elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            yield node, str(part)
+            yield node
         else:
             return
 
 
-def _problem(root: Node, details: Any) -> Problem:  # noqa: ANN401 - pydantic's ErrorDetails
-    location: tuple[str | int, ...] = details["loc"]
+def _problems(root: Node, details: Any) -> Iterator[Problem]:  # noqa: ANN401 - pydantic's ErrorDetails
     message = str(details["msg"]).removeprefix("Value error, ")
-    if not location and ": " in message:
-        path, message = message.split(": ", 1)
+    if details["loc"] or ": " not in message:
+        yield _problem(root, _without_tags(details["loc"]), message, details["type"])
+        return
+    for line in message.splitlines():  # the plan's own check of references: `path: sentence` each
+        path, _, sentence = line.partition(": ")
         location = tuple(int(part) if part.isdigit() else part for part in path.split("."))
+        yield _problem(root, location, sentence, details["type"])
+
+
+def _problem(root: Node, location: tuple[str | int, ...], message: str, kind: str) -> Problem:
     trail = list(_walk(root, location))
-    line = (trail[-1][0].start_mark.line if trail else root.start_mark.line) + 1
-    path = ".".join(str(part) for part in location if part not in _TAGS)
+    line = (trail[-1] if trail else root).start_mark.line + 1
+    path = ".".join(map(str, location))
     key = str(location[-1]) if location else ""
-    if details["type"] == "extra_forbidden":
+    if kind == "extra_forbidden":
         close = get_close_matches(key, sorted({name for m in _models() for name in m.model_fields}), n=1)
         remedy = f"did you mean {close[0]!r}?" if close else "remove it"
         return Problem(line, path, f"unknown key {key!r}", remedy)
-    if details["type"] == "missing":
+    if kind == "missing":
         return Problem(line, path, f"the key {key!r} is missing", "add it; see `reinstate plan schema`")
+    if kind == "string_type":
+        return Problem(line, path, "a text is needed here", "put the value in quotes")
     return Problem(line, path, message, "see `reinstate plan schema`")
 
 
