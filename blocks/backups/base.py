@@ -29,7 +29,9 @@ class BackupStore(Protocol):
         """
         ...
 
-    def put(self, key: str, chunks: Iterable[bytes], progress: Callable[[int], None] | None = None) -> tuple[str, int]:
+    def put(
+        self, key: str, chunks: Iterable[bytes], progress: Callable[[int], None] | None = None
+    ) -> tuple[str, int]:
         """Store an object from chunks; returns (sha256, bytes) of what was sent, read back and compared."""
         ...
 

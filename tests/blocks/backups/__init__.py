@@ -1,0 +1,1 @@
+"""Backup stores: the contract, and what is special to S3."""

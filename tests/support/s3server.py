@@ -1,0 +1,150 @@
+"""An S3 server for a session of tests: OpenStack Swift with its s3api, rootless, from the Python package index."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCESS_KEY, SECRET_KEY = "lab:lab", "labsecret"
+_SERVERS = ("account", "container", "object", "proxy")
+
+_BACKEND = """[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+user = {user}
+swift_dir = {folder}
+devices = {folder}/dev
+mount_check = false
+disable_fallocate = true
+fallocate_reserve = 0
+log_level = ERROR
+[pipeline:main]
+pipeline = {server}-server
+[app:{server}-server]
+use = egg:swift#{server}
+{extra}
+"""
+_OBJECT = "network_chunk_size = 1048576\ndisk_chunk_size = 1048576\nmb_per_sync = 4096"
+_PROXY = """[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+user = {user}
+swift_dir = {folder}
+log_level = ERROR
+[pipeline:main]
+pipeline = catch_errors listing_formats s3api tempauth copy slo proxy-server
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:listing_formats]
+use = egg:swift#listing_formats
+[filter:s3api]
+use = egg:swift#s3api
+s3_acl = no
+location = us-east-1
+force_swift_request_proxy_log = no
+min_segment_size = 5242880
+[filter:tempauth]
+use = egg:swift#tempauth
+user_lab_lab = labsecret .admin
+[filter:copy]
+use = egg:swift#copy
+[filter:slo]
+use = egg:swift#slo
+yield_frequency = 0
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+object_chunk_size = 1048576
+client_chunk_size = 1048576
+"""
+
+
+@dataclass
+class S3Server:
+    """A running server; `stop` ends exactly the processes it started."""
+
+    endpoint: str
+    processes: list[subprocess.Popen[bytes]]
+
+    def stop(self) -> None:
+        """End it."""
+        for process in self.processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+def start_s3(folder: Path) -> S3Server:
+    """Start a server with its data in `folder` and wait until it answers."""
+    (folder / "dev" / "d1").mkdir(parents=True)
+    ports = dict(zip(_SERVERS, _free_ports(4), strict=True))
+    tools = Path(sys.executable).parent
+    (folder / "swift.conf").write_text(
+        f"[swift-hash]\nswift_hash_path_prefix = {secrets.token_hex(8)}\nswift_hash_path_suffix = x\n"
+        "[storage-policy:0]\nname = gold\npolicy_type = replication\ndefault = yes\n"
+    )
+    user = getpass.getuser()
+    for server in _SERVERS[:3]:
+        builder = str(folder / f"{server}.builder")
+        ring = str(tools / "swift-ring-builder")
+        subprocess.run([ring, builder, "create", "4", "1", "1"], check=True, capture_output=True)
+        place = f"r1z1-127.0.0.1:{ports[server]}/d1"
+        subprocess.run([ring, builder, "add", place, "1"], check=True, capture_output=True)
+        subprocess.run([ring, builder, "rebalance"], check=False, capture_output=True)
+        extra = _OBJECT if server == "object" else ""
+        (folder / f"{server}-server.conf").write_text(
+            _BACKEND.format(server=server, port=ports[server], user=user, folder=folder, extra=extra)
+        )
+    (folder / "proxy-server.conf").write_text(_PROXY.format(port=ports["proxy"], user=user, folder=folder))
+    server_env = dict(os.environ, HOME=str(folder), PYTHONWARNINGS="ignore")
+    started = S3Server(f"http://127.0.0.1:{ports['proxy']}", [])
+    for server in _SERVERS:
+        with (folder / f"{server}.log").open("ab") as log:
+            started.processes.append(
+                subprocess.Popen(
+                    [str(tools / f"swift-{server}-server"), str(folder / f"{server}-server.conf")],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=server_env,
+                )
+            )
+    try:
+        for server in _SERVERS:
+            _wait_for(ports[server], folder / f"{server}.log")
+    except TimeoutError:
+        started.stop()
+        raise
+    return started
+
+
+def _wait_for(port: int, log: Path, seconds: float = 40.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.5).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"the S3 server did not come up: {log.read_text()[-2000:]}")
