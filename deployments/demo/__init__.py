@@ -10,6 +10,8 @@ Nothing here needs root, a network or a container. The parts, bottom up:
 - `database`   the shop's PostgreSQL, also when started by root
 - `files`      the shop's file set
 - `s3`, `swiftd`  a real S3 server, where the system can run it
+- `people`     the emergency organisation, with one-time codes
 - `damage`     what breaks the host, for real
+- `template`   the host, made once and copied for every further demo
 - `world`      builds, starts, stops and removes all of it
 """

@@ -1,4 +1,4 @@
-"""Damages the demo's host for real: each kind is what a bad disk, a slip of the hand or a broken update leaves behind."""
+"""Damages the demo's host for real: what a bad disk, a slip of the hand or a broken update leaves behind."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from deployments.demo import database, files
 from deployments.demo.facts import Facts, WorldFacts
 from deployments.demo.processes import clean_environment, run
 
-Kind = Literal[
-    "package-file", "pip-file", "config", "data-file", "database-page", "mode", "link", "delete"
-]
+Kind = Literal["package-file", "pip-file", "config", "data-file", "database-page", "mode", "link", "delete"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 PAGE = 8192

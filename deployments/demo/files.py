@@ -17,7 +17,7 @@ ODD_NAMES = (
     "Größentabelle – Überblick.txt",
     "注文.txt",
     "-rf.txt",
-    "it's \"quoted\".txt",
+    'it\'s "quoted".txt',
     "semi;colon & $(date) `id`.txt",
     "star*[a-z]?.txt",
     "percent%20and+plus.txt",
@@ -69,4 +69,4 @@ def _files() -> Iterator[tuple[str, bytes]]:
     for name in ODD_NAMES:
         yield f"notes/{name}", content(name, 700)
     yield "notes/empty.txt", b""
-    yield "tools/export.sh", b"#!/bin/sh\nexec cat -- \"$@\"\n"
+    yield "tools/export.sh", b'#!/bin/sh\nexec cat -- "$@"\n'

@@ -1,4 +1,4 @@
-"""The demo host from outside: its identity, its keys, and the start of its SSH server, in a sandbox where there is one."""
+"""The demo host from outside: its identity, its keys, and its SSH server, sandboxed where that is possible."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def make_root(root: Path, role: str) -> str:
 
 def make_keys(secret_dir: Path, server_dir: Path) -> None:
     """Makes the client's and the server's ed25519 keys (mode 600), unless they exist."""
-    for path, comment in ((secret_dir / "ssh-client-key", "demo client"), (server_dir / "host-key", "demo host")):
+    for path, comment in (
+        (secret_dir / "ssh-client-key", "demo client"),
+        (server_dir / "host-key", "demo host"),
+    ):
         if path.exists():
             continue
         key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
@@ -52,15 +55,19 @@ def sandbox(folder: Path, *also_writable: Path) -> list[str]:
     """The bwrap command prefix that leaves only these directories writable; empty where bwrap cannot be used.
 
     There is no process namespace on purpose: jobs that the product detached must outlive the SSH server's sessions.
+    `/proc` stays writable, its `sys` apart, because PostgreSQL's wrapper writes its user mapping there.
     """
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         return []
-    prefix = [bwrap, "--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev"]
+    prefix = [bwrap, "--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--dev-bind", "/proc", "/proc"]
+    prefix += ["--ro-bind", "/proc/sys", "/proc/sys"]
     for path in (folder, *also_writable):
         prefix += ["--bind", str(path), str(path)]
     try:
-        works = subprocess.run([*prefix, "true"], capture_output=True, timeout=10, check=False).returncode == 0
+        works = (
+            subprocess.run([*prefix, "true"], capture_output=True, timeout=10, check=False).returncode == 0
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     return prefix if works else []

@@ -1,9 +1,8 @@
-"""The host's Debian packages: two small .debs of our own, a store with an index, and a dpkg tree below the host's root."""
+"""The host's Debian packages: two small .debs, a store with an index, and a dpkg tree below the host's root."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,4 +172,4 @@ def _build(deb: Deb, store: Path, tree: Path, world_id: str) -> Path:
 def _put(path: Path, mode: int, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
-    os.chmod(path, mode)
+    path.chmod(mode)

@@ -24,7 +24,5 @@ def create(secret_dir: Path) -> tuple[Person, ...]:
         path = secret_dir / f"totp-{key}"
         if not path.exists():
             write_secret(path, f"{pyotp.random_base32()}\n")
-        people.append(
-            Person(key=key, name=name, email=f"{key}@example.invalid", roles=roles, totp_file=path)
-        )
+        people.append(Person(key=key, name=name, email=f"{key}@example.invalid", roles=roles, totp_file=path))
     return tuple(people)

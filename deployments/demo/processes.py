@@ -1,4 +1,4 @@
-"""The world's processes: started detached, recognised by a mark in their environment, ended by pid and by nothing else."""
+"""The world's processes: started detached, recognised by a mark in their environment, ended by pid only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ def spawn(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path) 
 
 
 def run(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, stdin: str = "", timeout: float = 120
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    stdin: str = "",
+    timeout: float = 120,
 ) -> str:
     """Runs a command to its end and returns its standard output.
 
@@ -157,8 +162,10 @@ def end(pids: Iterable[int], *, patience: float = 5) -> None:
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, sent)
-        wait_until(lambda: not any(alive(pid) for pid in left), timeout=patience)
-        left = [pid for pid in left if alive(pid)]
+        deadline = time.monotonic() + patience
+        while left and time.monotonic() < deadline:
+            left = [pid for pid in left if alive(pid)]
+            time.sleep(0.02 if left else 0)
         if not left:
             return
     raise RuntimeError(f"processes {left} did not end, not even when killed")

@@ -156,7 +156,16 @@ def _configure(home: Path, s3: S3Facts, world_id: str) -> None:
     user = getpass.getuser()
     ports = {name: free_port() for name in ("account", "container", "object")}
     env = clean_environment(world_id, HOME=str(home))
-    argv = [sys.executable, "-P", "-W", "ignore", "-c", RING, str(home), *(str(port) for port in ports.values())]
+    argv = [
+        sys.executable,
+        "-P",
+        "-W",
+        "ignore",
+        "-c",
+        RING,
+        str(home),
+        *(str(port) for port in ports.values()),
+    ]
     run(argv, env=env, cwd=home)
     for name, port in ports.items():
         text = COMMON.format(port=port, user=user, home=home) + STORAGE.format(name=name, home=home)

@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import asyncssh
@@ -20,8 +21,8 @@ import asyncssh
 from deployments.demo.processes import MARK, clean_environment
 
 CHUNK = 64 * 1024
-AFTER_EXIT = 2.0
-"""Seconds a session waits for output once its command has ended: a detached job may hold the pipe open for ever."""
+AFTER_EXIT = 1.0
+"""Seconds of silence a session grants the pipes of an ended command: a detached job may hold them open for ever."""
 
 
 class Sessions:
@@ -49,20 +50,18 @@ class Sessions:
             env=self.environment,
             start_new_session=True,
         )
-        assert command.stdin and command.stdout and command.stderr  # noqa: S101 - pipes are the default
-        tasks = [
-            asyncio.create_task(_drain(command.stdout, session.stdout)),
-            asyncio.create_task(_drain(command.stderr, session.stderr)),
-            asyncio.create_task(session.channel.wait_closed()),
-            asyncio.create_task(command.exited.wait()),
-            asyncio.create_task(_feed(session, command.stdin, child.get_pid())),
-        ]
-        out, err, hung_up, exited, _ = tasks
+        if command.stdin is None or command.stdout is None or command.stderr is None:
+            raise RuntimeError("a command has three pipes")  # as asyncio makes them unless told otherwise
+        out, err = Output(command.stdout, session.stdout), Output(command.stderr, session.stderr)
+        feeding = asyncio.create_task(_feed(session, command.stdin, child.get_pid()))
+        hung_up = asyncio.create_task(session.channel.wait_closed())
+        exited = asyncio.create_task(_end_of(command))
+        tasks = [out.task, err.task, feeding, hung_up, exited]
         try:
-            await asyncio.wait({exited, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([hung_up, exited], return_when=asyncio.FIRST_COMPLETED)
             if exited.done():
-                sent = asyncio.gather(out, err, return_exceptions=True)
-                await asyncio.wait({sent, hung_up}, timeout=AFTER_EXIT, return_when=asyncio.FIRST_COMPLETED)
+                while not hung_up.done() and not (out.is_over() and err.is_over()):
+                    await asyncio.wait([hung_up, out.task, err.task], timeout=0.05)
                 _exit(session, child.get_returncode() or 0)
         finally:
             for task in tasks:
@@ -84,26 +83,52 @@ class Command(asyncio.subprocess.SubprocessStreamProtocol):
         self.exited.set()
 
 
+class Output:
+    """Passes one stream of a command on to the client, who may be slow: nothing is dropped."""
+
+    def __init__(self, pipe: asyncio.StreamReader, out: asyncssh.SSHWriter[bytes]) -> None:
+        self.silent_since: float | None = None
+        self.task = asyncio.create_task(self._pass_on(pipe, out))
+
+    def is_over(self) -> bool:
+        """Whether all is sent, as far as an ended command goes."""
+        silent = self.silent_since is not None and time.monotonic() - self.silent_since > AFTER_EXIT
+        return silent or self.task.done()
+
+    async def _pass_on(self, pipe: asyncio.StreamReader, out: asyncssh.SSHWriter[bytes]) -> None:
+        while True:
+            self.silent_since = time.monotonic()
+            data = await pipe.read(CHUNK)
+            self.silent_since = None
+            if not data:
+                return
+            out.write(data)
+            await out.drain()
+
+
 class Login(asyncssh.SSHServer):
     """Who may log in, and where forwarded connections may go."""
 
-    def __init__(self, user: str) -> None:
+    def __init__(self, user: str, key: asyncssh.SSHKey) -> None:
         self.user = user
-        self.named = ""
-
-    def begin_auth(self, username: str) -> bool:
-        """Remembers the name; everybody must authenticate."""
-        self.named = username
-        return True
+        self.key = key
 
     def public_key_auth_supported(self) -> bool:
-        """Only the host's own user has keys."""
-        return self.named == self.user
+        """Keys, and nothing else."""
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """One user with one key."""
+        return username == self.user and key.public_data == self.key.public_data
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
         """Lets forwarded connections reach this machine's loopback only."""
         del dest_port, orig_host, orig_port
         return dest_host in ("127.0.0.1", "localhost")
+
+
+async def _end_of(command: Command) -> None:
+    await command.exited.wait()
 
 
 async def _let_go(child: asyncio.SubprocessTransport, command: Command) -> None:
@@ -137,12 +162,6 @@ async def _feed(session: asyncssh.SSHServerProcess[bytes], pipe: asyncio.StreamW
         pipe.close()
 
 
-async def _drain(pipe: asyncio.StreamReader, out: asyncssh.SSHWriter[bytes]) -> None:
-    while data := await pipe.read(CHUNK):
-        out.write(data)
-        await out.drain()
-
-
 def _exit(session: asyncssh.SSHServerProcess[bytes], status: int) -> None:
     if status >= 0:
         session.exit(status)
@@ -158,12 +177,12 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 async def serve(root: Path, port: int, user: str, authorized_key: Path, host_key: Path) -> None:
     """Serves until SIGTERM or SIGINT."""
     sessions = Sessions(root)
+    key = asyncssh.read_public_key(str(authorized_key))
     server = await asyncssh.listen(
         "127.0.0.1",
         port,
-        server_factory=lambda: Login(user),
+        server_factory=lambda: Login(user, key),
         server_host_keys=[str(host_key)],
-        authorized_client_keys=str(authorized_key),
         password_auth=False,
         kbdint_auth=False,
         gss_host=None,
@@ -197,9 +216,7 @@ def main() -> None:
     parser.add_argument("--host-key", type=Path, required=True, help="private key file of the server")
     options = parser.parse_args()
     os.chdir(options.root)
-    asyncio.run(
-        serve(options.root, options.port, options.user, options.authorized_key, options.host_key)
-    )
+    asyncio.run(serve(options.root, options.port, options.user, options.authorized_key, options.host_key))
 
 
 if __name__ == "__main__":

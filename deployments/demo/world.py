@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import secrets
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
+
+import httpx
 
 from deployments.demo import database, host, packages, people, processes, s3, shop, template
 from deployments.demo.facts import Facts, ServiceFacts, WorldFacts
@@ -134,12 +133,9 @@ class World:
     def health(self) -> Health:
         """Asks the shop; one that does not answer is not healthy."""
         try:
-            with urllib.request.urlopen(f"{self.facts.shop.url}/health", timeout=15) as answer:
-                return Health(ok=True, checks=json.load(answer)["checks"])
-        except urllib.error.HTTPError as error:
-            with error:
-                return Health(ok=False, checks=json.load(error)["checks"])
-        except (OSError, ValueError, KeyError) as error:
+            answer = httpx.get(f"{self.facts.shop.url}/health", timeout=15, trust_env=False)
+            return Health(ok=answer.status_code == 200, checks=answer.json()["checks"])
+        except (httpx.HTTPError, ValueError, KeyError) as error:
             return Health(ok=False, checks={"shop": f"no answer: {error}"})
 
     def processes(self) -> list[int]:
@@ -159,7 +155,11 @@ class World:
 
 
 def _prepare(
-    folder: Path, world_id: str, role: Literal["production", "staging"], with_s3: bool, before: WorldFacts | None
+    folder: Path,
+    world_id: str,
+    role: Literal["production", "staging"],
+    with_s3: bool,
+    before: WorldFacts | None,
 ) -> WorldFacts:
     root = folder / "host"
     _forget_sockets(folder, before)
@@ -178,6 +178,7 @@ def _prepare(
     sockets = database.socket_dir(root)
     machine_id = (root / "etc/machine-id").read_text().strip()
     runs_s3 = with_s3 and s3.available(folder)
+    s3_port = _port(before.s3.endpoint) if before and before.s3 else None
     shop_facts = shop.facts(
         root, folder / "store/wheels", processes.free_port(before.shop.port if before else None)
     )
@@ -196,7 +197,7 @@ def _prepare(
         shop=shop_facts,
         database=database_facts,
         packages=packages.facts(root, folder / "store/debs"),
-        s3=s3.facts(secret_dir, _port(before.s3.endpoint) if before and before.s3 else None) if runs_s3 else None,
+        s3=s3.facts(secret_dir, s3_port) if runs_s3 else None,
         people=people.create(secret_dir),
         backups=folder / "backups",
     )
@@ -238,7 +239,8 @@ def _end_everything(folder: Path, world_id: str, facts: WorldFacts | None) -> No
     """Stops the services as one does, then ends by pid whatever is left, known by pid file or by its mark."""
     if facts is not None:
         for service in (facts.shop.service, facts.database.service):
-            with contextlib.suppress(RuntimeError, OSError):  # a damaged host may have nothing left to stop with
+            # A damaged host may have nothing left to stop a service with: its pid is enough.
+            with contextlib.suppress(RuntimeError, OSError):
                 processes.run(service.stop, env=processes.clean_environment(world_id))
     names = (
         *("sshd/sshd.pid", "s3/swift.pid", "host/run/shop-supervisor.pid", "host/run/shop.pid"),

@@ -1,7 +1,7 @@
 """The shop's supervisor, as it runs on the host: `shopctl start|stop|restart|status` (LSB exit codes).
 
-status: 0 running, 1 supervised but not up (it keeps crashing), 3 stopped. Needs nothing but the standard library, so that
-it works while the shop's own packages are damaged.
+status: 0 running, 1 supervised but not up (it keeps crashing), 3 stopped. Needs nothing but the standard library, so
+that it works while the shop's own packages are damaged.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Shop
     timeout = 30
 
-    def do_GET(self) -> None:  # noqa: N802 - the name http.server asks for
+    def do_GET(self) -> None:
         """Finds the page; whatever goes wrong is a 500 with its reason in the log."""
         path = unquote(urlsplit(self.path).path)
         try:

@@ -1,0 +1,1 @@
+"""The throw-away world of `make demo`, built and damaged for real."""
