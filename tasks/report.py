@@ -1,0 +1,302 @@
+"""The report of an incident, built from its journal alone: Markdown, one self-contained HTML file, JSON (R-REV-1)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from model.canonical import Value, canonical_json
+from model.finding import CheckResult, Finding
+from model.incident import Incident
+from model.journal import Effect, Ended, Intent, Preserved, Record, StageEnded, StageStarted
+from model.outcome import Stage
+from model.proposal import Loss, Proposal
+from model.severity import Severity
+from model.signoff import Vote
+from tasks.render import duration, line, mark, safe, size, table, what
+from tasks.work import Work
+
+
+class TimelineLine(Value):
+    """One moment: seconds since detection, clock time, sentence."""
+
+    after: float
+    at: str
+    sentence: str
+
+
+class StageTime(Value):
+    """When a stage ran, in seconds since the incident was opened."""
+
+    stage: Stage
+    begin: float
+    end: float
+
+
+class ActionLine(Value):
+    """One executed action and the findings it cured."""
+
+    id: str
+    kind: str
+    host: str
+    what: str
+    reason: str
+    undo: str
+    result: str
+    sentence: str
+    seconds: float
+    bytes: int
+    findings: tuple[str, ...]
+
+
+class Report(Value):
+    """Everything the report says.
+
+    Attributes:
+        rto: measured seconds from detection to acceptance, and `rto_target` of the plan; None when not recovered.
+        rpo: measured seconds of data lost, and `rpo_target`.
+        head: digest of the journal's newest record: an anchor outside the journal store.
+    """
+
+    incident: Incident
+    service: str
+    severity: Severity | None
+    ended: Ended | None
+    rto: float | None
+    rto_target: float
+    rpo: float | None
+    rpo_target: float
+    findings: tuple[Finding, ...]
+    actions: tuple[ActionLine, ...]
+    losses: tuple[Loss, ...]
+    checks: tuple[CheckResult, ...]
+    votes: tuple[Vote, ...]
+    preserved: tuple[Preserved, ...]
+    stages: tuple[StageTime, ...]
+    timeline: tuple[TimelineLine, ...]
+    items: tuple[str, ...]
+    proposal_digest: str
+    records: int
+    head: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the report lies."""
+
+    html: Path
+    sha256: str
+    markdown: str
+    items: tuple[str, ...]
+
+
+def build_report(work: Work) -> Report:
+    """Build the report of an incident as it stands now."""
+    records = work.store.read(work.incident.id)
+    state = work.state()
+    found = state.confirmed.results if state.confirmed else ()
+    ended = state.ended
+    return Report(
+        incident=work.incident,
+        service=work.plan.service.name,
+        severity=state.confirmed.severity if state.confirmed else None,
+        ended=ended,
+        rto=ended.rto if ended else None,
+        rto_target=work.plan.objectives.rto,
+        rpo=ended.rpo if ended else None,
+        rpo_target=work.plan.objectives.rpo,
+        findings=tuple(finding for result in found for finding in result.findings),
+        actions=_actions(state.proposal, state.intents, state.effects),
+        losses=state.proposal.losses if state.proposal else (),
+        checks=state.verified[-1].results if state.verified else found,
+        votes=state.votes,
+        preserved=state.preserved,
+        stages=_stage_times(records),
+        timeline=tuple(
+            TimelineLine(
+                after=(record.at - work.incident.detected_at).total_seconds(),
+                at=f"{record.at:%H:%M:%S}",
+                sentence=line(record),
+            )
+            for record in records
+        ),
+        items=_items(work),
+        proposal_digest=state.proposal.digest if state.proposal else "",
+        records=len(records),
+        head=records[-1].digest,
+    )
+
+
+def _actions(
+    proposal: Proposal | None, intents: dict[str, Intent], effects: dict[str, Effect]
+) -> tuple[ActionLine, ...]:
+    lines = []
+    for action in proposal.actions if proposal else ():
+        effect = effects.get(action.id)
+        begun = "begun, not ended" if action.id in intents else "not begun"
+        lines.append(
+            ActionLine(
+                id=action.id, kind=action.kind, host=action.host, what=what(action), reason=action.reason,
+                undo=action.undo, result=effect.result if effect else begun,
+                sentence=effect.sentence if effect else "", seconds=effect.seconds if effect else 0.0,
+                bytes=effect.bytes if effect else 0, findings=action.findings,
+            )
+        )  # fmt: skip
+    return tuple(lines)
+
+
+def _stage_times(records: list[Record]) -> tuple[StageTime, ...]:
+    start, begun, times = records[0].at, {}, []
+    for record in records:
+        match record.payload:
+            case StageStarted(stage=stage):
+                begun.setdefault(stage, record.at)
+            case StageEnded(stage=stage) if stage in begun:
+                times.append(
+                    StageTime(
+                        stage=stage,
+                        begin=(begun.pop(stage) - start).total_seconds(),
+                        end=(record.at - start).total_seconds(),
+                    )
+                )
+    return tuple(times)
+
+
+def _items(work: Work) -> tuple[str, ...]:
+    """Rectification items that follow from the journal (R-REV-2)."""
+    state, objectives = work.state(), work.plan.objectives
+    items = []
+    if state.ended and state.ended.rto is not None and state.ended.rto > objectives.rto:
+        items.append(
+            f"RTO missed: {duration(state.ended.rto)} instead of {duration(objectives.rto)}; "
+            "shorten the slowest stage."
+        )
+    if state.ended and state.ended.rpo is not None and state.ended.rpo > objectives.rpo:
+        items.append(
+            f"RPO missed: {duration(state.ended.rpo)} of data lost, {duration(objectives.rpo)} allowed; "
+            "back up more often."
+        )
+    items += [
+        f"Find out why {e.step} failed: {e.sentence}" for e in state.effects.values() if e.result == "failed"
+    ]
+    items += [f"Not cured: {unmet.sentence}" for unmet in (state.proposal.unmet if state.proposal else ())]
+    unchecked = sorted(
+        {note for r in (state.confirmed.results if state.confirmed else ()) for note in r.not_checked}
+    )
+    items += [f"Not checked: {note}" for note in unchecked]
+    if state.refused:
+        items.append(f"{len(state.refused)} sign-off answers were refused; see the timeline.")
+    kept = [
+        a.database for a in (state.proposal.actions if state.proposal else ()) if a.kind == "restore_database"
+    ]
+    if state.ended and state.ended.verdict == "RECOVERED":
+        items += [f"Drop the damaged copy of database {name} once its retention has passed." for name in kept]
+    return tuple(items)
+
+
+def timeline_markdown(work: Work) -> str:
+    """The journal as a table, and the stages as a Gantt diagram."""
+    report = build_report(work)
+    rows = [(entry.at, f"{entry.after:+.1f} s", entry.sentence) for entry in report.timeline]
+    return mark(work.incident.kind) + table(("time (UTC)", "since detection", "what"), rows)
+
+
+def report_markdown(report: Report) -> str:
+    """The report as Markdown."""
+    i, ended = report.incident, report.ended
+    verdict = f"**{ended.verdict}** – {safe(ended.sentence, 600)}" if ended else "The incident is still open."
+    after = (
+        f"\n\nNext step for people: {safe(ended.next_human_step, 600)}"
+        if ended and ended.next_human_step
+        else ""
+    )
+    objectives = table(
+        ("objective", "target", "measured"),
+        [
+            ("RTO", duration(report.rto_target), "–" if report.rto is None else duration(report.rto)),
+            ("RPO", duration(report.rpo_target), "–" if report.rpo is None else duration(report.rpo)),
+        ],
+    )
+    parts = [
+        f"{mark(i.kind)}# {safe(report.service)}: report of {i.id}",
+        f"{verdict}{after}",
+        f"{safe(i.summary, 600)} Reported by {safe(i.reported_by)} ({i.source}), detected "
+        f"{i.detected_at:%Y-%m-%d %H:%M:%S} UTC. Plan {safe(i.plan)} version {safe(i.plan_version)}, "
+        f"digest `{i.plan_digest[:12]}`.",
+        f"**{safe(report.severity.sentence)}**" if report.severity else "No damage was confirmed.",
+        objectives,
+        "## What was damaged",
+        table(("host", "asset", "finding"), [(f.host, f.asset, f.sentence) for f in report.findings]),
+        "## What was done",
+        table(
+            ("#", "action", "host", "what", "result", "moved", "took"),
+            [
+                (
+                    a.id,
+                    a.kind.replace("_", " "),
+                    a.host,
+                    a.what,
+                    a.sentence or a.result,
+                    size(a.bytes),
+                    duration(a.seconds),
+                )
+                for a in report.actions
+            ],
+        ),
+        "## What was lost",
+        "\n".join(f"- {safe(loss.sentence, 600)}" for loss in report.losses) or "Nothing.",
+        "## Who decided",
+        table(
+            ("when (UTC)", "who", "role", "gate", "decision", "proof", "reason"),
+            [
+                (f"{v.at:%H:%M:%S}", v.person, v.role, v.gate, v.decision, v.proof, v.reason)
+                for v in report.votes
+            ],
+        ),
+        "## What proves it",
+        table(
+            ("verdict", "check", "asset", "examined", "sentence"),
+            [(c.verdict, c.check, c.asset, c.examined, c.sentence) for c in report.checks],
+        ),
+        "## Evidence and snapshots",
+        table(
+            ("what", "host", "files", "bytes", "SHA-256 of its manifest"),
+            [(p.what, p.host, p.files, size(p.bytes), p.sha256) for p in report.preserved],
+        ),
+        "## What to improve",
+        "\n".join(f"- {safe(item, 600)}" for item in report.items) or "Nothing was noticed.",
+        "## Timeline",
+        table(
+            ("time (UTC)", "since detection", "what"),
+            [(t.at, f"{t.after:+.1f} s", t.sentence) for t in report.timeline],
+        ),
+        f"Journal: {report.records} records, newest `{report.head}`.",
+    ]
+    return "\n\n".join(parts)
+
+
+def report_html(report: Report) -> str:
+    """The report as one self-contained HTML file; every value is escaped by the template engine."""
+    environment = Environment(
+        loader=PackageLoader("tasks", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "size": size}
+    span = max((stage.end for stage in report.stages), default=1.0) or 1.0
+    return environment.get_template("report.html.j2").render(r=report, span=span)
+
+
+def write_reports(work: Work) -> Written:
+    """Write the report in all formats beside the journal."""
+    report = build_report(work)
+    folder = work.folder("report")
+    markdown, html = report_markdown(report), report_html(report)
+    (folder / "report.md").write_text(markdown, encoding="utf-8")
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    (folder / "report.json").write_bytes(canonical_json(report))
+    return Written(folder / "report.html", hashlib.sha256(html.encode()).hexdigest(), markdown, report.items)
