@@ -6,7 +6,8 @@ from enum import IntEnum, StrEnum
 
 from pydantic import Field
 
-from model.canonical import Value, digest
+from model.canonical import HostText, Value, digest, storable
+from model.command import printable
 
 
 class Code(StrEnum):
@@ -69,27 +70,27 @@ class Finding(Value):
     code: Code
     host: str
     asset: str
-    subject: str
+    subject: HostText
     degree: Degree = Degree.SERIOUS
-    expected: str = ""
-    actual: str = ""
+    expected: HostText = ""
+    actual: HostText = ""
     package: str = ""
     version: str = ""
-    detail: str = ""
+    detail: HostText = ""
 
     @property
     def id(self) -> str:
         """Stable name of this finding within an incident: equal damage found twice has one id."""
-        return "f-" + digest([self.code, self.host, self.asset, self.subject])[:12]
+        return "f-" + digest([self.code, self.host, self.asset, storable(self.subject)])[:12]
 
     @property
     def sentence(self) -> str:
-        """What a person reads."""
+        """What a person reads, safe to print: names from a host are tainted."""
         owner = f" of {self.package} {self.version}" if self.package else ""
         difference = (
             f": expected {self.expected}, found {self.actual}" if self.expected or self.actual else ""
         )
-        return f"{self.code} {self.subject}{owner}{difference}"
+        return printable(f"{self.code} {self.subject}{owner}{difference}")
 
 
 class CheckResult(Value):

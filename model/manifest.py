@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
-from model.canonical import Value
+from model.canonical import HostText, Value
 
 
 class FileType(StrEnum):
@@ -18,6 +18,12 @@ class FileType(StrEnum):
     LINK = "link"
     OTHER = "other"
     ABSENT = "absent"
+
+
+def _named(path: str) -> str:
+    if not path:
+        raise ValueError("a path is not empty")
+    return path
 
 
 class Entry(Value):
@@ -33,7 +39,7 @@ class Entry(Value):
         offset: byte offset of the content inside the archive; -1 when unknown.
     """
 
-    path: str = Field(min_length=1)
+    path: Annotated[HostText, AfterValidator(_named)]
     type: FileType
     mode: int = Field(default=0, ge=0, le=0o7777)
     uid: int = Field(default=0, ge=0)
@@ -41,7 +47,7 @@ class Entry(Value):
     size: int = Field(default=0, ge=0)
     mtime_ns: int = 0
     sha256: str = Field(default="", pattern=r"^$|^[0-9a-f]{64}$")
-    link: str = ""
+    link: HostText = ""
     offset: int = -1
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from model.canonical import Value, digest
+from model.canonical import HostText, Value, digest
 from model.manifest import Entry, RecoveryPoint
 from model.outcome import Stage
 
@@ -47,7 +47,7 @@ class ActionBase(Value):
     rung: Rung
     reason: str
     undo: str
-    touches: tuple[str, ...] = ()
+    touches: tuple[HostText, ...] = ()
     bytes: int = Field(default=0, ge=0)
     minutes: float = Field(default=0.1, ge=0)
     findings: tuple[str, ...] = ()
