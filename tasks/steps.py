@@ -6,7 +6,7 @@ They take ids, not values: whatever they need is read from the journal, so a ret
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,13 +27,13 @@ from checks.supplies import gather
 from model.assets import FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.errors import Transient
-from model.finding import CheckResult, Verdict
+from model.finding import CheckResult, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, Ended, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
 from model.manifest import Manifest
 from model.outcome import Gate, RunVerdict, Stage
-from model.proposal import Action, RestoreDatabase, RestoreFiles
+from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
 from model.severity import grade
 from model.signoff import Decision
 from tasks import act as acting
@@ -141,27 +141,30 @@ def confirm_damage(incident: str) -> str:
     return f"{len(findings)} findings, {errors} checks could not run. {severity.sentence if severity else ''}".strip()
 
 
+def build_proposal(
+    file: PlanFile, journal: JournalStore, incident: str, findings: Sequence[Finding]
+) -> Proposal:
+    """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
+    with file.connections() as connections:
+        ids = {name: prove(connection).machine_id for name, connection in connections.items()}
+        supplies = gather(file.plan, connections, findings, file.backups(), file.package_dirs())
+    baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
+    return propose(file.plan, incident, file.digest, ids, findings, supplies, baselines, now(), PROPOSAL_LIFE)
+
+
+def draft_proposal(file: PlanFile, journal: JournalStore) -> Proposal:
+    """The proposal a recovery would make now, without an incident."""
+    results = look(file, journal, None, Progress("scan", "scan"))
+    return build_proposal(file, journal, "draft", [f for result in results for f in result.findings])
+
+
 @one_act(name="propose", task_run_name="propose the least invasive repair for {incident}")
 def make_proposal(incident: str) -> str:
-    """Gather what can repair the findings and build the proposal (R-RESP-4)."""
+    """Build the proposal people will sign and write it down."""
     work = open_work(incident)
     state = work.state()
     findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
-    with work.file.connections() as connections:
-        ids = {name: prove(connection).machine_id for name, connection in connections.items()}
-        supplies = gather(work.plan, connections, findings, work.file.backups(), work.file.package_dirs())
-    baselines = {n: b for n in work.plan.assets if (b := baseline(work.store, work.plan, n)) is not None}
-    proposal = propose(
-        work.plan,
-        incident,
-        work.incident.plan_digest,
-        ids,
-        findings,
-        supplies,
-        baselines,
-        now(),
-        PROPOSAL_LIFE,
-    )
+    proposal = build_proposal(work.file, work.store, incident, findings)
     work.record(Proposed(proposal=proposal, digest=proposal.digest))
     _markdown("proposal", proposal_markdown(work.plan, work.state(), proposal), f"For sign-off ({incident})")
     return (

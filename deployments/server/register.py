@@ -152,8 +152,8 @@ async def continue_incidents(client: PrefectClient, deployed: dict[str, UUID]) -
     """
     store = open_store()
     alive_types = (StateType.PAUSED, StateType.SCHEDULED, StateType.RUNNING, StateType.PENDING)
-    alive = {_incident_of(store, run) for run in await runs_in(client, *alive_types)}
-    crashed = Counter(_incident_of(store, run) for run in await runs_in(client, StateType.CRASHED))
+    alive = {incident_of(store, run) for run in await runs_in(client, *alive_types)}
+    crashed = Counter(incident_of(store, run) for run in await runs_in(client, StateType.CRASHED))
     going_on = []
     for incident, times in crashed.items():
         if not incident or incident in alive or times > MOST_CRASHES or incident not in store.incidents():
@@ -172,7 +172,7 @@ async def continue_incidents(client: PrefectClient, deployed: dict[str, UUID]) -
     return going_on
 
 
-def _incident_of(store: JournalStore, run: FlowRun) -> str:
+def incident_of(store: JournalStore, run: FlowRun) -> str:
     """The incident a `recover` run works on; empty for other runs."""
     named = str(run.parameters.get("incident") or "")
     return named or (store.get(f"runs/{run.id}") or b"").decode()

@@ -8,14 +8,13 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from blocks.home import home, open_store
 from deployments.demo.processes import alive, end
@@ -23,19 +22,13 @@ from deployments.server import register
 from deployments.server.engine import Child, start_server, start_worker
 from deployments.server.paths import Paths, paths, running
 from deployments.server.postgres import Postgres
+from deployments.server.settings import client_settings
 from model.errors import BadInput
 from tasks.work import PlanFile, register_plan
 
 Say = Callable[[str], None]
 WATCH_SECONDS = 3.0
 DRAIN_SECONDS = 120.0
-
-
-@contextmanager
-def client_settings(where: Paths) -> Iterator[None]:
-    """Point this process's Prefect client at an installation of ours."""
-    with temporary_settings({PREFECT_API_URL: f"{where.url}/api", PREFECT_API_AUTH_STRING: where.auth}):
-        yield
 
 
 class Up:

@@ -1,0 +1,31 @@
+"""The command tree. Each group lives in its own module; heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import typer
+
+from deployments.cli import incidents, plans, recovery, servers
+
+app = typer.Typer(
+    name="reinstate",
+    help="Brings damaged software back: find the damage, sign the repair, watch it, prove the result.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(plans.app, name="plan", help="Check, show and describe plan files.")
+app.add_typer(incidents.journal, name="journal", help="The journal of an incident.")
+app.command()(servers.up)
+app.command()(servers.demo)
+app.command("back-up")(recovery.back_up)
+app.command()(recovery.scan)
+app.command()(recovery.propose)
+app.command()(recovery.recover)
+app.command()(recovery.approve)
+app.command("incidents")(incidents.list_incidents)
+app.command()(incidents.report)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,92 @@
+"""`reinstate incidents`, `reinstate report`, `reinstate journal verify`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from deployments.cli.output import JSON, emit, out, reported, show_table
+from model.errors import BadInput, Damaged
+
+journal = typer.Typer(no_args_is_help=True)
+
+IncidentId = Annotated[
+    str, typer.Argument(help="Id of an incident (`reinstate incidents`).", show_default=False)
+]
+
+
+class Format(StrEnum):
+    """Formats of a report."""
+
+    MD = "md"
+    HTML = "html"
+    JSON = "json"
+
+
+@reported
+def list_incidents(as_json: JSON = False) -> None:
+    """List all incidents with their verdict or next step."""
+    from blocks.home import open_store
+    from model.journal import fold
+    from model.steps import next_step
+
+    store = open_store()
+    rows = []
+    for incident in store.incidents():
+        state = fold(store.read(incident))
+        step = next_step(state)
+        opened = state.require_incident()
+        rows.append(
+            {
+                "incident": incident, "kind": str(opened.kind), "plan": opened.plan, "summary": opened.summary,
+                "opened_at": opened.opened_at.isoformat(), "verdict": str(state.ended.verdict) if state.ended else "",
+                "next": step.reason,
+            }
+        )  # fmt: skip
+
+    def text() -> None:
+        columns = ("incident", "kind", "plan", "summary", "verdict", "next")
+        show_table(f"{len(rows)} incidents", columns, [[row[c] for c in columns] for row in rows])
+
+    emit(rows, as_json, text)
+
+
+@reported
+def report(
+    incident: IncidentId,
+    form: Annotated[Format, typer.Option("--format", help="md, html or json.")] = Format.MD,
+    as_json: JSON = False,
+) -> None:
+    """Print the report of an incident, ended or not, built from its journal now."""
+    from tasks.report import build_report, report_html, report_markdown
+    from tasks.work import open_work
+
+    built = build_report(open_work(incident))
+    if as_json or form is Format.JSON:
+        emit(built, True, lambda: None)
+    else:
+        out(report_html(built) if form is Format.HTML else report_markdown(built))
+
+
+@journal.command()
+@reported
+def verify(incident: IncidentId, as_json: JSON = False) -> None:
+    """Check an incident's journal offline: every record, its signature, the chain and its end."""
+    from blocks.home import home, open_store
+    from blocks.journals.verify import verify_incident
+
+    if incident not in open_store().incidents():
+        raise BadInput(
+            "there is no such incident.", where=incident, remedy="`reinstate incidents` lists them"
+        )
+    problems = verify_incident(home(), incident)
+    if problems:
+        raise Damaged(
+            f"the journal has {len(problems)} problem{'s' if len(problems) != 1 else ''}: "
+            + "; ".join(problems),
+            where=incident,
+            remedy="keep it as it is, compare with its backup, and treat the incident's record as altered",
+        )
+    emit({"incident": incident, "problems": []}, as_json, lambda: out(f"{incident}: the journal is intact."))

@@ -1,0 +1,81 @@
+"""`reinstate plan …`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.output import JSON, emit, out, reported, show_table
+from model.errors import BadInput
+from model.plan import Plan
+from model.planfile import plan_digest, read_plan
+
+app = typer.Typer(no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="The plan file.", show_default=False)]
+
+
+def read(path: Path) -> tuple[Plan, str]:
+    """A plan file's plan and digest.
+
+    Raises:
+        BadInput: it cannot be read. BadPlan: it is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"the plan cannot be read: {error}.", where=str(path), remedy="check the path"
+        ) from None
+    return read_plan(text, str(path)), plan_digest(text)
+
+
+@app.command()
+@reported
+def check(file: File, as_json: JSON = False) -> None:
+    """Check a plan; every problem is named with its line and remedy."""
+    plan, digest = read(file)
+    result = {"plan": plan.name, "version": plan.version, "digest": digest, "problems": []}
+    emit(
+        result,
+        as_json,
+        lambda: out(f"{file}: plan {plan.name} version {plan.version} is right ({digest[:12]})."),
+    )
+
+
+@app.command()
+@reported
+def schema() -> None:
+    """Print the JSON Schema of plans, for editors."""
+    out(json.dumps(Plan.model_json_schema(), indent=2))
+
+
+@app.command()
+@reported
+def show(file: File, as_json: JSON = False) -> None:
+    """Show what a plan protects, where, and who signs."""
+    plan, digest = read(file)
+
+    def text() -> None:
+        out(f"{plan.service.name}: plan {plan.name} version {plan.version}, digest {digest[:12]}")
+        assets = [
+            (
+                name,
+                asset.kind,
+                asset.host,
+                getattr(asset, "backup", None) or getattr(asset, "store", None) or "–",
+                ", ".join(asset.depends_on),
+            )
+            for name, asset in plan.assets.items()
+        ]
+        show_table("Assets", ("name", "kind", "host", "backup or store", "depends on"), assets)
+        people = [(one, person.name, ", ".join(plan.roles.of(one))) for one, person in plan.people.items()]
+        show_table("People", ("id", "name", "roles"), people)
+        gates = (("decide", plan.signoff.decide), ("accept", plan.signoff.accept))
+        rules = [(gate, ", ".join(rule.roles), rule.quorum) for gate, rule in gates]
+        show_table("Sign-off", ("gate", "roles", "quorum"), rules)
+
+    emit(plan, as_json, text)

@@ -1,0 +1,169 @@
+"""`reinstate back-up`, `scan`, `propose`, `recover`, `approve`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.output import JSON, emit, out, reported, say, show_table
+from model.errors import BadInput
+from model.finding import CheckResult, Verdict
+from model.incident import Kind, Source
+from model.outcome import Gate
+from model.signoff import Decision
+
+PlanRef = Annotated[
+    str, typer.Argument(help="A plan file, or the name of a registered plan.", show_default=False)
+]
+DAMAGED_EXIT = 2
+"""Exit code of a scan that found damage."""
+
+
+def _quiet_prefect() -> None:
+    """Without a server our own log lines suffice."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+
+
+@reported
+def back_up(plan: PlanRef, as_json: JSON = False) -> None:
+    """Back up every asset of a plan now and record what its packages look like while healthy."""
+    _quiet_prefect()
+    from flows.back_up import back_up as flow
+
+    sentences = asyncio.run(flow.fn(plan))
+    emit(sentences, as_json, lambda: out("\n".join(sentences)))
+
+
+@reported
+def scan(plan: PlanRef, as_json: JSON = False) -> None:
+    """Examine every asset of a plan; changes nothing and opens no incident. Exit code 2 when damage was found."""
+    _quiet_prefect()
+    from blocks.home import open_store
+    from tasks.progress import Progress
+    from tasks.steps import look
+    from tasks.work import load_plan
+
+    store = open_store()
+    results = look(load_plan(plan, store), store, None, Progress("scan", "scan"))
+    emit(results, as_json, lambda: _show(results))
+    if any(result.verdict is not Verdict.PASSED for result in results):
+        raise typer.Exit(DAMAGED_EXIT)
+
+
+def _show(results: tuple[CheckResult, ...]) -> None:
+    rows = [(r.verdict, r.check, r.host, r.asset, r.examined, r.sentence) for r in results]
+    show_table("Checks", ("verdict", "check", "host", "asset", "examined", "sentence"), rows)
+    findings = [finding for result in results for finding in result.findings]
+    if findings:
+        show_table(
+            "Findings", ("host", "asset", "finding"), [(f.host, f.asset, f.sentence) for f in findings]
+        )
+    else:
+        out("Nothing is damaged.")
+
+
+@reported
+def propose(plan: PlanRef, as_json: JSON = False) -> None:
+    """Examine and print the proposal a recovery would ask to sign; changes nothing and opens no incident."""
+    _quiet_prefect()
+    from blocks.home import open_store
+    from tasks.render import what
+    from tasks.steps import draft_proposal
+    from tasks.work import load_plan
+
+    store = open_store()
+    proposal = draft_proposal(load_plan(plan, store), store)
+
+    def text() -> None:
+        rows = [(a.id, a.kind.replace("_", " "), a.host, what(a), a.reason, a.undo) for a in proposal.actions]
+        show_table("Proposal", ("#", "action", "host", "what", "why", "undo"), rows)
+        for loss in proposal.losses:
+            out(f"Lost: {loss.sentence}")
+        for unmet in proposal.unmet:
+            out(f"Not cured: {unmet.sentence} {unmet.remedy}")
+
+    emit(proposal, as_json, text)
+
+
+@reported
+def recover(
+    plan: Annotated[str, typer.Argument(help="A plan file or name; may be left out with --incident.")] = "",
+    incident: Annotated[str, typer.Option(help="Go on with this incident.")] = "",
+    summary: Annotated[str, typer.Option(help="What was noticed.")] = "Reported on the command line.",
+    reported_by: Annotated[
+        str, typer.Option("--by", help="Your id in the plan; who reports may not sign.")
+    ] = "",
+    kind: Annotated[Kind, typer.Option(help="real, drill or verification.")] = Kind.REAL,
+    local: Annotated[bool, typer.Option("--local", help="Run here, without any Prefect server.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Recover: open an incident and go through all stages, or go on with one. Exit 3 while people must sign."""
+    from deployments.server.paths import running
+
+    if not incident and not reported_by:
+        raise BadInput(
+            "who reports is missing.", where="recover", remedy="give `--by PERSON`, your id in the plan"
+        )
+    up = None if local else running()
+    if up is None and not local:
+        raise BadInput(
+            "no `reinstate up` runs here.",
+            where="recover",
+            remedy="start `reinstate up PLAN`, or add `--local`",
+        )
+    if up is not None:
+        from deployments.server.remote import start_recovery
+
+        url = start_recovery(up.paths, plan, incident, summary, reported_by, kind)
+        emit({"flow_run": url}, as_json, lambda: out(f"The recovery runs: {url}"))
+        return
+    _quiet_prefect()
+    from flows.local import recover_here
+
+    result = asyncio.run(recover_here(plan, incident, summary, reported_by, kind, Source.CLI, say))
+    emit(result, as_json, lambda: out(f"{result['incident']}: {result['outcome']}"))
+
+
+@reported
+def approve(
+    incident: Annotated[str, typer.Argument(help="Id of the incident.", show_default=False)],
+    person: Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)],
+    key: Annotated[
+        Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
+    ] = None,
+    code: Annotated[
+        str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")
+    ] = "",
+    decision: Annotated[Decision, typer.Option(help="approve, deny or 'ask for more'.")] = Decision.APPROVE,
+    reason: Annotated[str, typer.Option(help="Why; kept for ever.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you read it.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Sign the gate an incident waits at, by SSH signature or one-time code."""
+    _quiet_prefect()
+    from deployments.signing import sign_gate
+    from flows.gate import description
+    from model.steps import Ask, next_step
+    from tasks.voting import open_gate
+    from tasks.work import open_work
+
+    work = open_work(incident)
+    step = next_step(work.state())
+    if not isinstance(step, Ask):
+        raise BadInput(
+            f"nothing waits for a sign-off: {step.reason}", where=incident, remedy="see `reinstate report`"
+        )
+    gate: Gate = step.gate
+    if not as_json:
+        out(description(work, open_gate(work, gate), gate))
+    if not yes and not typer.confirm(f"Sign {gate} of {incident} with “{decision}”?", err=True):
+        raise typer.Exit(1)
+    reason = reason or typer.prompt("Reason", err=True)
+    if key is None and not code:
+        code = typer.prompt("One-time code", err=True, hide_input=True)
+    standing = sign_gate(work, gate, person, decision, reason, key=key, code=code)
+    emit(standing, as_json, lambda: out(standing.sentence))

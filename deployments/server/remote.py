@@ -1,0 +1,85 @@
+"""Talking to a running `up`: start a recovery, wake a run whose gate was settled elsewhere, answer a form."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
+
+from deployments.server.paths import Paths
+from deployments.server.register import TAG, incident_of, runs_in
+from deployments.server.settings import client_settings
+from model.errors import BadInput
+from model.incident import Kind, Source
+from tasks.work import Work, load_plan, open_work
+
+
+def start_recovery(where: Paths, plan: str, incident: str, summary: str, reported_by: str, kind: Kind) -> str:
+    """Create a `recover` run on a running `up` and return its address in the UI.
+
+    Raises:
+        BadInput: the plan is not registered there.
+    """
+    name = open_work(incident).plan.name if incident else load_plan(plan).plan.name
+    parameters = {
+        "plan": name, "incident": incident, "summary": summary, "reported_by": reported_by, "kind": kind.value,
+        "source": Source.CLI.value,
+    }  # fmt: skip
+
+    async def create() -> FlowRun:
+        async with get_client() as client:
+            try:
+                deployment = await client.read_deployment_by_name(f"recover/{name}")
+            except ObjectNotFound:
+                raise BadInput(
+                    f"plan {name} is not registered.",
+                    where=where.url,
+                    remedy="start `reinstate up` with its file",
+                ) from None
+            return await client.create_flow_run_from_deployment(
+                deployment.id, parameters=parameters, tags=[TAG]
+            )
+
+    with client_settings(where):
+        run = asyncio.run(create())
+    return f"{where.url}/runs/flow-run/{run.id}"
+
+
+def wake(where: Paths, work: Work) -> bool:
+    """Resume the suspended run of an incident; what the form gets is ignored, the journal has the votes.
+
+    Returns:
+        False when no run waits.
+    """
+    nothing = {
+        "person": "journal",
+        "decision": "approve",
+        "reason": "settled elsewhere",
+        "digest": "0" * 12,
+        "code": "000000",
+    }
+    return answer(where, work, nothing)
+
+
+def answer(where: Paths, work: Work, values: dict[str, Any]) -> bool:
+    """Give the waiting run of an incident an answer to its form, as the UI does."""
+
+    async def resume() -> bool:
+        async with get_client() as client:
+            run = await waiting_run(client, work)
+            if run is None:
+                return False
+            await client.resume_flow_run(run.id, run_input=values)
+            return True
+
+    with client_settings(where):
+        return asyncio.run(resume())
+
+
+async def waiting_run(client: PrefectClient, work: Work) -> FlowRun | None:
+    """The suspended run of an incident."""
+    paused = await runs_in(client, StateType.PAUSED)
+    return next((run for run in paused if incident_of(work.store, run) == work.incident.id), None)

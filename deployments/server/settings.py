@@ -1,0 +1,17 @@
+"""Pointing this process's Prefect client at an installation of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+from deployments.server.paths import Paths
+
+
+@contextmanager
+def client_settings(where: Paths) -> Iterator[None]:
+    """Prefect calls inside the context go to that server, with its password."""
+    with temporary_settings({PREFECT_API_URL: f"{where.url}/api", PREFECT_API_AUTH_STRING: where.auth}):
+        yield

@@ -1,0 +1,43 @@
+"""Signing a gate outside the form, and waking the run that waits for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blocks.people import sign_statement, statement
+from deployments.server.paths import running
+from deployments.server.remote import wake
+from model.outcome import Gate
+from model.signoff import Decision, Standing
+from tasks.voting import cast_vote, gate_digest, open_gate
+from tasks.work import Work
+
+
+def sign_gate(
+    work: Work,
+    gate: Gate,
+    person: str,
+    decision: Decision,
+    reason: str,
+    *,
+    key: Path | None = None,
+    code: str = "",
+) -> Standing:
+    """Cast a vote by SSH signature (`key`) or one-time code, then let a suspended run go on if the gate is settled.
+
+    Raises:
+        Refused: the vote was not admitted; it is in the journal, and the gate stays open.
+    """
+    digest = gate_digest(open_gate(work, gate), gate)
+    signature = ""
+    if key is not None:
+        text = statement(work.incident.id, gate, digest, person, decision, reason, nonce="")
+        signature = sign_statement(text, key)
+    standing = cast_vote(
+        work, gate, person=person, decision=decision, reason=reason, signed_digest=digest, code=code,
+        signature=signature,
+    )  # fmt: skip
+    up = running()
+    if standing.settled is not None and up is not None:
+        wake(up.paths, work)
+    return standing
