@@ -1,0 +1,139 @@
+"""Putting staged files into place by one job: content, links, folders, metadata, absence; each path in one rename."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from blocks.hosts.base import Connection
+from model.command import Command, Result
+from model.errors import ReinstateError
+from model.manifest import Entry
+from tasks.staging import PLAIN
+
+PLACE_SECONDS = 3600.0
+
+# Five lines for each step: what, path, and three values whose meaning depends on it. Backslash and newline are octal
+# escapes. `put` renames a staged file next to its place first, so that the live path changes in one step even when the
+# staging lies on another file system. What stands in the way and cannot be removed without loss is set aside.
+_SCRIPT = r"""
+set -u
+aside=$1 count=0 seen=
+fail() { printf '%s: %s\n' "$1" "$path" >&2; exit 3; }
+plain() {
+    case $1 in *\\*) REPLY=$(printf '%bx' "$1"); REPLY=${REPLY%x} ;; *) REPLY=$1 ;; esac
+}
+folder() { [ -d "$1" ] && [ ! -L "$1" ]; }
+clear_folder() {
+    if ! folder "$1" || rmdir -- "$1" 2>/dev/null; then return 0; fi
+    count=$((count + 1))
+    mkdir -p -- "$aside" && mv -T -- "$1" "$aside/$count" && printf 'aside %s %s\n' "$aside/$count" "$1"
+}
+settle() { clear_folder "$path" && mv -fT -- "$part" "$path"; }
+dress() {
+    chown -h -- "$2" "$1" || return 1
+    if [ ! -L "$1" ]; then chmod -- "$3" "$1" || return 1; fi
+    [ -z "$4" ] || touch -h -d "@$4" -- "$1"
+}
+while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b && IFS= read -r c; do
+    plain "$path"; path=$REPLY
+    plain "$a"; a=$REPLY
+    part=${path%/*}/.reinstate-part
+    case $step in
+        put) rm -rf -- "$part" && mv -fT -- "$a" "$part" && settle || fail 'cannot be put into place' ;;
+        symlink) rm -rf -- "$part" && ln -s -- "$a" "$part" && dress "$part" "$b" 0 "$c" && settle ||
+            fail 'cannot be linked' ;;
+        hardlink) rm -rf -- "$part" && ln -- "$a" "$part" && settle || fail 'cannot be linked' ;;
+        folder) if ! folder "$path"; then rm -f -- "$path" && mkdir -p -- "$path" || fail 'cannot be made'; fi ;;
+        gone) if folder "$path"; then clear_folder "$path" || fail 'cannot be set aside'
+            else rm -f -- "$path" || fail 'cannot be removed'; fi ;;
+        prune) rmdir -- "$path" 2>/dev/null || : ;;
+        meta) dress "$path" "$a" "$b" "$c" || fail 'cannot be given its mode, owner and time' ;;
+        own) if [ -L "$path" ]; then fail 'became a symbolic link'; fi
+            dress "$path" "$a" "$b" "$c" || fail 'cannot be given its mode and owner' ;;
+        time) touch -d "@$c" -- "$path" || fail 'cannot be given its time' ;;
+        flush) device=$(stat -c %d -- "$path") || continue
+            case " $seen " in *" $device "*) continue ;; esac
+            seen="$seen $device"; sync -f -- "$path" 2>/dev/null || sync ;;
+        *) fail "unknown step $step" ;;
+    esac
+done
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the job; made by the functions below."""
+
+    kind: Literal["put", "symlink", "hardlink", "folder", "gone", "prune", "meta", "own", "time", "flush"]
+    path: str
+    a: str = ""
+    b: str = ""
+    c: str = ""
+
+    def lines(self) -> bytes:
+        """The five lines the script reads."""
+        return b"".join(
+            field.encode("utf-8", "surrogateescape").replace(b"\\", rb"\0134").replace(b"\n", rb"\0012")
+            + b"\n"
+            for field in (self.kind, self.path, self.a, self.b, self.c)
+        )
+
+
+def put(path: str, staged: str) -> Step:
+    """A staged file, which carries its own metadata, replaces `path`."""
+    return Step("put", path, staged)
+
+
+def symlink(entry: Entry) -> Step:
+    """A symbolic link with owner and time."""
+    return Step("symlink", entry.path, entry.link, owner(entry), moment(entry.mtime_ns))
+
+
+def meta(entry: Entry) -> Step:
+    """Mode, owner and time of what is at the path."""
+    return Step("meta", entry.path, owner(entry), f"{entry.mode:05o}", moment(entry.mtime_ns))
+
+
+def owner(entry: Entry) -> str:
+    """`uid:gid` as chown takes it."""
+    return f"{entry.uid}:{entry.gid}"
+
+
+def moment(mtime_ns: int) -> str:
+    """Seconds with nine decimals as `touch -d @` takes them."""
+    seconds, fraction = divmod(abs(mtime_ns), 1_000_000_000)
+    return f"{'-' if mtime_ns < 0 else ''}{seconds}.{fraction:09d}"
+
+
+def flushes(paths: Iterable[str]) -> list[Step]:
+    """Make the file systems that hold these paths durable."""
+    return [Step("flush", path) for path in dict.fromkeys(path.rpartition("/")[0] or "/" for path in paths)]
+
+
+def place(connection: Connection, name: str, steps: Sequence[Step], token: int, *, aside: str) -> Result:
+    """Run the steps as one named job.
+
+    Args:
+        connection: the host.
+        name: the job's name.
+        steps: in order.
+        token: our fencing token.
+        aside: folder on the host for what stood in the way.
+
+    Raises:
+        ReinstateError: a step failed; those before it are done, and the same steps may be run again by a new job.
+    """
+    command = Command(
+        ("sh", "-c", _SCRIPT, "reinstate-place", aside),
+        stdin=b"".join(step.lines() for step in steps), sudo=True, env=PLAIN, timeout=PLACE_SECONDS,
+    )  # fmt: skip
+    result = connection.job(name, command, token)
+    if not result.ok:
+        raise ReinstateError(
+            f"files could not be put into place: {result.tail(3)}.",
+            connection.name,
+            "look at that path on the host (immutable flag, read-only mount, full disk), then run it again",
+        )
+    return result
