@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
 from deployments.server.paths import Paths
-from deployments.server.register import TAG, incident_of, runs_in
+from deployments.server.register import TAG, incident_of, incident_tag, runs_in
 from deployments.server.settings import client_settings
 from model.errors import BadInput
 from model.incident import Kind, Source
@@ -24,28 +26,61 @@ def start_recovery(where: Paths, plan: str, incident: str, summary: str, reporte
         BadInput: the plan is not registered there.
     """
     name = open_work(incident).plan.name if incident else load_plan(plan).plan.name
+    return start_run(
+        where, name, incident=incident, summary=summary, reported_by=reported_by, kind=kind, source=Source.CLI
+    )[1]
+
+
+def start_run(
+    where: Paths,
+    plan: str,
+    *,
+    incident: str = "",
+    summary: str = "",
+    reported_by: str = "",
+    kind: Kind = Kind.REAL,
+    source: Source = Source.UI,
+    detected_at: datetime | None = None,
+) -> tuple[UUID, str]:
+    """Create a `recover` run of a registered plan; returns its id and its address in the UI.
+
+    Raises:
+        BadInput: the plan is not registered there.
+    """
     parameters = {
-        "plan": name, "incident": incident, "summary": summary, "reported_by": reported_by, "kind": kind.value,
-        "source": Source.CLI.value,
+        "plan": plan, "incident": incident, "summary": summary, "reported_by": reported_by, "kind": kind.value,
+        "source": source.value, "detected_at": detected_at.isoformat() if detected_at else None,
     }  # fmt: skip
 
     async def create() -> FlowRun:
         async with get_client() as client:
             try:
-                deployment = await client.read_deployment_by_name(f"recover/{name}")
+                deployment = await client.read_deployment_by_name(f"recover/{plan}")
             except ObjectNotFound:
                 raise BadInput(
-                    f"plan {name} is not registered.",
+                    f"plan {plan} is not registered.",
                     where=where.url,
                     remedy="start `reinstate up` with its file",
                 ) from None
+            tags = [TAG, *([incident_tag(incident)] if incident else [])]
             return await client.create_flow_run_from_deployment(
-                deployment.id, parameters=parameters, tags=[TAG]
+                deployment.id, parameters=parameters, tags=tags
             )
 
     with client_settings(where):
         run = asyncio.run(create())
-    return f"{where.url}/runs/flow-run/{run.id}"
+    return run.id, f"{where.url}/runs/flow-run/{run.id}"
+
+
+def wait_for_gate(where: Paths, work: Work) -> bool:
+    """True when a run of the incident is suspended, so that its form can be answered."""
+
+    async def look() -> bool:
+        async with get_client() as client:
+            return await waiting_run(client, work) is not None
+
+    with client_settings(where):
+        return asyncio.run(look())
 
 
 def wake(where: Paths, work: Work) -> bool:
