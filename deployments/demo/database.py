@@ -43,8 +43,9 @@ here=$(cd -- "$(dirname -- "$0")" && pwd -P) || exit 4
 data="$here/../../../../var/lib/postgresql"
 chown -R 65534:65534 -- "$data" || exit 4
 caps=-all,+dac_override,+dac_read_search,+fowner
-exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps="$caps" --ambient-caps="$caps" -- \\
-    "$here/../programs/${0##*/}" "$@"
+# no_setuid_fixup: PostgreSQL looks at its programs with access(2), which forgets capabilities without it.
+exec setpriv --reuid=65534 --regid=65534 --clear-groups --securebits=+no_setuid_fixup \\
+    --inh-caps="$caps" --ambient-caps="$caps" -- "$here/../programs/${0##*/}" "$@"
 """,
 }
 DBCTL = """\
@@ -104,7 +105,7 @@ def socket_dir(root: Path) -> Path:
     usual = root / "run"
     if len(os.fsencode(usual)) <= SOCKET_PATH_LIMIT - len("/.s.PGSQL.65535"):
         return usual
-    return Path(tempfile.mkdtemp(prefix="reinstate-demo-"))
+    return Path(tempfile.mkdtemp(prefix="reinstate-demo-", dir="/tmp"))
 
 
 def facts(root: Path, secret_dir: Path, sockets: Path, port: int | None) -> DatabaseFacts:

@@ -15,12 +15,23 @@ from deployments.demo.facts import DatabaseFacts
 from deployments.demo.processes import clean_environment, run
 
 KEY = "template-key"
+SHAPING = (
+    "database.py",
+    "files.py",
+    "host.py",
+    "packages.py",
+    "shop.py",
+    "shop.sql",
+    "template.py",
+    "wheel.py",
+)
+"""The sources that decide what a host looks like, beside all of `wares/`."""
 
 
 def key(folder: Path) -> str:
     """Digest of all that shapes a host: our sources, the Python, PostgreSQL's programs, the user, the place."""
     here = Path(__file__).parent
-    sources = sorted(path for path in here.rglob("*") if path.suffix in (".py", ".sql"))
+    sources = [*(here / name for name in SHAPING), *sorted((here / "wares").rglob("*.py"))]
     shape = {
         "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources],
         "python": [sys.version, sys.base_prefix],

@@ -277,3 +277,21 @@ def test_long_path_puts_the_socket_elsewhere(tmp_path: Path) -> None:
         World.remove(folder)
     assert not sockets.exists()
     assert not folder.exists()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="root needs it, with setpriv"
+)
+def test_root_without_user_namespaces_runs_postgresql_as_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL refuses root; below directories that only root may enter it still works."""
+    monkeypatch.setattr(database, "mode", lambda: "nobody")
+    tmp_path.chmod(0o700)
+    world = World.build(tmp_path / "demo", with_s3=False)
+    try:
+        damage.inflict(world.facts, "database-page")
+        assert "invalid page" in world.health().checks["database"]
+        assert 0 == run(world, *world.facts.database.service.restart).returncode
+    finally:
+        World.remove(tmp_path / "demo")
