@@ -1,0 +1,56 @@
+"""What a repair can be made from, as gathered by `checks.supplies`; the ladder chooses from it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from model.canonical import Value
+from model.manifest import Manifest, RecoveryPoint
+
+
+class PackageSupply(Value):
+    """A .deb of exactly the installed version.
+
+    Attributes:
+        source: `host-cache`, `mirror` or `store:NAME`.
+        touches: absolute paths on the host that its installation changes.
+    """
+
+    asset: str
+    package: str
+    version: str
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    touches: tuple[str, ...] = ()
+
+
+class WheelSupply(Value):
+    """A wheel of exactly the installed version."""
+
+    asset: str
+    distribution: str
+    version: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    touches: tuple[str, ...] = ()
+
+
+class PointSupply(Value):
+    """A recovery point whose manifest verified."""
+
+    asset: str
+    point: RecoveryPoint
+    manifest: Manifest
+
+
+class Supplies(Value):
+    """All there is to repair from; `remarks` say what was looked for and not found, by package or asset."""
+
+    packages: tuple[PackageSupply, ...] = ()
+    wheels: tuple[WheelSupply, ...] = ()
+    points: tuple[PointSupply, ...] = ()
+    remarks: tuple[str, ...] = ()
