@@ -1,4 +1,4 @@
-"""The seam between Reinstate and a host: what a connection offers. One implementation per protocol, one contract suite."""
+"""The seam between Reinstate and a host: what a connection offers. One implementation per protocol, one suite."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Connection(Protocol):
     def job(
         self, name: str, command: Command, token: int, on_wait: Callable[[float], None] | None = None
     ) -> Result:
-        """Run a named effect exactly once, detached; its result survives the connection and is read by the next (G2, G3).
+        """Run a named effect once, detached; its result survives the connection and is read by the next (G2, G3, N6).
 
         The first call starts it, unless the host's fence holds a newer token than `token` (Refused). A later call
         with the same name waits for the running process or returns the stored result; it never starts it twice.
@@ -96,6 +96,8 @@ class Connection(Protocol):
         Raises:
             JobLost: it was started and ended without a result.
             Refused: fenced by a newer token.
+            Transient: the connection was lost, `command.timeout` passed while it runs, or a job of another token still
+                runs (nothing was started); the same call goes on from there.
         """
         ...
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from blocks.hosts import elevate, scripts
 from blocks.hosts.base import OUTPUT_LIMIT, Connection, JobLost
 from model.command import Command, Masked, Result, printable
-from model.errors import BadInput, PreconditionFailed, ReinstateError, Refused, Transient
+from model.errors import BadInput, PreconditionFailed, Refused, ReinstateError, Transient
 
 SLOT_SECONDS = 30
 """How long one remote call waits before the next takes over."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, Literal, Self
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
 from blocks.hosts.connection import SSHConnection
 from blocks.hosts.transport import open_transport
 from blocks.secrets import Secrets
+from model.errors import BadInput
 from model.plan import Host
 
 
@@ -66,18 +67,24 @@ class SSHHost(Block):
         """The host as the plan describes it.
 
         Raises:
-            pydantic.ValidationError: a field of the block is not what a plan would accept.
+            BadInput: a field of the block is not what a plan would accept.
         """
         fields = {field: getattr(self, field) for field in Host.model_fields}
-        return Host.model_validate(
-            {**fields, "key": self.key or f"block:{self._block_type_slug}/{self.name}"}
-        )
+        fields["key"] = self.key or f"block:{self._block_type_slug}/{self.name}"
+        try:
+            return Host.model_validate(fields)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise BadInput(
+                f"the block is wrong: {wrong}.", self.name, "Correct these fields of the block."
+            ) from None
 
     def connect(self) -> SSHConnection:
         """Connect and log in. Prove the host's identity with `blocks.hosts.identity.prove` before changing anything.
 
         Raises:
             Transient: the host cannot be reached or does not answer in time.
+            BadInput: a field of the block is wrong.
             Refused: the host proved another key than the pinned one.
             PreconditionFailed: the login was refused, or the private key cannot be used.
             Unsupported: the host offers only outdated algorithms.

@@ -1,4 +1,4 @@
-"""A small SSH server on asyncssh, a process of its own: `python -m tests.support.asyncsshd PORT USER KEY AUTHORIZED PATH`.
+"""A small SSH server: `python -m tests.support.asyncsshd PORT USER KEY AUTHORIZED PATH`, a process of its own.
 
 Commands run by `/bin/sh -c`, each in a session of its own, with the given PATH. Like OpenSSH it does not end them when
 the client goes away.
@@ -13,7 +13,6 @@ import signal
 import sys
 
 import asyncssh
-
 
 CHUNK = 64 << 10
 
@@ -58,7 +57,9 @@ async def _session(process: asyncssh.SSHServerProcess[bytes], path: str) -> None
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    assert child.stdin and child.stdout and child.stderr
+    assert child.stdin
+    assert child.stdout
+    assert child.stderr
     feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
     await asyncio.gather(_drain(child.stdout, process.stdout), _drain(child.stderr, process.stderr))
     status = await child.wait()

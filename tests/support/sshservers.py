@@ -76,6 +76,8 @@ def openssh_server(folder: Path, sshd: str) -> Iterator[Server]:
         "UsePAM no",
         "PidFile none",
         "LogLevel VERBOSE",
+        # The login's own shell files must not slow down or change what is tested.
+        f"SetEnv HOME={folder}",
     )
     config.write_text("\n".join(lines) + "\n")
     if os.geteuid() == 0:

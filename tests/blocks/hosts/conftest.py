@@ -12,7 +12,9 @@ from tests.support.sshservers import Server, asyncssh_server, find_sshd, openssh
 
 
 @pytest.fixture(scope="session", params=["asyncssh", pytest.param("openssh", marks=pytest.mark.lab)])
-def shared_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """One running server of each kind."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "asyncssh":
