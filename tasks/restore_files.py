@@ -1,0 +1,208 @@
+"""Restoring files from a recovery point: staging → verify → swap, only what differs (G5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from blocks.backups.base import BackupStore
+from blocks.hosts.base import Connection
+from checks.stat import Fact, collect
+from model.assets import FilesAsset
+from model.command import printable
+from model.errors import Damaged, PreconditionFailed, Refused
+from model.manifest import Entry, FileType, Manifest
+from model.proposal import RestoreFiles
+from tasks import landing
+from tasks.fetch import Piece, fetch
+from tasks.performed import Performed
+from tasks.placing import Step, flushes, moment, owner, place, put, symlink
+from tasks.staging import Progress, Staging, ask, staging
+
+_DRESS = r"""
+set -f
+cd -- "$1" || exit 73
+while read -r verb value names; do
+    case $verb in
+        owner) chown -- "$value" $names ;;
+        mode) chmod -- "$value" $names ;;
+        time) touch -d "@$value" -- $names ;;
+        *) exit 2 ;;
+    esac || exit 1
+done
+"""
+_NAMES_PER_LINE = 500
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done, by path on the host.
+
+    Attributes:
+        content: files whose bytes are fetched.
+        links: symbolic links that are not as they should be.
+        made: directories that are not there, or something else.
+        folders: directories whose mode or owner is wrong.
+        dressed: files whose content is right, for mode, owner and time.
+    """
+
+    content: dict[str, Entry] = field(default_factory=dict)
+    links: dict[str, Entry] = field(default_factory=dict)
+    made: dict[str, Entry] = field(default_factory=dict)
+    folders: dict[str, Entry] = field(default_factory=dict)
+    dressed: dict[str, Entry] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[str]:
+        """Everything that changes."""
+        return [*self.content, *self.links, *self.made, *self.folders, *self.dressed]
+
+
+def perform(
+    connection: Connection,
+    asset: FilesAsset,
+    action: RestoreFiles,
+    store: BackupStore,
+    *,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+    machine_id: str = "",
+) -> Performed:
+    """Bring the files of a signed action back.
+
+    Args:
+        connection: the host.
+        asset: the file set of the plan.
+        action: which files, from which recovery point.
+        store: where the point is.
+        job_prefix: start of the job's name, `INCIDENT-ACTION-ATTEMPT`.
+        token: our fencing token.
+        progress: told (bytes fetched, bytes in all).
+        machine_id: machine the backup must come from, for a cross-restore signed as such; default: this host.
+
+    Raises:
+        Damaged: backup or manifest is wrong, or a path leaves the root; nothing live was touched.
+        Refused: a backup of another host or root. PreconditionFailed: the host cannot take it.
+        Transient: interrupted; calling again goes on.
+    """
+    manifest = landing.proven_manifest(connection, store, action.point, action.asset, machine_id)
+    where = f"{store.name}:{action.point.key}"
+    if manifest.format != "tar" or not manifest.root == action.root == asset.path:
+        raise Refused(
+            f"this is a backup of {printable(manifest.root) or 'a database'}, not of {asset.path}.",
+            where,
+            "propose again with a recovery point of this path",
+        )
+    known = landing.judge(manifest, where)
+    wanted = landing.chosen(known, action.files, where)
+    wanted |= landing.missing_folders(connection, action.root, known, wanted)
+    targets = {landing.target(action.root, path): entry for path, entry in wanted.items()}
+    work = _compare(targets, collect(connection, targets))
+    if not work.paths:
+        return Performed(
+            f"All {len(action.files)} paths of {action.asset} are as in {action.point.id} already."
+        )
+    with staging(connection, job_prefix, token) as stage:
+        staged, moved = _stage(stage, store, manifest, work.content, progress)
+        aside = f"{connection.host.state_dir.rstrip('/')}/set-aside/{job_prefix}"
+        place(connection, f"{job_prefix}-swap", _steps(stage, work, staged), token, aside=aside)
+    _require(connection, targets)
+    return Performed(
+        f"{len(action.files)} path{'s' if len(action.files) != 1 else ''} of {action.asset} restored from "
+        f"{action.point.id}: {len(work.content)} files with {moved} bytes fetched, verified and put into place.",
+        moved,
+    )
+
+
+def _compare(targets: Mapping[str, Entry], live: Mapping[str, Fact]) -> _Work:
+    work = _Work()
+    for path in sorted(targets):
+        entry, fact = targets[path], live[path]
+        if any(str(above) in work.made for above in PurePosixPath(path).parents):
+            fact = Fact(path, FileType.ABSENT)  # what is seen there now is seen through what is replaced
+        dress = (fact.mode, fact.uid, fact.gid) == (entry.mode, entry.uid, entry.gid)
+        if entry.type is FileType.DIRECTORY:
+            if fact.type is not entry.type:
+                work.made[path] = entry
+            elif not dress:
+                work.folders[path] = entry
+        elif entry.type is FileType.LINK:
+            if (fact.type, fact.link, fact.uid, fact.gid) != (entry.type, entry.link, entry.uid, entry.gid):
+                work.links[path] = entry
+        elif (fact.type, fact.size, fact.sha256) != (entry.type, entry.size, entry.sha256):
+            work.content[path] = entry
+        elif not dress or fact.mtime_ns != entry.mtime_ns:
+            work.dressed[path] = entry
+    return work
+
+
+def _stage(
+    stage: Staging, store: BackupStore, manifest: Manifest, content: Mapping[str, Entry], progress: Progress
+) -> tuple[dict[str, str], int]:
+    """Fetch the files and give them mode, owner and time; returns path → name in the staging folder, and bytes."""
+    names = {path: f"{number:07d}" for number, path in enumerate(content)}
+    pieces = [Piece(names[path], e.path, e.offset, e.size, e.sha256) for path, e in content.items()]
+    moved = fetch(stage, store, manifest.object_key, manifest.object_bytes, pieces, progress)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for path, entry in content.items():
+        # The order counts: a change of owner takes set-uid bits away.
+        for verb, value in (
+            ("owner", owner(entry)),
+            ("mode", f"{entry.mode:05o}"),
+            ("time", moment(entry.mtime_ns)),
+        ):
+            groups.setdefault((verb, value), []).append(names[path])
+    lines = [
+        f"{verb} {value} {' '.join(members[start : start + _NAMES_PER_LINE])}\n"
+        for (verb, value), members in sorted(groups.items(), key=lambda item: "omt".index(item[0][0][0]))
+        for start in range(0, len(members), _NAMES_PER_LINE)
+    ]
+    dressed = ask(
+        stage.connection, "sh", "-c", _DRESS, "reinstate-dress", stage.path, stdin="".join(lines).encode(), timeout=3600
+    )  # fmt: skip
+    if not dressed.ok:
+        raise PreconditionFailed(
+            f"staged files cannot be given their owner, mode and time: {dressed.tail(2)}.",
+            stage.connection.name,
+            "log in as root or set `sudo: true` for this host; nothing live was touched",
+        )
+    return names, moved
+
+
+def _steps(stage: Staging, work: _Work, staged: Mapping[str, str]) -> list[Step]:
+    return [
+        Step("flush", f"{stage.path}/."),
+        *(Step("folder", path) for path in work.made),
+        *(put(path, f"{stage.path}/{staged[path]}") for path in work.content),
+        *(symlink(entry.model_copy(update={"path": path})) for path, entry in work.links.items()),
+        *(_own(path, entry, moment(entry.mtime_ns)) for path, entry in work.dressed.items()),
+        *(_own(path, entry, "") for path, entry in work.folders.items()),
+        *(_own(path, entry, moment(entry.mtime_ns)) for path, entry in reversed(work.made.items())),
+        *flushes(work.paths),
+    ]
+
+
+def _own(path: str, entry: Entry, time: str) -> Step:
+    return Step("own", path, owner(entry), f"{entry.mode:05o}", time)
+
+
+def _require(connection: Connection, targets: Mapping[str, Entry]) -> None:
+    """The swap did what it said (N7); contents were hashed in staging and arrived by rename."""
+    live = collect(connection, targets, "none")
+    for path, entry in targets.items():
+        fact = live[path]
+        same = (fact.type, fact.uid, fact.gid) == (entry.type, entry.uid, entry.gid)
+        if entry.type is FileType.LINK:
+            same = same and fact.link == entry.link
+        else:
+            same = same and fact.mode == entry.mode
+        if entry.type is FileType.FILE:
+            same = same and (fact.size, fact.mtime_ns) == (entry.size, entry.mtime_ns)
+        if not same:
+            raise Damaged(
+                f"{printable(path)} is not as restored: something else changes it.",
+                connection.name,
+                "stop what writes there, then run it again",
+            )
