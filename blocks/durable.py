@@ -75,7 +75,11 @@ def create(path: Path, data: bytes, spool: Path) -> None:
         except FileExistsError:
             if temporary.stat().st_nlink != 2:  # NFS: the link was made, only the answer was lost
                 raise
-        flush(path.parent)
+        try:
+            flush(path.parent)
+        except OSError:  # not durable: what fails must not be there
+            path.unlink(missing_ok=True)
+            raise
 
 
 def replace(path: Path, data: bytes, spool: Path) -> None:

@@ -107,7 +107,7 @@ def _matching_step(secret: str, code: str, at: datetime, person_id: str) -> int 
                 found = step
     except (binascii.Error, ValueError):
         raise PreconditionFailed(
-            f"the one-time-code secret of {person_id} is not base32.",
+            f"the one-time-code secret of {person_id} is not base32 of 112 bits or more.",
             remedy=f"correct what the plan's people.{person_id}.totp refers to, or sign with an SSH key",
         ) from None
     return found

@@ -106,7 +106,10 @@ class DirectoryJournal:
                     FileExistsError
                 ):  # another writer, on a file system on which locks do not lock: read again
                     continue
-                self._write_head_when_behind(incident, new)
+                with contextlib.suppress(
+                    PreconditionFailed
+                ):  # the record stands: the next append repairs its head
+                    self._write_head_when_behind(incident, new)
                 return new.record
 
     @staticmethod
