@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import ValidationError
-
 from blocks.hosts.base import Connection
 from checks.stat import collect
 from model.command import printable
-from model.errors import PreconditionFailed, Unsupported
+from model.errors import PreconditionFailed
 from model.manifest import Entry, FileType
 
 
@@ -19,7 +17,6 @@ def entries(connection: Connection, paths: Iterable[str]) -> dict[str, Entry]:
     Raises:
         Transient: the connection was lost.
         PreconditionFailed: a file cannot be read, so it cannot be preserved.
-        Unsupported: a name or link target is not UTF-8.
     """
     found = collect(connection, paths)
     for fact in found.values():
@@ -29,14 +26,12 @@ def entries(connection: Connection, paths: Iterable[str]) -> dict[str, Entry]:
                 connection.name,
                 "look at the kernel log: if the disk fails, copy the disk before anything else",
             )
-    try:
-        return {path: fact.entry() for path, fact in found.items()}
-    except ValidationError as error:
-        raise Unsupported(
-            f"a file name or link target is not UTF-8: {printable(str(error.errors()[0]['input'])[:200])}.",
-            connection.name,
-            "rename it on the host, or leave it out with `exclude` or `ignore`",
-        ) from error
+    return {path: fact.entry() for path, fact in found.items()}
+
+
+def nul_list(paths: Iterable[str]) -> bytes:
+    """Paths as tools with `-0` or `--null` take them on standard input."""
+    return b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths)
 
 
 def difference(was: Entry, is_now: Entry) -> str:

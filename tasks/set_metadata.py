@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from blocks.hosts.base import Connection
 from model.assets import AssetBase
+from model.command import printable
 from model.errors import Damaged, PreconditionFailed
 from model.manifest import Entry, FileType
 from model.proposal import SetMetadata
@@ -33,7 +34,7 @@ def perform(
     for path, entry in wanted.items():
         if live[path].type is not entry.type or (entry.sha256 and live[path].sha256 != entry.sha256):
             raise PreconditionFailed(
-                f"{path} is not the {entry.type} the proposal was signed for.",
+                f"{printable(path)} is not the {entry.type} the proposal was signed for.",
                 connection.name,
                 "find out who changed it, then propose again",
             )
@@ -50,7 +51,7 @@ def perform(
     wrong = [path for path, entry in wanted.items() if _worn(after[path]) != _worn(entry)]
     if wrong:
         raise Damaged(
-            f"mode or owner of {wrong[0]} did not hold.",
+            f"mode or owner of {printable(wrong[0])} did not hold.",
             connection.name,
             "see what else manages this file there",
         )

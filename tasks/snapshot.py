@@ -12,11 +12,12 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from blocks.durable import explained, make_folder, replace
 from blocks.hosts.base import Connection
-from model.canonical import Value, canonical_json, now
+from model.canonical import HostText, Value, canonical_json, now
+from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Transient
 from model.manifest import Entry, FileType
 from tasks import archive
-from tasks.filestate import difference, entries
+from tasks.filestate import difference, entries, nul_list
 from tasks.staging import Progress, ask, sha256_of
 
 MANIFEST = "manifest.json"
@@ -25,7 +26,7 @@ ROUNDS = 4
 
 TAR_SECONDS = 7200.0
 _REMEDY = "keep everything as it is; the host can be brought back only from another copy"
-_TAR = (
+TAR = (
     *("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--numeric-owner"),
     *("--no-recursion", "--null", "--no-unquote", "--directory=/", "--file=-"),
 )
@@ -50,7 +51,7 @@ class SnapshotManifest(Value):
     archive_bytes: int = Field(ge=0)
     entries: tuple[Entry, ...]
     around: tuple[Entry, ...] = ()
-    hardlinks: tuple[tuple[str, ...], ...] = ()
+    hardlinks: tuple[tuple[HostText, ...], ...] = ()
 
 
 def take_snapshot(
@@ -130,7 +131,7 @@ def verify_snapshot(folder: Path) -> SnapshotManifest:
             if entry.type is not FileType.ABSENT and not _no_member(entry, found):
                 wrong = archive.differs(found.get(entry.path), entry, file)
                 if wrong:
-                    raise Damaged(f"{entry.path} {wrong} in the snapshot.", str(path), _REMEDY)
+                    raise Damaged(f"{printable(entry.path)} {wrong} in the snapshot.", str(path), _REMEDY)
     if sha256_of(path) != manifest.archive_sha256:
         raise Damaged("the archive is not the one that was written.", str(path), _REMEDY)
     return manifest
@@ -193,7 +194,7 @@ def _fill(
         file.seek(end)
         file.truncate()
     raise Transient(
-        f"{todo[0]} keeps changing while it is copied.",
+        f"{printable(todo[0])} keeps changing while it is copied.",
         connection.name,
         "stop the program that writes it, or try again when it is quiet",
     )
@@ -219,9 +220,9 @@ def _stream_tar(
         file.write(chunk)
         told(file.tell() - start)
 
-    names = b"".join((entry.path.lstrip("/") or ".").encode() + b"\0" for entry in chosen)
+    names = nul_list(entry.path.lstrip("/") or "." for entry in chosen)
     result = ask(
-        connection, *_TAR, *options, "--files-from=-", stdin=names, timeout=TAR_SECONDS, on_stdout=write
+        connection, *TAR, *options, "--files-from=-", stdin=names, timeout=TAR_SECONDS, on_stdout=write
     )
     if result.status not in {0, 1, 2}:  # 1 and 2: files changed or vanished; the comparison names them
         raise PreconditionFailed(
@@ -237,7 +238,7 @@ def _stream_cat(connection: Connection, chosen: Sequence[Entry], file: IO[bytes]
         def write(chunk: bytes) -> None:
             contents.write(chunk)
 
-        names = b"".join(entry.path.encode() + b"\0" for entry in files)
+        names = nul_list(entry.path for entry in files)
         ask(connection, "sh", "-c", _CAT, stdin=names, timeout=TAR_SECONDS, on_stdout=write)
         if contents.tell() != sum(entry.size for entry in files):
             raise Transient("files changed while they were copied.", connection.name, "run it again")

@@ -10,10 +10,11 @@ from typing import IO
 
 from blocks.hosts.base import Connection
 from checks.stat import collect
+from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Transient
 from model.manifest import Entry, FileType
 from tasks import archive
-from tasks.filestate import difference, entries
+from tasks.filestate import difference, entries, nul_list
 from tasks.performed import Performed
 from tasks.placing import Step, flushes, meta, moment, place, put, symlink
 from tasks.snapshot import SnapshotManifest, tar_options, verify_snapshot
@@ -24,7 +25,7 @@ _UNTAR = ("tar", "--extract", "--preserve-permissions", "--numeric-owner", "--fi
 _UNPACK = (
     'cd -- "$1" || exit 3; umask 077; while read -r name size; do head -c "$size" >"$name" || exit 3; done'
 )
-_INODES = 'umask 077; xargs -0 -r stat -c "%d:%i" --'
+_INODES = 'xargs -0 -r stat -c "%d:%i" --'
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,9 @@ def _chosen(
     unknown = sorted((paths or set()) - known)
     if unknown:
         raise PreconditionFailed(
-            f"{unknown[0]} is not in the snapshot.", where, "undo only what the signed proposal touches"
+            f"{printable(unknown[0])} is not in the snapshot.",
+            where,
+            "undo only what the signed proposal touches",
         )
     chosen = [entry for entry in manifest.entries if paths is None or entry.path in paths]
     near = [
@@ -187,8 +190,7 @@ def _parted(
     parted = []
     for group in groups:
         there = [path for path in group if path in live and live[path].type is FileType.FILE]
-        names = b"".join(path.encode() + b"\0" for path in there)
-        inodes = ask(connection, "sh", "-c", _INODES, stdin=names).text.split()
+        inodes = ask(connection, "sh", "-c", _INODES, stdin=nul_list(there)).text.split()
         if len(there) < len(group) or len(set(inodes)) != 1:
             parted.append(group)
     return parted
@@ -248,7 +250,7 @@ def _push(
     facts = collect(connection, [f"{base}/{name}" for name in names])
     for name, entry in names.items():
         if entry.type is FileType.FILE and facts[f"{base}/{name}"].sha256 != entry.sha256:
-            raise Transient(f"{entry.path} did not arrive whole.", connection.name, "run it again")
+            raise Transient(f"{printable(entry.path)} did not arrive whole.", connection.name, "run it again")
     mark = "plain:" if options is None else ""
     return {entry.path: f"{mark}{base}/{name}" for name, entry in names.items()}
 
@@ -279,7 +281,7 @@ def _compare(connection: Connection, chosen: Sequence[Entry]) -> None:
     if wrong:
         path, said = next(iter(wrong.items()))
         raise Damaged(
-            f"{len(wrong)} paths are not as before the recovery, first {path}: {said}.",
+            f"{len(wrong)} paths are not as before the recovery, first {printable(path)}: {said}.",
             connection.name,
             "the snapshot is kept; see that nothing else writes there, then roll back again",
         )

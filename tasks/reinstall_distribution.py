@@ -1,0 +1,203 @@
+"""Installing the same version of a Python distribution again, offline, from the exact wheel that was signed for."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from email.parser import HeaderParser
+from pathlib import Path
+
+from blocks.hosts.base import Connection
+from model.assets import PipAsset
+from model.command import Command, printable
+from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError
+from model.proposal import ReinstallDistribution
+from tasks.performed import Performed
+from tasks.staging import PLAIN, Progress, ask, sha256_of, staging
+
+INSTALL_SECONDS = 900.0
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl\Z")
+_FLAGS = (
+    *("--force-reinstall", "--no-deps", "--no-index", "--no-cache-dir", "--no-input"),
+    *("--disable-pip-version-check", "--no-warn-script-location", "--root-user-action=ignore"),
+)
+
+# What is known of a distribution in an environment, without running anything of it (no site, no .pth): version, RECORD,
+# the files pip knows, files in its folders that no distribution knows, and who owns the environment.
+_LOOK = r"""
+import importlib.metadata as metadata, json, os, re, sys, sysconfig
+def plain(name): return re.sub(r"[-_.]+", "-", name or "").lower()
+prefix = os.path.dirname(os.path.dirname(sys.argv[2]))
+where = {}
+if os.path.exists(os.path.join(prefix, "pyvenv.cfg")):
+    scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
+    where = {"scheme": scheme, "vars": {"base": prefix, "platbase": prefix}}
+site = [sysconfig.get_path(name, **where) for name in ("purelib", "platlib")]
+site = list(dict.fromkeys(os.path.realpath(path) for path in site))
+found, known, mine = [], set(), []
+for dist in metadata.distributions(path=site):
+    files = [os.path.realpath(str(dist.locate_file(f))) for f in dist.files or ()]
+    known.update(files)
+    if plain(dist.metadata["Name"]) == plain(sys.argv[1]):
+        found.append({"version": dist.version, "record": dist.read_text("RECORD") is not None})
+        mine += files
+folders = {os.path.dirname(f) for f in mine if any(f.startswith(s + os.sep) for s in site)} - set(site)
+stale = [
+    os.path.join(folder, name)
+    for folder in sorted(folders) if os.path.isdir(folder) and not folder.endswith("__pycache__")
+    for name in sorted(os.listdir(folder))
+    if os.path.isfile(os.path.join(folder, name)) and os.path.realpath(os.path.join(folder, name)) not in known
+]
+status = os.stat(site[0])
+print(json.dumps({"found": found, "files": mine, "stale": stale, "uid": status.st_uid, "gid": status.st_gid,
+    "me": os.geteuid()}))
+"""
+_OWN = 'exec xargs -0 -r chown -h -- "$1"'
+
+
+def perform(
+    connection: Connection,
+    asset: PipAsset,
+    action: ReinstallDistribution,
+    package_dirs: Mapping[str, Path],
+    *,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> Performed:
+    """Push the wheel, verify it, install it, and see it installed.
+
+    Raises:
+        Damaged: the wheel is not the one that was signed for; nothing was changed.
+        PreconditionFailed: it is not in the store, or another version is installed by now; nothing was changed.
+        Transient: the connection was lost; calling again goes on.
+        ReinstateError: pip failed; the message holds its last words.
+    """
+    if not _FILENAME.match(action.filename):
+        raise BadInput(f"{action.filename!r} is no name of a wheel.", connection.name, "propose again")
+    wheel = package_dirs.get(asset.store, Path("/nonexistent")) / action.filename
+    _verify_wheel(wheel, action, asset.store, connection.name)
+    before = _Known.look(connection, asset, action.distribution)
+    other = set(before.versions) - {action.version}
+    if other:
+        raise PreconditionFailed(
+            f"{action.distribution} is at {printable(other.pop())} by now, the proposal is for {action.version}.",
+            connection.name,
+            "someone changed it since; propose again",
+        )
+    with staging(connection, job_prefix, token) as stage:
+        staged = stage.push(wheel, action.filename, action.sha256, progress)
+        # Without RECORD pip cannot uninstall and refuses; what it does not know of stays and is named below.
+        extra = () if before.recorded else ("--ignore-installed",)
+        words = (*_pip(asset, action, staged), "install", *_FLAGS, *extra, "--", staged)
+        command = Command(words, sudo=True, env=PLAIN | {"PYTHONNOUSERSITE": "1"}, timeout=INSTALL_SECONDS)
+        result = connection.job(f"{job_prefix}-install", command, token)
+        if not result.ok:
+            raise ReinstateError(
+                f"pip could not install {action.filename} (status {result.status}): {result.tail(6)}.",
+                connection.name,
+                "roll back, or cure what the message names and recover again",
+            )
+    after = _Known.look(connection, asset, action.distribution)
+    if after.versions != [action.version] or not after.recorded:
+        raise ReinstateError(
+            f"{action.distribution} is {', '.join(map(printable, after.versions)) or 'not there'} after its "
+            f"installation, not {action.version}.",
+            connection.name,
+            "look at the dist-info folders of the environment: one is left over",
+        )
+    if after.uid != 0 and after.me == 0:
+        _give_back(connection, after, f"{job_prefix}-owner", token)
+    sentence = f"{action.distribution} {action.version} was installed again."
+    if after.stale:
+        first = printable(after.stale[0])
+        sentence += f" {len(after.stale)} files there belong to no distribution and were left, first {first}."
+    return Performed(sentence, wheel.stat().st_size)
+
+
+class _Known:
+    """What `_LOOK` found."""
+
+    def __init__(self, data: Mapping[str, object]) -> None:
+        found = data["found"]
+        assert isinstance(found, list)  # noqa: S101 - our own script wrote it
+        self.versions = [str(one["version"]) for one in found]
+        self.recorded = bool(found) and all(one["record"] for one in found)
+        self.files = [str(path) for path in _listed(data["files"])]
+        self.stale = [str(path) for path in _listed(data["stale"])]
+        self.uid, self.gid, self.me = (int(str(data[key])) for key in ("uid", "gid", "me"))
+
+    @classmethod
+    def look(cls, connection: Connection, asset: PipAsset, distribution: str) -> _Known:
+        """Ask the environment.
+
+        Raises:
+            PreconditionFailed: its interpreter does not run.
+        """
+        result = ask(connection, asset.python, "-I", "-S", "-c", _LOOK, distribution, asset.python)
+        try:
+            return cls(json.loads(result.stdout))
+        except ValueError as error:
+            raise PreconditionFailed(
+                f"{asset.python} does not run: {result.tail(2)}.",
+                connection.name,
+                "repair the package that holds this interpreter first",
+            ) from error
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _verify_wheel(wheel: Path, action: ReinstallDistribution, store: str, where: str) -> None:
+    if not wheel.is_file():
+        raise PreconditionFailed(
+            f"{action.filename} is not in the package store {store}.", where, "put it there again"
+        )
+    if (found := sha256_of(wheel)) != action.sha256:
+        raise Damaged(
+            f"{action.filename} has SHA-256 {found}, signed was {action.sha256}.",
+            where,
+            "nothing was touched; find out who changed the package store, then propose again",
+        )
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [n for n in archive.namelist() if n.count("/") == 1 and n.endswith(".dist-info/METADATA")]
+            text = archive.read(names[0]).decode("utf-8", "replace") if len(names) == 1 else ""
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise Damaged(f"{action.filename} is no wheel: {error}.", where, "make the wheel again") from error
+    headers = HeaderParser().parsestr(text)
+    says = (_plain(headers.get("Name", "")), headers.get("Version", ""))
+    if says != (_plain(action.distribution), action.version):
+        raise Damaged(
+            f"the wheel says it is {' '.join(says)!r}, signed was '{action.distribution} {action.version}'.",
+            where,
+            "nothing was touched; find out who made this file, then propose again",
+        )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _pip(asset: PipAsset, action: ReinstallDistribution, staged: str) -> tuple[str, ...]:
+    if _plain(action.distribution) == "pip":
+        return (asset.python, f"{staged}/pip")  # a damaged pip is installed by the pip in its own wheel
+    return tuple(word.replace("{python}", asset.python) for word in asset.pip)
+
+
+def _give_back(connection: Connection, after: _Known, name: str, token: int) -> None:
+    """Give what root installed to the owner of the environment."""
+    below = b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in after.files)
+    words = ("sh", "-c", _OWN, "reinstate-own", f"{after.uid}:{after.gid}")
+    result = connection.job(
+        name, Command(words, stdin=below, sudo=True, env=PLAIN, timeout=INSTALL_SECONDS), token
+    )
+    if not result.ok:
+        raise ReinstateError(
+            f"the files cannot be given to the environment's owner: {result.tail(2)}.",
+            connection.name,
+            "give them to that user by hand",
+        )

@@ -1,0 +1,261 @@
+"""Installing the same version of a Debian package again, from the exact file that was signed for.
+
+dpkg does it, not apt: apt may be what is damaged, and it would choose versions of its own. Before dpkg runs, the file's
+hash, name, version and architecture are those of the proposal; missing configuration files come back, edited ones stay.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from blocks.hosts.base import Connection
+from checks.stat import collect
+from model.assets import DpkgAsset
+from model.command import Command, Result
+from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Transient, Unsupported
+from model.proposal import ReinstallPackage
+from tasks import dpkg_helpers
+from tasks.debfile import control_fields, control_of_tar
+from tasks.performed import Performed
+from tasks.staging import PLAIN, Progress, Staging, ask, sha256_of, staging
+
+INSTALL_SECONDS = 1800.0
+LOCK_PATIENCE = 90.0
+"""Seconds to wait for another package manager that holds the lock."""
+
+ENVIRONMENT = PLAIN | {"DEBIAN_FRONTEND": "noninteractive", "PATH": dpkg_helpers.PATH}
+_FORCE = ("--force-confold", "--force-confmiss")
+_ROOTLESS = ("--force-not-root", "--force-script-chrootless")
+_DOWNLOAD = 'cd -- "$1" && shift && exec apt-get "$@"'
+_COPY = 'umask 077; cp -- "$1" "$2"'
+_LOCKED = re.compile(r"lock was locked by another process|unable to (?:acquire|lock)|[Cc]ould not get lock")
+_UNFINISHED = re.compile(r"not yet configured|half configured|half installed|triggers|reinstalled")
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~%_:-]*\.deb\Z")
+_INSTALLED = re.compile(r"[ih]i *\Z")
+
+
+def perform(
+    connection: Connection,
+    asset: DpkgAsset,
+    action: ReinstallPackage,
+    package_dirs: Mapping[str, Path],
+    *,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> Performed:
+    """Fetch, verify, install, and see it installed.
+
+    Args:
+        connection: the host.
+        asset: says the dpkg root and whether dpkg runs without root.
+        action: package, version, source and hash, as signed.
+        package_dirs: package stores of the plan, by name.
+        job_prefix: start of every job's name.
+        token: our fencing token.
+        progress: told bytes.
+
+    Raises:
+        Damaged: the file is not the one that was signed for; nothing was changed.
+        PreconditionFailed: another version is installed by now, or the file is not there; nothing was changed.
+        Transient: another package manager holds the lock, or the connection was lost; calling again goes on.
+        ReinstateError: dpkg failed; the message holds its last words.
+    """
+    if asset.rootless and connection.host.sudo:
+        raise Unsupported(
+            "a dpkg tree of an ordinary user is not repaired through sudo: its files would become root's.",
+            connection.name,
+            "let the plan log in as the tree's owner, with `sudo: false`",
+        )
+    if not _FILENAME.match(action.filename.rpartition("/")[2]) or ".." in action.filename.split("/"):
+        raise BadInput(f"{action.filename!r} is no name of a .deb.", connection.name, "propose again")
+    _same_version(connection, asset, action)
+    with staging(connection, job_prefix, token) as stage:
+        deb, moved = _fetch(stage, asset, action, package_dirs, job_prefix, token, progress)
+        broken = dpkg_helpers.broken(connection)
+        if broken & {"dpkg-deb", "tar"}:
+            with tempfile.TemporaryDirectory() as folder:
+                local = dpkg_helpers.pull(connection, deb, Path(folder), action.sha256)
+                _same_package(control_fields(local), action, connection.name)
+        else:
+            _same_package(_control(connection, deb), action, connection.name)
+        if broken:
+            moved += dpkg_helpers.bring_back(stage, asset, deb, action.sha256, broken, job_prefix, token)
+        if _unfinished(connection, asset):
+            # Whether it works is seen below: what is unfinished may be the very package that comes back now.
+            _dpkg(connection, asset, ("--configure", "-a"), f"{job_prefix}-configure", token)
+        result = _dpkg(connection, asset, (*_FORCE, "--install", "--", deb), f"{job_prefix}-install", token)
+        if not result.ok:
+            raise ReinstateError(
+                f"dpkg could not install {action.package} {action.version} (status {result.status}): {result.tail(8)}.",
+                connection.name,
+                "roll back, or cure what the message names and recover again",
+            )
+    state, version = _state(connection, asset, action)
+    if not _INSTALLED.match(state) or version != action.version:
+        raise ReinstateError(
+            f"{action.package} is {state.strip() or 'unknown'} {version} after its installation, not installed "
+            f"{action.version}.",
+            connection.name,
+            "run `dpkg --audit` on the host",
+        )
+    progress(1, 1)
+    return Performed(f"{action.package} {action.version} ({action.architecture}) was installed again.", moved)
+
+
+def _fetch(
+    stage: Staging,
+    asset: DpkgAsset,
+    action: ReinstallPackage,
+    package_dirs: Mapping[str, Path],
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> tuple[str, int]:
+    """The .deb in staging, with the signed hash, and how many bytes were moved to the host."""
+    connection, name = stage.connection, action.filename.rpartition("/")[2]
+    match action.source.partition(":"):
+        case ("store", ":", store):
+            source = package_dirs.get(store, Path("/nonexistent")) / action.filename
+            if not source.is_file():
+                raise PreconditionFailed(
+                    f"{action.filename} is not in the package store {store}.",
+                    connection.name,
+                    "put it there again",
+                )
+            if (found := sha256_of(source)) != action.sha256:
+                raise _not_signed(name, found, action, connection.name)
+            return stage.push(source, name, action.sha256, progress), source.stat().st_size
+        case ("host-cache", "", ""):
+            path = f"{stage.path}/{name}"
+            cached = f"{asset.root.rstrip('/')}/var/cache/apt/archives/{action.filename}"
+            if not ask(connection, "sh", "-c", _COPY, "reinstate-copy", cached, path).ok:
+                raise PreconditionFailed(
+                    f"{cached} is gone or cannot be copied.",
+                    connection.name,
+                    "propose again: another source may do",
+                )
+            stage.verify(path, action.sha256)
+            return path, 0
+        case ("mirror", "", ""):
+            return _download(stage, action, job_prefix, token)
+        case _:
+            raise Unsupported(
+                f"{action.source!r} is no source of packages.", connection.name, "propose again"
+            )
+
+
+def _download(stage: Staging, action: ReinstallPackage, job_prefix: str, token: int) -> tuple[str, int]:
+    connection, folder = stage.connection, stage.folder("mirror")
+    package = f"{action.package.partition(':')[0]}:{action.architecture}={action.version}"
+    if action.architecture == "all":
+        package = f"{action.package.partition(':')[0]}={action.version}"
+    words = ("-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", "download", "--", package)
+    command = Command(
+        ("sh", "-c", _DOWNLOAD, "reinstate-download", folder, *words), sudo=True, env=ENVIRONMENT,
+        timeout=INSTALL_SECONDS,
+    )  # fmt: skip
+    # The token is in the name because it is in the folder: a result kept for a predecessor's folder is no use to us.
+    result = connection.job(f"{job_prefix}-download-{token}", command, token)
+    found = ask(connection, "find", folder, "-maxdepth", "1", "-type", "f", "-name", "*.deb").text.split("\n")
+    files = [path for path in found if path]
+    if not result.ok or len(files) != 1:
+        raise PreconditionFailed(
+            f"the host's package mirror did not give {package}: {result.tail(3)}.",
+            connection.name,
+            "put the .deb into a package store of the plan, then propose again",
+        )
+    stage.verify(files[0], action.sha256)
+    return files[0], collect(connection, files, "none")[files[0]].size
+
+
+def _not_signed(name: str, found: str, action: ReinstallPackage, where: str) -> Damaged:
+    return Damaged(
+        f"{name} has SHA-256 {found}, signed was {action.sha256}.",
+        where,
+        "nothing was touched; find out who changed the package store, then propose again",
+    )
+
+
+def _control(connection: Connection, deb: str) -> dict[str, str]:
+    result = ask(connection, "dpkg-deb", "--ctrl-tarfile", deb)
+    if not result.ok:
+        raise Damaged(
+            f"dpkg-deb cannot read the package: {result.tail(2)}.",
+            connection.name,
+            "look at dpkg-deb on the host",
+        )
+    return control_of_tar(result.stdout, connection.name)
+
+
+def _same_package(fields: Mapping[str, str], action: ReinstallPackage, where: str) -> None:
+    signed = (action.package.partition(":")[0], action.version, action.architecture)
+    says = tuple(fields.get(name, "") for name in ("Package", "Version", "Architecture"))
+    if says != signed:
+        raise Damaged(
+            f"the package says it is {' '.join(says)!r}, signed was {' '.join(signed)!r}.",
+            where,
+            "nothing was touched; find out who made this file, then propose again",
+        )
+
+
+def _same_version(connection: Connection, asset: DpkgAsset, action: ReinstallPackage) -> None:
+    state, version = _state(connection, asset, action)
+    if version and version != action.version and not state.startswith(("rc", "pc", "un", "pn")):
+        raise PreconditionFailed(
+            f"{action.package} is at {version} by now, the proposal is for {action.version}.",
+            connection.name,
+            "someone changed it since; propose again",
+        )
+
+
+def _state(connection: Connection, asset: DpkgAsset, action: ReinstallPackage) -> tuple[str, str]:
+    """State letters and version of the installed package; empty when dpkg does not know it."""
+    result = ask(
+        connection, "dpkg-query", f"--admindir={asset.root.rstrip('/')}/var/lib/dpkg",
+        "--showformat=${db:Status-Abbrev}\\t${Version}\\t${Architecture}\\n", "--show", "--",
+        action.package.partition(":")[0],
+    )  # fmt: skip
+    for line in result.text.splitlines():
+        state, _, rest = line.partition("\t")
+        version, _, architecture = rest.partition("\t")
+        if architecture == action.architecture:
+            return state, version
+    return "", ""
+
+
+def _unfinished(connection: Connection, asset: DpkgAsset) -> bool:
+    return bool(_UNFINISHED.search(ask(connection, *_words(asset), "--audit").text))
+
+
+def _words(asset: DpkgAsset) -> tuple[str, ...]:
+    words: tuple[str, ...] = ("dpkg",)
+    if asset.root != "/":
+        words += (f"--root={asset.root}", f"--log={asset.root}/var/log/dpkg.log")
+    return words + (_ROOTLESS if asset.rootless else ())
+
+
+def _dpkg(connection: Connection, asset: DpkgAsset, words: tuple[str, ...], name: str, token: int) -> Result:
+    """Run dpkg as a job; while another process holds its lock, as a further job each time.
+
+    Raises:
+        Transient: the lock is still held; calling again reads what is known and goes on waiting.
+    """
+    command = Command((*_words(asset), *words), sudo=True, env=ENVIRONMENT, timeout=INSTALL_SECONDS)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    number = 0
+    while True:
+        number += 1
+        begun = time.monotonic()
+        result = connection.job(f"{name}-{number}", command, token)
+        if result.ok or not _LOCKED.search(result.stderr.decode("utf-8", "replace")):
+            return result
+        if begun > deadline:
+            raise Transient(
+                f"another package manager holds the lock: {result.tail(2)}.", connection.name, "let it finish"
+            )
+        time.sleep(min(8.0, 0.5 * number))
