@@ -1,0 +1,96 @@
+"""How a path differs from what it should be: shared by the checks of packages and of file sets. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from checks.stat import Fact
+from model.finding import Code, Degree
+from model.manifest import Entry, FileType
+
+Difference = tuple[Code, str, str]
+"""Code, what is expected, what was found."""
+
+
+def mode_text(mode: int) -> str:
+    """`mode 0755`."""
+    return f"mode {mode:04o}"
+
+
+def owner_text(uid: int, gid: int) -> str:
+    """`owner 0:0`."""
+    return f"owner {uid}:{gid}"
+
+
+def moment(mtime_ns: int) -> str:
+    """A modification time for people, UTC, whole seconds."""
+    return datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def nature(kind: FileType, link: str = "") -> str:
+    """The type of a path for people: `file`, `link to /etc/hostname`."""
+    return f"link to {link}" if kind is FileType.LINK else str(kind.value)
+
+
+def differences(expected: Entry, fact: Fact, *, content: bool = True, link: bool = True) -> list[Difference]:
+    """How a present path differs from an entry; what is absent or of another type differs in nothing else.
+
+    Args:
+        expected: what it should be.
+        fact: what it is.
+        content: compare hashes where the entry has one.
+        link: compare link targets.
+    """
+    if fact.type is FileType.ABSENT:
+        return [(Code.FILE_MISSING, nature(expected.type, expected.link), "absent")]
+    if fact.error and fact.type is FileType.OTHER:
+        return [(Code.FILE_UNREADABLE, nature(expected.type, expected.link), fact.error)]
+    if fact.type is not expected.type:
+        return [(Code.FILE_TYPE_DIFFERS, nature(expected.type, expected.link), nature(fact.type, fact.link))]
+    if fact.type is FileType.LINK:
+        differs = link and fact.link != expected.link
+        return (
+            [(Code.FILE_LINK_DIFFERS, f"link to {expected.link}", f"link to {fact.link}")] if differs else []
+        )
+    found: list[Difference] = []
+    if fact.mode != expected.mode:
+        found.append((Code.FILE_MODE_DIFFERS, mode_text(expected.mode), mode_text(fact.mode)))
+    if (fact.uid, fact.gid) != (expected.uid, expected.gid):
+        found.append(
+            (Code.FILE_OWNER_DIFFERS, owner_text(expected.uid, expected.gid), owner_text(fact.uid, fact.gid))
+        )
+    if content and expected.sha256:
+        found += _content(expected, fact)
+    return found
+
+
+def _content(expected: Entry, fact: Fact) -> list[Difference]:
+    if fact.error:  # a mode without read permission is the finding then, not a second one
+        return [(Code.FILE_UNREADABLE, "readable", fact.error)] if fact.mode & 0o400 else []
+    if fact.sha256 == expected.sha256:
+        return []
+    return [
+        (
+            Code.FILE_CONTENT_DIFFERS,
+            f"sha256 {expected.sha256[:16]}… ({expected.size} bytes)",
+            f"sha256 {fact.sha256[:16]}… ({fact.size} bytes)",
+        )
+    ]
+
+
+_READING = (
+    "/usr/share/doc/",
+    "/usr/share/man/",
+    "/usr/share/info/",
+    "/usr/share/locale/",
+    "/usr/share/doc-base/",
+)
+
+
+def degree(code: Code, path: str) -> Degree:
+    """Damage degree of one path: documentation and a merely different owner or mode are slight."""
+    if path.startswith(_READING):
+        return Degree.SLIGHT
+    if code in {Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.CONFFILE_MISSING}:
+        return Degree.SLIGHT
+    return Degree.SERIOUS

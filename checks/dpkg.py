@@ -1,0 +1,244 @@
+"""The dpkg database of a host, read from its own files: works also where dpkg itself is damaged. One command, no dpkg.
+
+`status` and `updates/` hold the states, `info/*.list` the paths, `info/*.md5sums` the hashes; diversions, statoverrides
+and path excludes say what differs on purpose (dpkg(1), deb-md5sums(5), dpkg.cfg(5)).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from blocks.hosts.base import Connection
+from checks.stat import require
+from model.assets import DpkgAsset
+from model.command import Command
+from model.errors import PreconditionFailed
+
+_SCRIPT = r"""
+LC_ALL=C; export LC_ALL
+root=${1%/}
+cd "$root/var/lib/dpkg" || exit 3
+part() { printf '\0%s\0' "$1"; }
+part status; cat status || exit 4
+part updates; for f in updates/[0-9]*; do [ -f "$f" ] && cat "$f"; done
+part arch; [ -f arch ] && cat arch
+part diversions; [ -f diversions ] && cat diversions
+part statoverride; [ -f statoverride ] && cat statoverride
+part config
+for f in /etc/dpkg/dpkg.cfg.d/* /etc/dpkg/dpkg.cfg "$root"/etc/dpkg/dpkg.cfg.d/* "$root/etc/dpkg/dpkg.cfg"; do
+    [ -f "$f" ] && cat "$f" && echo
+done
+cd info || exit 5
+part names; ls -1
+part list; set -- *.list; [ -e "$1" ] && { tail -n +1 -v -- "$@" || exit 6; }
+part md5sums; set -- *.md5sums; [ -e "$1" ] && { tail -n +1 -v -- "$@" || exit 7; }
+part end
+exit 0
+"""
+
+_HEADER = re.compile(rb"(?:\A|\n)==> ([^\n/]+) <==\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One package of the database.
+
+    Attributes:
+        name: `bash`, or `libc6:i386` for an architecture that is not the host's own.
+        want: what dpkg was told: install, hold, deinstall, purge.
+        flag: `ok` or `reinstreq`.
+        state: installed, unpacked, half-installed, half-configured, triggers-pending, config-files …
+        paths: as in its list, without the root; None when the list is missing.
+        md5sums: path → hash of the files as delivered.
+        conffiles: path → hash when delivered; obsolete ones are left out.
+        info: names of its files in `info/`.
+        fingerprint: SHA-256 of its list and hashes: equal means the same contents.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    want: str
+    flag: str
+    state: str
+    paths: tuple[str, ...] | None = ()
+    md5sums: Mapping[str, str] = field(default_factory=dict)
+    conffiles: Mapping[str, str] = field(default_factory=dict)
+    info: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """All of a dpkg database.
+
+    Attributes:
+        packages: by name.
+        diversions: path → (where it went, package it is diverted for; empty: a local diversion).
+        overrides: path → mode set by dpkg-statoverride.
+        filters: path-exclude (True) and path-include (False) patterns in their order; the last match decides.
+        lost: names of lists whose package the status file does not know: it lost something.
+        torn: what is wrong with the status file itself, in words; empty when it is whole.
+    """
+
+    packages: Mapping[str, Package]
+    diversions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    overrides: Mapping[str, int] = field(default_factory=dict)
+    filters: tuple[tuple[bool, str], ...] = ()
+    lost: tuple[str, ...] = ()
+    torn: str = ""
+
+    def filtered(self, path: str) -> bool:
+        """Whether dpkg was told not to unpack this path."""
+        verdict = False
+        for exclude, pattern in self.filters:
+            if fnmatch.fnmatchcase(path, pattern):
+                verdict = exclude
+        return verdict
+
+    def placed(self, package: str, path: str) -> str:
+        """Where a package's path lies: elsewhere when it is diverted for another package."""
+        target, owner = self.diversions.get(path, (path, package))
+        return path if owner == package.partition(":")[0] else target
+
+
+def read(connection: Connection, asset: DpkgAsset) -> Database:
+    """Read the database below the asset's root.
+
+    Raises:
+        Transient: the connection was lost. PreconditionFailed: there is no dpkg database, or it cannot be read.
+    """
+    chunks: list[bytes] = []
+    command = Command(
+        ("sh", "-c", _SCRIPT, "reinstate-dpkg", asset.root), sudo=not asset.rootless, timeout=300.0
+    )
+    result = connection.run(command, on_stdout=chunks.append)
+    require(result, connection.name, f"reading the dpkg database below {asset.root}")
+    return parse(b"".join(chunks), connection.name)
+
+
+def parse(output: bytes, where: str = "") -> Database:
+    """The database from the script's output.
+
+    Raises:
+        PreconditionFailed: the output is not whole.
+    """
+    pieces = output.split(b"\0")
+    parts = dict(zip(pieces[1::2], pieces[2::2], strict=False))
+    if b"end" not in parts:
+        raise PreconditionFailed(
+            "the dpkg database holds NUL bytes or was cut off.",
+            where,
+            "restore /var/lib/dpkg from a backup by hand",
+        )
+    text = {name.decode(): value.decode("utf-8", "surrogateescape") for name, value in parts.items()}
+    lists, sums = _files(parts[b"list"]), _files(parts[b"md5sums"])
+    native = (text["arch"].split() or [""])[0]
+    names: dict[str, list[str]] = {}
+    for info in text["names"].split("\n"):
+        names.setdefault(info.rpartition(".")[0], []).append(info)
+    packages: dict[str, Package] = {}
+    known: set[str] = set()
+    torn = "" if text["status"].endswith("\n") or not text["status"] else "it ends in the middle of a line"
+    for stanza in (*_stanzas(text["status"]), *_stanzas(text["updates"])):
+        name, status = stanza.get("Package", ""), stanza.get("Status", "").split()
+        if not name or len(status) != 3 or (status[2] == "installed" and not stanza.get("Version")):
+            torn = torn or f"the entry of {name or 'a package without a name'} is incomplete"
+            continue
+        package = _package(stanza, status, native, lists, sums, names)
+        if package.name in packages and status[2] == "not-installed":
+            del packages[package.name]
+        elif status[2] != "not-installed":
+            packages[package.name] = package
+        known |= {name, f"{name}:{package.architecture}"}
+    return Database(
+        packages=packages,
+        diversions=_diversions(text["diversions"]),
+        overrides=_overrides(text["statoverride"]),
+        filters=tuple(_filters(text["config"])),
+        lost=tuple(sorted(stem for stem in lists if stem not in known)),
+        torn=torn,
+    )
+
+
+def _package(
+    stanza: Mapping[str, str], status: list[str], native: str, lists: Mapping[str, bytes], sums: Mapping[str, bytes],
+    names: Mapping[str, list[str]],
+) -> Package:  # fmt: skip
+    name, architecture = stanza["Package"], stanza.get("Architecture", "")
+    foreign = native and architecture not in {native, "all"}
+    stem = f"{name}:{architecture}" if f"{name}:{architecture}" in lists else name
+    listed, summed = lists.get(stem), sums.get(stem, b"")
+    md5sums = {}
+    for line in summed.decode("utf-8", "surrogateescape").split("\n"):
+        if len(line) > 34 and line[32:34] in {"  ", " *"}:
+            md5sums["/" + line[34:].removeprefix("./").lstrip("/")] = line[:32]
+    conffiles = {}
+    for line in stanza.get("Conffiles", "").split("\n"):
+        words = line.strip().split(" ")
+        if len(words) == 2 and words[0].startswith("/") and len(words[1]) == 32:  # a third word: obsolete
+            conffiles[words[0]] = words[1]
+    return Package(
+        name=f"{name}:{architecture}" if foreign else name,
+        version=stanza.get("Version", ""),
+        architecture=architecture,
+        want=status[0],
+        flag=status[1],
+        state=status[2],
+        paths=None if listed is None else tuple(_paths(listed)),
+        md5sums=md5sums,
+        conffiles=conffiles,
+        info=tuple(names.get(stem, ())),
+        fingerprint=hashlib.sha256((listed or b"") + b"\0" + summed).hexdigest(),
+    )
+
+
+def _paths(listed: bytes) -> Iterator[str]:
+    for line in listed.decode("utf-8", "surrogateescape").split("\n"):
+        if line.startswith("/"):
+            yield line.rstrip("/").removesuffix("/.") or "/"
+
+
+def _files(part: bytes) -> dict[str, bytes]:
+    """Contents by file name without its ending, from `tail -v`; one blank line stands before each later header."""
+    pieces = _HEADER.split(part)
+    return {
+        name.decode("utf-8", "surrogateescape").rpartition(".")[0]: body
+        for name, body in zip(pieces[1::2], pieces[2::2], strict=True)
+    }
+
+
+def _stanzas(text: str) -> Iterator[dict[str, str]]:
+    for block in text.split("\n\n"):
+        fields: dict[str, str] = {}
+        key = ""
+        for line in block.split("\n"):
+            if line[:1] in {" ", "\t"} and key:
+                fields[key] += "\n" + line
+            elif ":" in line:
+                key, _, value = line.partition(":")
+                fields[key] = value.strip()
+        if block.strip():
+            yield fields
+
+
+def _diversions(text: str) -> dict[str, tuple[str, str]]:
+    lines = text.split("\n")
+    triples = zip(lines[0::3], lines[1::3], lines[2::3], strict=False)
+    return {path: (target, "" if owner == ":" else owner) for path, target, owner in triples if path}
+
+
+def _overrides(text: str) -> dict[str, int]:
+    words = [line.split(" ", 3) for line in text.split("\n")]
+    return {line[3]: int(line[2], 8) & 0o7777 for line in words if len(line) == 4 and line[2].isdigit()}
+
+
+def _filters(text: str) -> Iterator[tuple[bool, str]]:
+    for line in text.split("\n"):
+        words = re.split(r"\s*=\s*|\s+", line.strip().lstrip("-"), maxsplit=1)
+        if words[0] in {"path-exclude", "path-include"} and len(words) == 2:
+            yield words[0] == "path-exclude", words[1].strip().strip('"').strip("'")

@@ -1,0 +1,1 @@
+"""Tests of the checks: collectors against this machine, judges from data."""
