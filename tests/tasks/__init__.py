@@ -1,0 +1,1 @@
+"""Tests of `tasks`: one act each, done for real on this machine."""
