@@ -105,7 +105,7 @@ class _Ladder:
         by_asset: dict[str, list[Finding]] = defaultdict(list)
         for finding in self.findings:
             by_asset[finding.asset].append(finding)
-        order = self.plan_order()
+        order = self.plan.order()
         known = [name for name in order if name in by_asset and name in self.plan.assets]
         for name in known:
             match self.plan.assets[name]:
@@ -127,21 +127,6 @@ class _Ladder:
         self._restarts(Stage.RESTORE, by_asset)
         self._symptoms(by_asset)
         return self.actions
-
-    def plan_order(self) -> list[str]:
-        """Names of assets, what is depended on first; the plan's own order otherwise."""
-        done: dict[str, None] = {}
-
-        def visit(name: str, trail: frozenset[str]) -> None:
-            if name in done or name in trail:
-                return
-            for other in self.plan.assets[name].depends_on:
-                visit(other, trail | {name})
-            done[name] = None
-
-        for name in self.plan.assets:
-            visit(name, frozenset())
-        return list(done)
 
     def _id(self) -> str:
         return f"a{len(self.actions) + 1:02d}"
@@ -370,7 +355,7 @@ class _Ladder:
                     n for n in self.hurt[Stage.REPAIR] if set(self.plan.assets[n].services) & self._restarted_later()
                 }
                 wanted -= self._restarted_later()
-        for name in self.plan_order():
+        for name in self.plan.order():
             asset = self.plan.assets[name]
             if name not in wanted or not isinstance(asset, ServiceAsset):
                 continue

@@ -202,6 +202,21 @@ class Plan(Value):
             raise ValueError("\n".join(f"{path}: {what}" for path, what in wrong))
         return self
 
+    def order(self) -> list[str]:
+        """Names of assets, what is depended on first; otherwise in the plan's own order."""
+        done: dict[str, None] = {}
+
+        def visit(name: str, trail: frozenset[str]) -> None:
+            if name in done or name in trail:
+                return
+            for other in self.assets[name].depends_on:
+                visit(other, trail | {name})
+            done[name] = None
+
+        for name in self.assets:
+            visit(name, frozenset())
+        return list(done)
+
     def dangling(self) -> list[tuple[str, str]]:
         """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
         return [*self._people_wrong(), *self._assets_wrong(), *self._checks_wrong(), *self._rules_wrong()]
