@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
+from typing import Literal
 
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
 from model.finding import Code, Finding
@@ -33,6 +34,8 @@ from model.supplies import PointSupply, Supplies
 METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS})
 SYMPTOMS = frozenset({Code.SERVICE_DOWN, Code.PROBE_FAILED, Code.EXPECTATION_FAILED})
 """Findings that are the effect of others: cured by curing those and restarting the service."""
+
+WorkStage = Literal[Stage.REPAIR, Stage.RESTORE]
 
 BYTES_PER_MINUTE = 60 * 20 * 1024 * 1024
 """Expected transfer rate: 20 MiB/s, what paramiko reaches on one core (speed.md)."""
@@ -109,30 +112,32 @@ class _Ladder:
         known = [name for name in order if name in by_asset and name in self.plan.assets]
         for name in known:
             match self.plan.assets[name]:
-                case FilesAsset(role="configuration") as asset:
-                    self._files(name, asset, by_asset[name], by_asset)
+                case FilesAsset(role="configuration") as files:
+                    self._files(name, files, by_asset[name], by_asset)
         for name in known:
             match self.plan.assets[name]:
-                case DpkgAsset() as asset:
-                    self._packages(name, asset, by_asset[name])
-                case PipAsset() as asset:
-                    self._environment(name, asset, by_asset[name])
+                case DpkgAsset() as packages:
+                    self._packages(name, packages, by_asset[name])
+                case PipAsset() as environment:
+                    self._environment(name, environment, by_asset[name])
         self._restarts(Stage.REPAIR, by_asset)
         for name in known:
             match self.plan.assets[name]:
-                case FilesAsset(role="data") as asset:
-                    self._files(name, asset, by_asset[name], by_asset)
-                case PostgresAsset() as asset:
-                    self._database(name, asset, by_asset[name])
+                case FilesAsset(role="data") as files:
+                    self._files(name, files, by_asset[name], by_asset)
+                case PostgresAsset() as database:
+                    self._database(name, database, by_asset[name])
         self._restarts(Stage.RESTORE, by_asset)
-        self._symptoms(by_asset)
+        self._symptoms()
         return self.actions
 
     def _id(self) -> str:
         return f"a{len(self.actions) + 1:02d}"
 
     def _miss(self, finding: Finding, sentence: str, remedy: str) -> None:
-        self.unmet.append(Unmet(finding=finding.id, sentence=f"{finding.sentence}: {sentence}", remedy=remedy))
+        self.unmet.append(
+            Unmet(finding=finding.id, sentence=f"{finding.sentence}: {sentence}", remedy=remedy)
+        )
 
     def _did(self, stage: Stage, asset: str) -> None:
         self.hurt[stage].add(asset)
@@ -147,7 +152,9 @@ class _Ladder:
             return None, f"its backups are another host's (machine-id {points[-1].manifest.machine_id})"
         return None, "there is no recovery point that verifies"
 
-    def _metadata(self, name: str, host: str, wrong: list[Finding], known: Mapping[str, Entry]) -> list[Finding]:
+    def _metadata(
+        self, name: str, host: str, wrong: list[Finding], known: Mapping[str, Entry]
+    ) -> list[Finding]:
         """Set mode and owner where nothing else is wrong; returns the findings left."""
         worse = {finding.subject for finding in wrong if finding.code not in METADATA}
         cured = [f for f in wrong if f.code in METADATA and f.subject not in worse and f.subject in known]
@@ -155,13 +162,19 @@ class _Ladder:
             files = tuple(known[path] for path in sorted({finding.subject for finding in cured}))
             self.actions.append(
                 SetMetadata(
-                    id=self._id(), host=host, asset=name, stage=Stage.REPAIR, rung=Rung.FILE,
+                    id=self._id(),
+                    host=host,
+                    asset=name,
+                    stage=Stage.REPAIR,
+                    rung=Rung.FILE,
                     reason=f"The content of {len(files)} file(s) is right, only mode or owner is not: nothing else changes.",
                     undo="Mode and owner go back to what the snapshot recorded.",
-                    touches=tuple(entry.path for entry in files), findings=tuple(f.id for f in cured),
-                    minutes=minutes(0.05, 0), files=files,
+                    touches=tuple(entry.path for entry in files),
+                    findings=tuple(f.id for f in cured),
+                    minutes=minutes(0.05, 0),
+                    files=files,
                 )
-            )  # fmt: skip
+            )
             self._did(Stage.REPAIR, name)
         return [finding for finding in wrong if finding not in cured]
 
@@ -193,16 +206,29 @@ class _Ladder:
             conffiles = tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING))
             self.actions.append(
                 ReinstallPackage(
-                    id=self._id(), host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
+                    id=self._id(),
+                    host=asset.host,
+                    asset=name,
+                    stage=Stage.REPAIR,
+                    rung=Rung.PACKAGE,
                     reason=f"{len(damaged)} path(s) of {package} are damaged; only the package tool may place its files, "
                     "so a single file is not copied over it. Same version, edited configuration stays.",
                     undo="Every path of the package and dpkg's own records go back to the snapshot.",
-                    touches=tuple(sorted({*supply.touches, *(f.subject for f in damaged if f.subject.startswith("/"))})),
-                    bytes=supply.bytes, minutes=minutes(0.2, supply.bytes), findings=tuple(f.id for f in damaged),
-                    package=package, version=supply.version, architecture=supply.architecture, source=supply.source,
-                    filename=supply.filename, sha256=supply.sha256, conffiles=conffiles,
+                    touches=tuple(
+                        sorted({*supply.touches, *(f.subject for f in damaged if f.subject.startswith("/"))})
+                    ),
+                    bytes=supply.bytes,
+                    minutes=minutes(0.2, supply.bytes),
+                    findings=tuple(f.id for f in damaged),
+                    package=package,
+                    version=supply.version,
+                    architecture=supply.architecture,
+                    source=supply.source,
+                    filename=supply.filename,
+                    sha256=supply.sha256,
+                    conffiles=conffiles,
                 )
-            )  # fmt: skip
+            )
             self._did(Stage.REPAIR, name)
 
     def _environment(self, name: str, asset: PipAsset, wrong: list[Finding]) -> None:
@@ -229,15 +255,26 @@ class _Ladder:
                 continue
             self.actions.append(
                 ReinstallDistribution(
-                    id=self._id(), host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
+                    id=self._id(),
+                    host=asset.host,
+                    asset=name,
+                    stage=Stage.REPAIR,
+                    rung=Rung.PACKAGE,
                     reason=f"{len(damaged)} file(s) of {distribution} are damaged; pip installs the same version again, "
                     "offline, so that RECORD and files agree.",
                     undo="Every file of the distribution goes back to the snapshot.",
-                    touches=tuple(sorted({*supply.touches, *(f.subject for f in damaged if f.subject.startswith("/"))})),
-                    bytes=supply.bytes, minutes=minutes(0.2, supply.bytes), findings=tuple(f.id for f in damaged),
-                    distribution=distribution, version=supply.version, filename=supply.filename, sha256=supply.sha256,
+                    touches=tuple(
+                        sorted({*supply.touches, *(f.subject for f in damaged if f.subject.startswith("/"))})
+                    ),
+                    bytes=supply.bytes,
+                    minutes=minutes(0.2, supply.bytes),
+                    findings=tuple(f.id for f in damaged),
+                    distribution=distribution,
+                    version=supply.version,
+                    filename=supply.filename,
+                    sha256=supply.sha256,
                 )
-            )  # fmt: skip
+            )
             self._did(Stage.REPAIR, name)
 
     def _files(
@@ -258,7 +295,7 @@ class _Ladder:
         if not damaged:
             return
         configuration = asset.role == "configuration"
-        stage = Stage.REPAIR if configuration else Stage.RESTORE
+        stage: WorkStage = Stage.REPAIR if configuration else Stage.RESTORE
         parents = {str(parent) for path in damaged for parent in _missing_parents(path, asset.path, entries)}
         wanted = sorted({*damaged, *(path for path in parents if path in entries)})
         files = tuple(entries[path] for path in wanted)
@@ -275,24 +312,33 @@ class _Ladder:
             ]
         self.actions.append(
             RestoreFiles(
-                id=self._id(), host=asset.host, asset=name, stage=stage,
+                id=self._id(),
+                host=asset.host,
+                asset=name,
+                stage=stage,
                 rung=Rung.CONFIGURATION if configuration else Rung.DATA_SET,
                 reason=f"{len(damaged)} of {len(entries)} paths are damaged; only these come back from {supply.point.id}, "
                 "the rest stays as it is.",
                 undo="Each path goes back to what the snapshot holds.",
                 touches=tuple(sorted({*damaged, *wanted, *(_parent(path) for path in wanted)})),
-                bytes=count, minutes=minutes(0.1, count), findings=tuple(f.id for f in cured),
-                point=supply.point, root=asset.path, files=files,
+                bytes=count,
+                minutes=minutes(0.1, count),
+                findings=tuple(f.id for f in cured),
+                point=supply.point,
+                root=asset.path,
+                files=files,
             )
-        )  # fmt: skip
+        )
         self._did(stage, name)
         self.losses.append(
             Loss(
-                asset=name, recovery_point=supply.point.id, newer_than=supply.point.taken_at,
+                asset=name,
+                recovery_point=supply.point.id,
+                newer_than=supply.point.taken_at,
                 sentence=f"Changes made to {len(damaged)} file(s) of {name} after {supply.point.taken_at:%Y-%m-%d %H:%M:%S} "
                 "UTC are not in the backup.",
             )
-        )  # fmt: skip
+        )
 
     def _database(self, name: str, asset: PostgresAsset, wrong: list[Finding]) -> None:
         unreachable = [f for f in wrong if f.code is Code.DATABASE_UNREACHABLE]
@@ -317,26 +363,34 @@ class _Ladder:
             return
         self.actions.append(
             RestoreDatabase(
-                id=self._id(), host=asset.host, asset=name, stage=Stage.RESTORE, rung=Rung.DATABASE,
+                id=self._id(),
+                host=asset.host,
+                asset=name,
+                stage=Stage.RESTORE,
+                rung=Rung.DATABASE,
                 reason=f"{len(damaged)} object(s) of {asset.database} cannot be read, so no lower rung reaches them; the dump "
                 f"{supply.point.id} is restored beside it and renamed into place.",
                 undo="The two databases are renamed back; the damaged one is kept.",
-                bytes=supply.point.bytes, minutes=minutes(0.5, supply.point.bytes * 4),
-                findings=tuple(f.id for f in damaged), point=supply.point, database=asset.database,
+                bytes=supply.point.bytes,
+                minutes=minutes(0.5, supply.point.bytes * 4),
+                findings=tuple(f.id for f in damaged),
+                point=supply.point,
+                database=asset.database,
             )
-        )  # fmt: skip
+        )
         self._did(Stage.RESTORE, name)
         self.losses.append(
             Loss(
-                asset=name, recovery_point=supply.point.id, newer_than=supply.point.taken_at,
+                asset=name,
+                recovery_point=supply.point.id,
+                newer_than=supply.point.taken_at,
                 sentence=f"Everything written to database {asset.database} after "
                 f"{supply.point.taken_at:%Y-%m-%d %H:%M:%S} UTC is not in the dump.",
             )
-        )  # fmt: skip
+        )
 
-    def _restarts(self, stage: Stage, by_asset: Mapping[str, list[Finding]]) -> None:
+    def _restarts(self, stage: WorkStage, by_asset: Mapping[str, list[Finding]]) -> None:
         """Restart the services of what this stage repairs, each once, in dependency order."""
-        later = stage is Stage.REPAIR and self._data_follows(by_asset)
         wanted: set[str] = set()
         for name in self.hurt[stage]:
             wanted |= set(self.plan.assets[name].services)
@@ -350,9 +404,11 @@ class _Ladder:
                 if isinstance(self.plan.assets.get(name), ServiceAsset)
                 and any(f.code is Code.SERVICE_DOWN for f in found)
             }
-            if later:
+            if self._restored(by_asset):
                 self.hurt[Stage.RESTORE] |= {
-                    n for n in self.hurt[Stage.REPAIR] if set(self.plan.assets[n].services) & self._restarted_later()
+                    n
+                    for n in self.hurt[Stage.REPAIR]
+                    if set(self.plan.assets[n].services) & self._restarted_later()
                 }
                 wanted -= self._restarted_later()
         for name in self.plan.order():
@@ -364,15 +420,18 @@ class _Ladder:
             why = f"what it uses was repaired ({', '.join(causes)})" if causes else "it does not run"
             self.actions.append(
                 RestartService(
-                    id=self._id(), host=asset.host, asset=name, stage=stage,  # type: ignore[arg-type]  # narrowed by callers
-                    rung=Rung.SERVICE, reason=f"{name} is restarted because {why}.",
-                    undo="It is restarted again after everything else is undone.", minutes=minutes(0.1, 0),
-                    findings=tuple(f.id for f in down), service=name,
+                    id=self._id(),
+                    host=asset.host,
+                    asset=name,
+                    stage=stage,
+                    rung=Rung.SERVICE,
+                    reason=f"{name} is restarted because {why}.",
+                    undo="It is restarted again after everything else is undone.",
+                    minutes=minutes(0.1, 0),
+                    findings=tuple(f.id for f in down),
+                    service=name,
                 )
-            )  # fmt: skip
-
-    def _data_follows(self, by_asset: Mapping[str, list[Finding]]) -> bool:
-        return bool(self._restored(by_asset))
+            )
 
     def _restored(self, by_asset: Mapping[str, list[Finding]]) -> set[str]:
         """Assets that the restore stage will work on."""
@@ -402,13 +461,15 @@ class _Ladder:
                 later |= set(self.plan.assets[name].services)
         return later
 
-    def _symptoms(self, by_asset: Mapping[str, list[Finding]]) -> None:
+    def _symptoms(self) -> None:
         """Symptoms are cured by the actions on what they show; with no action at all nothing cures them."""
         for finding in (f for f in self.findings if f.code in SYMPTOMS):
             cured = any(finding.id in action.findings for action in self.actions)
             if not cured and not self.actions:
                 self._miss(
-                    finding, "nothing damaged was found that explains it", "widen the plan's assets, or look at the host"
+                    finding,
+                    "nothing damaged was found that explains it",
+                    "widen the plan's assets, or look at the host",
                 )
 
 
