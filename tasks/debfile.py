@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import lzma
 import tarfile
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from model.errors import Damaged, Unsupported
@@ -20,7 +23,7 @@ def control_fields(path: Path) -> dict[str, str]:
     Raises:
         Damaged: this is no Debian package. Unsupported: it is compressed in a way Python cannot read.
     """
-    with _tar(path, "control.tar") as archive:
+    with _readable(str(path)), _tar(path, "control.tar") as archive:
         return _control(archive, str(path))
 
 
@@ -30,11 +33,8 @@ def control_of_tar(data: bytes, where: str) -> dict[str, str]:
     Raises:
         Damaged: it is no tar, or has no control file.
     """
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            return _control(archive, where)
-    except tarfile.TarError as error:
-        raise Damaged(f"the control part cannot be read: {error}.", where, _REMEDY) from error
+    with _readable(where), tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        return _control(archive, where)
 
 
 def _control(archive: tarfile.TarFile, where: str) -> dict[str, str]:
@@ -62,7 +62,7 @@ def programs(path: Path, names: Iterable[str]) -> Mapping[str, tuple[tarfile.Tar
         Damaged, Unsupported: as above.
     """
     wanted, found = set(names), {}
-    with _tar(path, "data.tar") as archive:
+    with _readable(str(path)), _tar(path, "data.tar") as archive:
         for info in archive:
             folder, _, name = info.name.removeprefix(".").rpartition("/")
             if name in wanted and info.isreg() and folder.rpartition("/")[2] in {"bin", "sbin"}:
@@ -79,10 +79,15 @@ def _tar(path: Path, stem: str) -> tarfile.TarFile:
             str(path),
             "repair dpkg by hand first",
         )
+    return tarfile.open(fileobj=io.BytesIO(data), mode="r:*")
+
+
+@contextlib.contextmanager
+def _readable(where: str) -> Iterator[None]:
     try:
-        return tarfile.open(fileobj=io.BytesIO(data), mode="r:*")
-    except tarfile.TarError as error:
-        raise Damaged(f"{name} cannot be read: {error}.", str(path), _REMEDY) from error
+        yield
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
+        raise Damaged(f"this package cannot be read: {error}.", where, _REMEDY) from error
 
 
 def _member(path: Path, stem: str) -> tuple[bytes, str]:

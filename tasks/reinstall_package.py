@@ -28,6 +28,7 @@ LOCK_PATIENCE = 90.0
 """Seconds to wait for another package manager that holds the lock."""
 
 ENVIRONMENT = PLAIN | {"DEBIAN_FRONTEND": "noninteractive", "PATH": dpkg_helpers.PATH}
+LOCK_PAUSE = 3.0
 _FORCE = ("--force-confold", "--force-confmiss")
 _ROOTLESS = ("--force-not-root", "--force-script-chrootless")
 _DOWNLOAD = 'cd -- "$1" && shift && exec apt-get "$@"'
@@ -243,19 +244,21 @@ def _dpkg(connection: Connection, asset: DpkgAsset, words: tuple[str, ...], name
     """Run dpkg as a job; while another process holds its lock, as a further job each time.
 
     Raises:
-        Transient: the lock is still held; calling again reads what is known and goes on waiting.
+        Transient: the lock is still held; calling again goes on waiting.
     """
     command = Command((*_words(asset), *words), sudo=True, env=ENVIRONMENT, timeout=INSTALL_SECONDS)
+    trace = f"{connection.host.state_dir.rstrip('/')}/trace"
+    started = ask(connection, "grep", "-c", "-F", "--", f" {name}-", trace).text.strip()
+    # The last one is asked for its result again: it may have ended after we lost the connection.
+    number = max(int(started) if started.isdigit() else 0, 1)
     deadline = time.monotonic() + LOCK_PATIENCE
-    number = 0
     while True:
-        number += 1
-        begun = time.monotonic()
         result = connection.job(f"{name}-{number}", command, token)
         if result.ok or not _LOCKED.search(result.stderr.decode("utf-8", "replace")):
             return result
-        if begun > deadline:
+        if time.monotonic() > deadline:
             raise Transient(
                 f"another package manager holds the lock: {result.tail(2)}.", connection.name, "let it finish"
             )
-        time.sleep(min(8.0, 0.5 * number))
+        time.sleep(LOCK_PAUSE)
+        number += 1

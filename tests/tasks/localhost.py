@@ -26,6 +26,10 @@ class JobHost(LocalConnection):
         if name not in self.jobs:
             if self.before_job is not None:
                 self.before_job(name)
+            folder = Path(self.host.state_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "trace").open("a") as trace:
+                trace.write(f"2026-01-01T00:00:00Z {token} {name}\n")
             self.jobs[name] = self.run(command)
         return self.jobs[name]
 
