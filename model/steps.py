@@ -48,13 +48,18 @@ def next_step(journal: Sequence[Record] | State) -> Step:
         journal: the incident's records, oldest first, or their fold.
     """
     state = journal if isinstance(journal, State) else fold(journal)
-    ended = state.ended_stages
     if state.incident is None:
         return Run(Stage.REPORT, "Nothing is recorded yet.")
     if state.ended is not None:
         if state.reviewed is None:
             return Run(Stage.REVIEW, f"The end was declared ({state.ended.verdict}); the report is due.")
         return Finished(state.ended.verdict, state.ended.sentence)
+    return _way_back(state) or _until_signed(state) or _until_accepted(state)
+
+
+def _way_back(state: State) -> Step | None:
+    """After a rollback, or a stage that failed for good; None when neither happened."""
+    ended = state.ended_stages
     failed = next((e for e in ended.values() if not e.ok and e.stage not in AFTER), None)
     if Stage.ROLL_BACK in ended:
         return Run(Stage.CLOSE, ended[Stage.ROLL_BACK].sentence)
@@ -62,6 +67,12 @@ def next_step(journal: Sequence[Record] | State) -> Step:
         return Run(Stage.ROLL_BACK, f"{failed.stage} failed after the host was changed: {failed.sentence}")
     if failed is not None:
         return Run(Stage.CLOSE, f"{failed.stage} failed and nothing was changed: {failed.sentence}")
+    return None
+
+
+def _until_signed(state: State) -> Step | None:
+    """From the diagnosis to the decision; None once the proposal is approved."""
+    ended = state.ended_stages
     if Stage.CONFIRM not in ended or state.confirmed is None:
         return Run(Stage.CONFIRM, "The damage is not confirmed yet.")
     if state.confirmed.severity is None:
@@ -71,10 +82,18 @@ def next_step(journal: Sequence[Record] | State) -> Step:
     decision = state.signed(Gate.DECIDE)
     if decision is None:
         return Ask(Gate.DECIDE, "The proposal waits for its sign-off.")
-    if decision is Decision.DENY:
-        return Run(Stage.CLOSE, state.settled[Gate.DECIDE].sentence)
+    if (
+        decision is Decision.DENY
+    ):  # a second proposal may be denied after the first one was carried out in part
+        back = Stage.ROLL_BACK if state.changed else Stage.CLOSE
+        return Run(back, state.settled[Gate.DECIDE].sentence)
+    return None
+
+
+def _until_accepted(state: State) -> Step:
+    """The signed proposal, stage by stage, and its acceptance."""
     for stage in FORWARD:
-        if stage not in ended:
+        if stage not in state.ended_stages:
             return Run(stage, f"{stage} is next on the signed proposal.")
     decision = state.signed(Gate.ACCEPT)
     if decision is None:

@@ -1,0 +1,1 @@
+"""The domain: pure rules, tested from tables and from generated values."""
