@@ -88,7 +88,12 @@ printf 'D\0'
 
 _TREE = r"""
 LC_ALL=C; export LC_ALL
-find "$1" -print0 || [ $? -eq 1 ] || exit 92
+{ errs=$(find "$1" -print0 2>&1 >&3); rc=$?; } 3>&1
+[ "$rc" -le 1 ] || exit 92
+[ -z "$errs" ] && exit "$rc"
+bad=$(printf '%s\n' "$errs" | grep -v ': No such file or directory$') || exit 0
+printf '%s\n' "$bad" >&2
+exit 93
 """
 
 _TYPES = {b"f": FileType.FILE, b"d": FileType.DIRECTORY, b"l": FileType.LINK}
@@ -242,7 +247,8 @@ def list_tree(connection: Connection, root: str, exclude: Sequence[str] = ()) ->
     """Absolute paths of everything at and below `root`, sorted, without what `exclude` names.
 
     Raises:
-        Transient: the connection was lost. PreconditionFailed: `find` does not work on the host.
+        Transient: the connection was lost.
+        PreconditionFailed: `find` does not work on the host, or a directory cannot be read: the list is not whole.
     """
     chunks: list[bytes] = []
     command = Command(("sh", "-c", _TREE, "reinstate-tree", root), sudo=True, timeout=3600.0)

@@ -1,0 +1,93 @@
+"""A file set against the manifest of its recovery point: missing, content, type, link, mode, owner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from blocks.hosts.base import Connection
+from checks import stat
+from checks.compare import degree, differences, moment
+from checks.stat import Fact, excluded
+from model.assets import FilesAsset
+from model.finding import CheckResult, Code, Finding, judged
+from model.manifest import Entry, FileType, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class FileSetData:
+    """Facts about a file set: by absolute path; `extra` counts what is there and not in the manifest."""
+
+    facts: Mapping[str, Fact]
+    extra: int = 0
+
+
+def absolute(root: str, relative: str) -> str:
+    """The path on the host of a manifest's entry; `.` is the root itself."""
+    return root if relative == "." else f"{root.rstrip('/')}/{relative}"
+
+
+def collect(connection: Connection, asset: FilesAsset, manifest: Manifest) -> FileSetData:
+    """Look at everything the manifest names, and count what it does not name.
+
+    Raises:
+        Transient: the connection was lost. PreconditionFailed: the host's tools are missing or damaged.
+    """
+    wanted = [absolute(asset.path, entry.path) for entry in _entries(asset, manifest)]
+    facts = stat.collect(connection, wanted)
+    there = stat.list_tree(connection, asset.path, asset.exclude) if _present(facts, asset) else []
+    return FileSetData(facts, len(set(there) - set(wanted)))
+
+
+def collect_tree(connection: Connection, root: str, exclude: Sequence[str] = ()) -> list[Entry]:
+    """Everything at and below `root` as a manifest's entries, relative to it (`.` first), sorted by path.
+
+    Raises:
+        Transient: the connection was lost. PreconditionFailed: the host's tools are missing or damaged.
+    """
+    facts = stat.collect(connection, stat.list_tree(connection, root, exclude))
+    skip = len(root.rstrip("/")) + 1
+    entries = [
+        fact.entry(fact.path[skip:] or ".") for fact in facts.values() if fact.type is not FileType.ABSENT
+    ]
+    return sorted(entries, key=lambda entry: entry.path)
+
+
+def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -> CheckResult:
+    """Compare with the manifest. Files the manifest does not name are no damage: they are newer than the backup.
+
+    A file that was changed after the recovery point is found too, and says so: whether the change was wanted is for the
+    people who sign to decide.
+    """
+    findings: list[Finding] = []
+    entries = _entries(asset, manifest)
+    taken = int(manifest.taken_at.timestamp() * 1_000_000_000)
+    for entry in entries:
+        path = absolute(asset.path, entry.path)
+        fact = data.facts[path]
+        newer = fact.type is FileType.FILE and fact.mtime_ns > taken
+        for code, expected, actual in differences(entry, fact):
+            note = ""
+            if newer and code is Code.FILE_CONTENT_DIFFERS:
+                note = (
+                    f"Written {moment(fact.mtime_ns)}, after the recovery point: it may be a wanted change."
+                )
+            findings.append(
+                Finding(
+                    code=code, host=asset.host, asset=name, subject=path, degree=degree(code, path),
+                    expected=expected, actual=actual, detail=note,
+                )
+            )  # fmt: skip
+    notes = []
+    if data.extra:
+        notes.append(f"{data.extra} paths that recovery point {manifest.point} does not hold: they are newer")
+    return judged("files", asset.host, name, len(entries), tuple(findings), "paths", tuple(notes))
+
+
+def _entries(asset: FilesAsset, manifest: Manifest) -> list[Entry]:
+    return [e for e in manifest.entries if e.path == "." or not excluded(e.path, asset.exclude)]
+
+
+def _present(facts: Mapping[str, Fact], asset: FilesAsset) -> bool:
+    root = facts.get(asset.path)
+    return root is None or root.type is not FileType.ABSENT
