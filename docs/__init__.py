@@ -1,0 +1,1 @@
+"""The documentation (mkdocs) and the script that writes its reference pages."""

@@ -1,0 +1,209 @@
+"""What the reference pages say beyond the program: introductions, and keys whose name says nearly all."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from model.assets import AssetBase, DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.plan import (
+    Checks,
+    DirectorySource,
+    Expectation,
+    GateRule,
+    Host,
+    Objectives,
+    Person,
+    Plan,
+    Probe,
+    Roles,
+    S3Source,
+    Service,
+    SignOff,
+    TableChecks,
+)
+
+PLAN_INTRO = """\
+# The plan file
+
+A plan is one YAML file per service: what is protected, who decides, where it runs, how each part comes back and what
+proves that it works. Start from `plans/sample.yaml` in the repository.
+
+```console
+$ reinstate plan check plans/sample.yaml
+plans/sample.yaml: plan ticket-desk version 1 is right (...).
+```
+
+How it is read:
+
+- An unknown key, a key that stands twice, a name that is not defined and a rule nobody can meet are errors. All of them
+  are listed at once, each with its line.
+- Tags, anchors and aliases are refused: the file says what it means where you read it. The limit is 1 MiB.
+- A **duration** is a number of seconds, or `30s`, `10m`, `4h`, `1d`.
+- A **name** has lower case letters, digits and dashes. An **id** may also have capitals, `_` and `.`.
+- A **secret reference** says where a secret lives and never holds it: `env:NAME` (environment of every process of
+  Reinstate), `file:PATH` (below the plan's folder, or absolute; refused while every user of the machine can read it) or
+  `block:TYPE/NAME` (a Prefect block; needs the server, so `env:` or `file:` are safer in an emergency).
+- An incident keeps the plan's text as it was when the incident was opened. Changing the file later does not change a
+  recovery that is under way; secret references are still followed from the file's folder.
+
+`reinstate plan schema` prints a JSON Schema for editors."""
+
+SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
+    ("The file", Plan, "The keys at the top."),
+    ("`service`", Service, ""),
+    (
+        "`people`",
+        Person,
+        "One entry per person: the key is the person's id, used everywhere else in the plan.",
+    ),
+    ("`roles`", Roles, "Who fills which role of the emergency organisation: lists of ids of `people`."),
+    ("`objectives`", Objectives, "Targets; the report sets what was measured beside them."),
+    ("`hosts`", Host, ""),
+    ("`backups` of kind `s3`", S3Source, ""),
+    ("`backups` and `package_stores` of kind `directory`", DirectorySource, ""),
+    (
+        "`assets`: what all kinds have",
+        AssetBase,
+        "What can be damaged. `kind` decides how it is examined and repaired; these keys are common to all kinds.",
+    ),
+    ("`assets` of kind `dpkg`", DpkgAsset, ""),
+    ("`assets` of kind `pip`", PipAsset, ""),
+    ("`assets` of kind `files`", FilesAsset, ""),
+    ("`assets` of kind `postgresql`", PostgresAsset, ""),
+    ("`assets` of kind `service`", ServiceAsset, ""),
+    ("`checks`", Checks, ""),
+    ("`checks.probes`", Probe, ""),
+    ("`checks.tables`", TableChecks, ""),
+    ("`checks.tables.expectations`", Expectation, ""),
+    ("`signoff`", SignOff, ""),
+    ("`signoff.decide` and `signoff.accept`", GateRule, ""),
+)
+
+KEYS = {
+    "Plan.reinstate": "version of this file format",
+    "Plan.name": "name of the plan; deployments in the Prefect UI carry it",
+    "Plan.version": "your own version number; every incident records it together with the file's SHA-256",
+    "Plan.service": "what is protected",
+    "Plan.people": "who may act, by id",
+    "Plan.roles": "who fills which role",
+    "Plan.objectives": "targets for time and data loss",
+    "Plan.severity": "degree (`slight`, `serious`, `total`) → scope (`part`, `service`, `several`) → level (`I`, the "
+    "gravest, to `IV`); the default is the table in `plans/sample.yaml`",
+    "Plan.hosts": "hosts, by name",
+    "Plan.backups": "where recovery points are kept, by name",
+    "Plan.package_stores": "folders with package files, by name; of kind `directory`",
+    "Plan.assets": "what can be damaged, by name",
+    "Plan.checks": "what proves that the service works",
+    "Plan.signoff": "who signs what",
+    "Service.name": "as people know it",
+    "Service.description": "what stands still without it",
+    "Service.owner": "the person who answers for it",
+    "Person.name": "full name",
+    "Person.email": "e-mail address",
+    "Person.phone": "telephone number",
+    "Person.totp": "the secret of the person's one-time codes, base32 (RFC 6238: SHA-1, six digits, 30 s)",
+    "Person.ssh_keys": "public keys with which the person may sign: `ssh-ed25519 AAAA…`",
+    "Roles.leading_group": "decides, accepts, declares the end",
+    "Roles.working_group": "carries the recovery out",
+    "Roles.technical_support": "diagnoses and repairs",
+    "Roles.information": "collects and submits information",
+    "Roles.user_service": "informs and helps users",
+    "Roles.logistics": "keeps supplies ready",
+    "Objectives.rto": "time from detection until the result is accepted",
+    "Objectives.rpo": "age of the data that may be lost",
+    "Host.address": "host name or IP address",
+    "Host.port": "TCP port of its SSH server",
+    "Host.user": "login",
+    "Host.key": "the private key to log in with, without passphrase",
+    "Host.host_key": "the only host key that is accepted, as in `/etc/ssh/ssh_host_ed25519_key.pub`",
+    "Host.machine_id": "32 hex digits, as in `/etc/machine-id`; a host that says another one is refused",
+    "Host.machine_id_file": "where the host keeps its machine-id",
+    "Host.role": "what the host is; compared with `STATE_DIR/role` on the host when that file exists",
+    "Host.sudo": "whether the login may run anything as root through `sudo -n`",
+    "Host.state_dir": "folder on the host for jobs, fence and trace",
+    "S3Source.kind": "an S3 bucket",
+    "S3Source.bucket": "its name",
+    "S3Source.prefix": "put before every object's key",
+    "S3Source.endpoint": "address of the store; empty means AWS",
+    "S3Source.region": "region of the bucket",
+    "S3Source.access_key": "access key id",
+    "S3Source.secret_key": "secret access key",
+    "S3Source.compatible": "send no checksum headers that only AWS understands",
+    "S3Source.pull": "`auto`: the host fetches large files itself with a presigned URL where it can; `stream`: always "
+    "through the orchestrator",
+    "DirectorySource.kind": "a folder of the machine that runs Reinstate (a mounted share)",
+    "DirectorySource.path": "the folder; a relative path begins at the plan's folder",
+    "AssetBase.host": "the host it is on",
+    "AssetBase.depends_on": "assets that must be well before this one; they are repaired first",
+    "AssetBase.services": "service assets to restart once this one was repaired",
+    "AssetBase.description": "for people",
+    "DpkgAsset.kind": "Debian packages, examined by dpkg's own checksums",
+    "DpkgAsset.packages": "names; empty means every installed package",
+    "PipAsset.kind": "a Python environment, examined by `RECORD`",
+    "FilesAsset.kind": "a folder or a file, compared with its newest recovery point",
+    "FilesAsset.backup": "where its recovery points are",
+    "PostgresAsset.kind": "a PostgreSQL database",
+    "PostgresAsset.port": "TCP port, also part of the socket's name",
+    "PostgresAsset.backup": "where its dumps are",
+    "ServiceAsset.kind": "a service",
+    "ServiceAsset.unit": "systemd unit; instead of the three commands",
+    "ServiceAsset.start": "command that starts it, as a list of words",
+    "ServiceAsset.stop": "command that stops it",
+    "ServiceAsset.status": "command that ends with 0 when it runs, with 3 when it is stopped",
+    "Checks.probes": "HTTP requests that must succeed",
+    "Checks.tables": "expectations on database tables, checked after a restore",
+    "Checks.soak": "how long every probe must pass before people are asked to accept",
+    "Checks.interval": "pause between two rounds of probes",
+    "Probe.name": "its name in reports",
+    "Probe.url": "`http://` or `https://`",
+    "Probe.from_host": "send it from this host instead of from the orchestrator",
+    "Probe.status": "HTTP status that counts as success",
+    "Probe.contains": "text the answer must contain",
+    "Probe.timeout": "how long one request may take",
+    "TableChecks.database": "the database asset",
+    "TableChecks.table": "the table, with its schema if it is not `public`",
+    "TableChecks.expectations": "what must hold",
+    "Expectation.type": "name of the expectation, such as `expect_column_values_to_not_be_null`",
+    "Expectation.kwargs": "its arguments",
+    "SignOff.decide": "the proposal, before anything is changed",
+    "SignOff.accept": "the result, before the end; a denial rolls everything back",
+    "GateRule.roles": "roles whose people may sign",
+    "GateRule.quorum": "how many different people must approve; one denial settles the gate",
+    "GateRule.deadline": "recorded with the gate and shown; **nothing happens yet when it passes**",
+    "GateRule.on_timeout": "what shall happen at the deadline; **today the gate is always held**",
+}
+"""Meaning of keys the models' docstrings leave out; the docstring counts for all others."""
+
+PATTERNS = {
+    r"^[a-z0-9][a-z0-9-]{0,62}$": "name",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$": "id",
+    r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00\n]+|block:[a-z0-9-]+/[a-z0-9-]+)$": "secret reference",
+}
+
+PLURALS = {"a mapping": "mappings", "id": "ids", "name": "names", "text": "texts"}
+
+VALUES = {"GateRule.roles": "list of roles"}
+"""Values that the schema describes at too great a length."""
+
+COMMANDS_INTRO = """\
+# Commands
+
+`reinstate COMMAND --help` prints the same. Results go to standard output, everything for people (progress, questions,
+errors) to standard error. With `--json` the result is one JSON document; an error is then also an object with `error`,
+`what`, `where`, `remedy` and `problems`.
+
+`PLAN` is the path of a plan file or the name of a plan that `reinstate up` registered. A name is looked up only when
+there is no such file."""
+
+EXIT_CODES: tuple[tuple[int, str, str], ...] = (
+    (
+        0,
+        "",
+        "It was done. For `scan`: every check passed. For `recover`: the incident ended, whatever its verdict.",
+    ),
+    (1, "ERROR", "Something else went wrong, or you answered no to a question; the message says what."),
+    (2, "", "`scan`: damage was found, or a check could not run. Also: the command line was wrong."),
+    (10, "ROLLED_BACK", "`demo`: the recovery was rolled back."),
+    (11, "STOPPED_SAFE", "`demo`: the recovery stopped before any change, or where only a person can go on."),
+)
+"""Exit codes that are no error's."""
