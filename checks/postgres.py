@@ -1,4 +1,4 @@
-"""PostgreSQL through the host's own psql: commands as values, SQL on stdin, passwords in a file of mode 600, never in argv."""
+"""PostgreSQL through the host's own psql: SQL on stdin, passwords in a file of mode 600, never in argv."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Tools:
         Raises:
             PreconditionFailed: the server does not answer, or refuses the query; the message is its own.
         """
-        sql = f"SELECT coalesce(json_agg(r), '[]') FROM (\n{select}\n) r;\n"
+        sql = f"SELECT coalesce(json_agg(r), '[]') FROM (\n{select}\n) r;\n"  # noqa: S608 - ours, not input
         result = self.psql(sql, database=database, timeout=timeout)
         if not result.ok:
             raise PreconditionFailed(

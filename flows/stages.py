@@ -67,7 +67,7 @@ async def decide(incident: str) -> str:
 
 @flow(name="preserve", flow_run_name="preserve {incident}", persist_result=True, result_serializer="json")
 async def preserve(incident: str) -> str:
-    """Collect evidence and take the pre-recovery snapshot, off the host, read back and hashed (G4).
+    """Prove the supplies, collect evidence, take the pre-recovery snapshot: off the host, read back and hashed (G4).
 
     Args:
         incident: id of an open incident.
@@ -75,7 +75,8 @@ async def preserve(incident: str) -> str:
 
     async def body(work: Work) -> str:
         hosts = sorted(_proposal(work.state()).hosts)
-        sentences = [await run(steps.preserve_evidence, work.incident.id, host) for host in hosts]
+        sentences = [await run(steps.prove_supplies_of, work.incident.id)]
+        sentences += [await run(steps.preserve_evidence, work.incident.id, host) for host in hosts]
         sentences += [await run(steps.preserve_snapshot, work.incident.id, host) for host in hosts]
         return " ".join(sentences)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
 from model.canonical import digest
-from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient
+from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
@@ -156,46 +157,81 @@ def _effect(
 
 
 def _perform(effect: Effecting, action: Action) -> Performed:
-    plan, connection = effect.work.plan, effect.connection
-    where = {"job_prefix": effect.prefix, "token": effect.token, "progress": effect.progress}
-    asset = plan.assets[action.asset]
-    match action:
-        case SetMetadata():
-            return set_metadata.perform(connection, asset, action, **where)
-        case ReinstallPackage():
+    plan, connection, file = effect.work.plan, effect.connection, effect.work.file
+    prefix, token, progress = effect.prefix, effect.token, effect.progress
+    match action, plan.assets[action.asset]:
+        case SetMetadata(), asset:
+            return set_metadata.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case ReinstallPackage(), DpkgAsset() as asset:
             return reinstall_package.perform(
-                connection, asset, action, effect.work.file.package_dirs(), **where
+                connection,
+                asset,
+                action,
+                file.package_dirs(),
+                job_prefix=prefix,
+                token=token,
+                progress=progress,
             )
-        case ReinstallDistribution():
+        case ReinstallDistribution(), PipAsset() as asset:
             return reinstall_distribution.perform(
-                connection, asset, action, effect.work.file.package_dirs(), **where
+                connection,
+                asset,
+                action,
+                file.package_dirs(),
+                job_prefix=prefix,
+                token=token,
+                progress=progress,
             )
-        case RestoreFiles():
-            store = effect.work.file.backups()[action.point.source]
-            return restore_files.perform(connection, asset, action, store, **where)
-        case RestoreDatabase():
-            store = effect.work.file.backups()[action.point.source]
+        case RestoreFiles(), FilesAsset() as asset:
+            store = file.backups()[action.point.source]
+            return restore_files.perform(
+                connection, asset, action, store, job_prefix=prefix, token=token, progress=progress
+            )
+        case RestoreDatabase(), PostgresAsset() as asset:
+            store = file.backups()[action.point.source]
             return restore_database.perform(
-                connection, asset, effect.work.file.secrets, action, store, **where
+                connection,
+                asset,
+                action,
+                store,
+                file.secrets,
+                job_prefix=prefix,
+                token=token,
+                progress=progress,
             )
-        case RestartService():
-            return restart_service.perform(connection, plan.assets[action.service], action, **where)
+        case RestartService(), ServiceAsset() as asset:
+            return restart_service.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case _, asset:
+            raise Unsupported(
+                f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
+                action.host,
+                "propose again: the plan changed",
+            )
 
 
 def _undo(effect: Effecting, action: Action) -> Performed:
-    where = {"job_prefix": effect.prefix, "token": effect.token, "progress": effect.progress}
-    match action:
-        case RestoreDatabase():
-            asset = effect.work.plan.assets[action.asset]
-            return restore_database.undo(effect.connection, asset, effect.work.file.secrets, action, **where)
-        case RestartService():
-            service = effect.work.plan.assets[action.service]
+    prefix, token, progress = effect.prefix, effect.token, effect.progress
+    match action, effect.work.plan.assets[action.asset]:
+        case RestoreDatabase(), PostgresAsset() as asset:
+            return restore_database.undo(
+                effect.connection, asset, action, effect.work.file.secrets,
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
+        case RestartService(), ServiceAsset() as asset:
             try:
-                return restart_service.perform(effect.connection, service, action, **where)
+                return restart_service.perform(
+                    effect.connection, asset, action, job_prefix=prefix, token=token, progress=progress
+                )
             except Transient:
                 raise
             except ReinstateError as error:  # what was down before the recovery is down again after its undo
                 return Performed(f"{action.service} does not run, as before the recovery: {error.what}")
         case _:
             folder = effect.work.folder(f"snapshot/{action.host}")
-            return roll_back_files(effect.connection, folder, action.touches, **where)
+            return roll_back_files(
+                effect.connection, folder, action.touches, job_prefix=prefix, token=token, progress=progress
+            )

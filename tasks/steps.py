@@ -6,14 +6,11 @@ They take ids, not values: whatever they need is read from the journal, so a ret
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from prefect import Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State as PrefectState
 from prefect.context import TaskRunContext
 
 from blocks.backups.base import BackupStore
@@ -26,7 +23,6 @@ from checks.probe import probe_all
 from checks.supplies import gather
 from model.assets import FilesAsset, PostgresAsset
 from model.canonical import digest, now
-from model.errors import Transient
 from model.finding import CheckResult, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, Ended, LeaseReleased, Preserved, Proposed, Reviewed, Verified
@@ -38,40 +34,16 @@ from model.severity import grade
 from model.signoff import Decision
 from tasks import act as acting
 from tasks.evidence import collect_evidence
+from tasks.one_act import one_act
 from tasks.progress import Progress
-from tasks.render import checks_rows, duration, findings_rows, proposal_markdown, what
+from tasks.prove_supplies import prove_supplies
+from tasks.render import checks_rows, duration, findings_rows, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
 from tasks.work import PlanFile, Work, baseline, load_plan, open_incident, open_work
 
 PROPOSAL_LIFE = timedelta(hours=24)
 """A proposal older than this is made again: packages, backups and the host move on."""
-
-
-def _transient(_task: object, _run: object, state: PrefectState[Any]) -> bool:
-    try:
-        state.result()
-    except Transient:
-        return True
-    except Exception:  # noqa: BLE001 - any other class, whatever it is, is not retried
-        return False
-    return False
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def one_act(*, name: str, task_run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task of ours: retried three times on `Transient` and on nothing else, never cached (the journal knows)."""
-
-    def wrap(function: Callable[P, R]) -> Task[P, R]:
-        return Task(
-            function, name=name, task_run_name=task_run_name, retries=3, retry_delay_seconds=[1, 4, 10],
-            retry_condition_fn=_transient, cache_policy=NO_CACHE, persist_result=False,
-        )  # fmt: skip
-
-    return wrap
 
 
 def describe(action: Action) -> str:
@@ -177,6 +149,18 @@ def make_proposal(incident: str) -> str:
 def hold_hosts(incident: str) -> None:
     """Take the leases under a new fencing token (G3)."""
     acting.take_leases(open_work(incident))
+
+
+@one_act(name="prove supplies", task_run_name="prove what {incident} restores from")
+def prove_supplies_of(incident: str) -> str:
+    """Read what the signed proposal restores from before anything is changed."""
+    work = open_work(incident)
+    proposal = work.state().proposal
+    if proposal is None:
+        return "There is nothing to prove."
+    progress = Progress("prove supplies", "prove-supplies")
+    proven, read = prove_supplies(proposal, work.file.backups(), work.file.package_dirs(), progress)
+    return f"{proven} supplies proven, {size(read)} read."
 
 
 @one_act(name="collect evidence", task_run_name="collect evidence on {host}")

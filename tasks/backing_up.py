@@ -1,0 +1,70 @@
+"""The Prefect tasks of `back_up`: one asset each (R-PREV-1)."""
+
+from __future__ import annotations
+
+from blocks.home import open_store
+from blocks.hosts.identity import prove
+from checks.packages import record_baseline
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
+from model.errors import BadInput
+from tasks.backup_database import back_up_database
+from tasks.backup_files import back_up_files
+from tasks.one_act import one_act
+from tasks.progress import Progress
+from tasks.render import size
+from tasks.work import PlanFile, load_plan, save_baseline
+
+
+def _wrong_kind(file: PlanFile, asset: str) -> BadInput:
+    kind = file.plan.assets[asset].kind
+    return BadInput(f"{asset} is of kind {kind}.", str(file.path), "name an asset that is backed up this way")
+
+
+@one_act(name="back up files", task_run_name="back up {asset} of {host}")
+def back_up_file_set(plan: str, asset: str, host: str) -> str:
+    """Back up one file set: archive and signed manifest."""
+    file = load_plan(plan)
+    wanted = file.plan.assets[asset]
+    if not isinstance(wanted, FilesAsset):
+        raise _wrong_kind(file, asset)
+    with file.connect(host) as connection:
+        prove(connection)
+        point = back_up_files(
+            connection,
+            asset,
+            wanted,
+            host,
+            file.backups()[wanted.backup],
+            Progress(f"back up {asset}", f"back-up-{asset}"),
+        )
+    return f"{asset}: recovery point {point.id}, {size(point.bytes)}."
+
+
+@one_act(name="dump database", task_run_name="dump {asset} of {host}")
+def dump_database(plan: str, asset: str, host: str) -> str:
+    """Dump one database: custom-format dump and signed manifest with row counts."""
+    file = load_plan(plan)
+    wanted = file.plan.assets[asset]
+    if not isinstance(wanted, PostgresAsset):
+        raise _wrong_kind(file, asset)
+    with file.connect(host) as connection:
+        prove(connection)
+        point = back_up_database(
+            connection, asset, wanted, host, file.backups()[wanted.backup], file.secrets,
+            Progress(f"dump {asset}", f"dump-{asset}"),
+        )  # fmt: skip
+    return f"{asset}: recovery point {point.id}, {size(point.bytes)}."
+
+
+@one_act(name="record packages", task_run_name="record what {asset} of {host} looks like while healthy")
+def record_package_baseline(plan: str, asset: str, host: str) -> str:
+    """Record mode, owner, type and hash of every healthy package file."""
+    file = load_plan(plan)
+    wanted = file.plan.assets[asset]
+    if not isinstance(wanted, DpkgAsset):
+        raise _wrong_kind(file, asset)
+    with file.connect(host) as connection:
+        prove(connection)
+        entries = record_baseline(connection, wanted)
+    save_baseline(open_store(), file.plan, asset, entries)
+    return f"{asset}: baseline of {len(entries)} paths recorded."

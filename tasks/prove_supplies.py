@@ -1,0 +1,105 @@
+"""Proving, before anything is changed, that what the signed proposal restores from is whole (G4, rules 4 and 5).
+
+A corrupt backup found in the middle of a restore would mean a roll back; found here, the host is not even touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from blocks.backups.base import BackupStore
+from model.command import printable
+from model.errors import Damaged
+from model.manifest import Entry, FileType, Manifest
+from model.proposal import Proposal, ReinstallDistribution, ReinstallPackage, RestoreDatabase, RestoreFiles
+
+Tell = Callable[[int, int], None]
+REMEDY = "nothing was changed; choose another recovery point, and find out what altered this one"
+
+
+def prove_supplies(
+    proposal: Proposal, stores: Mapping[str, BackupStore], package_dirs: Mapping[str, Path], progress: Tell
+) -> tuple[int, int]:
+    """Read every byte the proposal will restore and compare it with the signed manifest.
+
+    Args:
+        proposal: the signed proposal.
+        stores: backup sources by name.
+        package_dirs: package stores by name.
+        progress: told (bytes read, bytes in all).
+
+    Returns:
+        How many things were proven, and the bytes read.
+
+    Raises:
+        Damaged: naming the object (and the file in it) that is not what was backed up.
+    """
+    total = max(1, proposal.bytes)
+    proven = read = 0
+    for action in proposal.actions:
+        match action:
+            case RestoreFiles():
+                store = stores[action.point.source]
+                manifest = store.manifest(action.point)
+                for entry in action.files:
+                    if entry.type is FileType.FILE and entry.size:
+                        _member(store, manifest, entry)
+                        read += entry.size
+                        progress(min(read, total), total)
+                    proven += 1
+            case RestoreDatabase():
+                store = stores[action.point.source]
+                _object(store, store.manifest(action.point))
+                read += action.point.bytes
+                proven += 1
+            case ReinstallPackage() if action.source.startswith("store:"):
+                _package(package_dirs[action.source.partition(":")[2]] / action.filename, action.sha256)
+                proven += 1
+            case ReinstallDistribution():
+                found = [folder / action.filename for folder in package_dirs.values()]
+                _package(next((p for p in found if p.is_file()), found[0]), action.sha256)
+                proven += 1
+            case _:
+                continue
+        progress(min(read, total), total)
+    return proven, read
+
+
+def _member(store: BackupStore, manifest: Manifest, entry: Entry) -> None:
+    told = hashlib.sha256()
+    if entry.offset < 0:
+        raise Damaged(
+            f"the manifest does not say where {printable(entry.path)} lies.", manifest.object_key, REMEDY
+        )
+    for chunk in store.read(manifest.object_key, entry.offset, entry.size):
+        told.update(chunk)
+    if told.hexdigest() != entry.sha256:
+        raise Damaged(
+            f"the backup is corrupt: {printable(entry.path)} in it is not what was backed up.",
+            f"{store.name}:{manifest.object_key}",
+            REMEDY,
+        )
+
+
+def _object(store: BackupStore, manifest: Manifest) -> None:
+    told, count = hashlib.sha256(), 0
+    for chunk in store.read(manifest.object_key):
+        told.update(chunk)
+        count += len(chunk)
+    if (told.hexdigest(), count) != (manifest.object_sha256, manifest.object_bytes):
+        raise Damaged(
+            f"the backup is corrupt: {count} bytes with another hash than when it was taken.",
+            f"{store.name}:{manifest.object_key}",
+            REMEDY,
+        )
+
+
+def _package(path: Path, sha256: str) -> None:
+    try:
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise Damaged(f"the package cannot be read: {error}.", str(path), REMEDY) from error
+    if actual != sha256:
+        raise Damaged("the package is not the one that was signed for.", str(path), REMEDY)
