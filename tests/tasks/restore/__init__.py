@@ -1,0 +1,1 @@
+"""Backups and restores on real trees and real databases, over a real connection."""
