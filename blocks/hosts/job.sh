@@ -116,10 +116,18 @@ prepare() {
         # Room for the status, so that a disk filled by the job does not lose it.
         printf '%10s\n' '' >"$dir/rc.new" &&
         { [ "$bytes" = - ] || mv -- "$staged" "$dir/stdin"; } &&
+        sweep &&
         mkdir -p -- "$state/running" &&
         printf '%s\n' "$token" >"$state/running/$name" &&
         printf '%s %s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$token" "$name" >>"$state/trace" &&
         durable "$state/trace" "$dir" "$jobs"
+}
+
+# sweep: removes what killed starters of this job left of its input.
+sweep() {
+    set +f
+    rm -f -- "$jobs/.$name".*
+    set -f
 }
 
 detached() {
@@ -145,7 +153,8 @@ begin() {
 start() {
     mkdir -p -- "$jobs" || exit 73
     trap leave EXIT
-    trap 'exit 1' HUP INT TERM
+    # PIPE: who speaks to a lost connection must still give back the lock and remove the input.
+    trap 'exit 1' HUP INT TERM PIPE
     if [ "$bytes" != - ]; then
         cat >"$staged" || exit 73
         [ "$(wc -c <"$staged")" -eq "$bytes" ] || { echo short; exit 0; }
@@ -159,7 +168,7 @@ start() {
         begin "$@"
     fi
     leave
-    trap - EXIT HUP INT TERM
+    trap - EXIT HUP INT TERM PIPE
 }
 
 lost() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -209,3 +210,21 @@ def test_job_reply_split_anywhere_is_read_the_same() -> None:
         for start in range(0, len(text), size):
             reply(text[start : start + size])
         assert (["done", "3", "5", "0"], b"wait\n", [0.0, 12.0]) == (reply.words, bytes(reply.output), told)
+
+
+def test_job_cut_off_at_any_time_still_happens_once(server: Server, state: Path, tmp_path: Path) -> None:
+    """Fault matrix: drop before, during and after the start; the input never stays behind."""
+    for number in range(10):
+        effect, name = tmp_path / f"effect-{number}", f"cut-{number}"
+        command = Command(once(effect, 0.05).argv, stdin=b"secret", timeout=30)
+        with server.connect() as connection:
+            cut = threading.Timer(number * 0.012, connection.close)
+            cut.start()
+            with contextlib.suppress(Transient):
+                connection.job(name, command, number)
+            cut.join()
+        with server.connect() as connection:
+            assert b"done\n" == connection.job(name, command, number).stdout
+        assert "started\n" == effect.read_text()
+    assert [f"cut-{number}" for number in range(10)] == trace(state)
+    assert [] == [*state.glob("jobs/.*"), *state.glob("jobs/*/stdin"), *state.glob("running/*")]
