@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionStartEvent, ScalarEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
@@ -23,6 +23,9 @@ from model.plan import DirectorySource, Plan, S3Source
 
 MAX_BYTES = 1 << 20
 """A plan is written by people; one larger than 1 MiB is an accident or an attack."""
+
+MAX_DEPTH = 32
+"""A plan needs six levels."""
 
 _UNPRINTABLE = re.compile("[^\t\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What YAML 1.2 does not allow in a text (5.1)."""
@@ -79,8 +82,12 @@ def _compose(text: str, where: str) -> Node:
             what = f"the character U+{ord(wrong[0]):04X} is not allowed"
             raise _refuse(where, number, what, "remove it; save the plan as UTF-8 text")
     try:
+        depth = 0
         for event in YAML(typ="safe", pure=True).parse(StringIO(text)):
             line = event.start_mark.line + 1
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:  # the scanner's time grows with the square of the depth
+                raise _refuse(where, line, "the plan is nested too deeply", "flatten it")
             if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
                 raise _refuse(where, line, "anchors and aliases are not allowed", "write the value out")
             tagged = isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None
@@ -94,8 +101,6 @@ def _compose(text: str, where: str) -> Node:
         ) from None
     except YAMLError as error:
         raise _refuse(where, 1, f"not valid YAML: {error}", "save the plan as UTF-8 text") from None
-    except RecursionError:
-        raise _refuse(where, 1, "the plan is nested too deeply", "flatten it") from None
     if not isinstance(node, MappingNode):
         raise _refuse(where, 1, "the plan is empty or not a mapping", "start from `plans/sample.yaml`")
     return node
