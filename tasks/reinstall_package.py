@@ -121,8 +121,10 @@ def _fetch(
     connection, name = stage.connection, action.filename.rpartition("/")[2]
     match action.source.partition(":"):
         case ("store", ":", store):
-            source = package_dirs.get(store, Path("/nonexistent")) / action.filename
-            if not source.is_file():
+            folder = package_dirs.get(store)
+            # An index names files below its folder; the proposal keeps their last part.
+            source = next(iter(sorted(folder.rglob(name))), None) if folder else None
+            if source is None or not source.is_file():
                 raise PreconditionFailed(
                     f"{action.filename} is not in the package store {store}.",
                     connection.name,

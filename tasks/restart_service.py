@@ -19,6 +19,7 @@ STEADY = 1.0
 """Seconds it must go on running: a program that dies at once was `active` for a moment."""
 
 START_SECONDS = 120.0
+_FAILED = ("systemctl", "is-failed", "--quiet", "--")
 _JOURNAL = 'journalctl --no-pager --output=cat --lines=8 --unit="$1" 2>&1'
 
 
@@ -50,7 +51,7 @@ def perform(
     if not _runs(connection, asset):
         log = _log(connection, asset) or said
         raise ReinstateError(
-            f"{action.service} does not run {PATIENCE:g} s after its restart: {log or 'no message'}.",
+            f"{action.service} does not run after its restart: {log or 'no message'}.",
             connection.name,
             "read the message: what it needs is still damaged or missing",
         )
@@ -73,6 +74,8 @@ def _runs(connection: Connection, asset: ServiceAsset) -> bool:
         since = (since or moment) if running else None
         if since is not None and moment - since >= STEADY:
             return True
+        if not running and asset.unit is not None and ask(connection, *_FAILED, asset.unit, timeout=20.0).ok:
+            return False  # systemd has given up: `failed` is final, also under Restart=
         time.sleep(0.25)
     return False
 

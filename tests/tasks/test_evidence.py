@@ -15,9 +15,10 @@ from model.canonical import canonical_json, digest
 from model.command import Command, Result
 from model.errors import Damaged, Transient
 from model.finding import Code, Finding
-from model.plan import Host, Objectives, Person, Plan, Roles, Service
+from model.plan import DirectorySource, Host, Objectives, Person, Plan, Roles, Service
 from tasks import evidence
 from tasks.evidence import EvidenceManifest, collect_evidence, verify_evidence
+from tasks.evidence_items import Item
 from tests.checks.local import HOST_KEY
 from tests.tasks.localhost import JobHost, quiet
 
@@ -41,7 +42,7 @@ def plan(tmp_path: Path) -> Plan:
             "app": PipAsset(kind="pip", host="web-1", python=f"{root}/venv/bin/python", store="pool"),
             "nginx": ServiceAsset(kind="service", host="web-1", unit="no-such-unit"),
         },
-        package_stores={"pool": {"kind": "directory", "path": "pool"}},
+        package_stores={"pool": DirectorySource(kind="directory", path="pool")},
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def test_collect_evidence_cuts_what_never_ends_and_says_so(
 ) -> None:
     """A host that floods fills no disk (attacks: SSH)."""
     monkeypatch.setattr(evidence, "ITEM_LIMIT", 100_000)
-    monkeypatch.setattr(evidence, "ITEMS", (evidence.Item("flood", ("yes", "{{7*7}}\x1b[2J")),))
+    monkeypatch.setattr(evidence, "ITEMS", (Item("flood", ("yes", "{{7*7}}\x1b[2J")),))
     manifest = collect_evidence(host, plan, [], tmp_path / "ev", quiet)
     assert ("truncated", 100_000) == (manifest.items[0].status, manifest.items[0].bytes)
     assert manifest == verify_evidence(tmp_path / "ev")
@@ -146,7 +147,7 @@ def test_collect_evidence_cuts_what_never_ends_and_says_so(
 class _Spoiling(JobHost):
     """Changes one byte on the way."""
 
-    def run(self, command: Command, **options: object) -> Result:  # type: ignore[override]  # passes everything on
+    def run(self, command: Command, **options: object) -> Result:
         write = options.get("on_stdout")
         if write is not None and "reinstate-capture" in command.argv:
             options["on_stdout"] = lambda chunk: write(b"?" + chunk[1:])  # type: ignore[operator]  # a function

@@ -87,14 +87,12 @@ def asset_of(root: Path) -> DpkgAsset:
 
 
 def action_for(deb: Path, **changes: str) -> ReinstallPackage:
-    values = {
-        "package": "demo", "version": "1.2-3", "architecture": "all", "source": "store:pool", "filename": deb.name,
-        "sha256": hashlib.sha256(deb.read_bytes()).hexdigest(),
-    }  # fmt: skip
-    return ReinstallPackage(
+    action = ReinstallPackage(
         id="a01", host="web-1", asset="system", stage=Stage.REPAIR, rung=Rung.PACKAGE, reason="r", undo="u",
-        **(values | changes),
+        package="demo", version="1.2-3", architecture="all", source="store:pool", filename=deb.name,
+        sha256=hashlib.sha256(deb.read_bytes()).hexdigest(),
     )  # fmt: skip
+    return action.model_copy(update=changes)
 
 
 def reinstall(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,8 @@ def test_roll_back_without_tar_on_the_host_restores_bit_for_bit(
         os.utime(folder, ns=(7, 1_600_000_000_000_000_007))
     tools = tmp_path / "tools"
     tools.mkdir()
-    for folder in ("/usr/bin", "/bin"):
-        for tool in Path(folder).iterdir():
+    for programs in ("/usr/bin", "/bin"):
+        for tool in Path(programs).iterdir():
             if tool.name != "tar" and not (tools / tool.name).exists():
                 (tools / tool.name).symlink_to(tool)
     bare = JobHost(tmp_path / "state", path=str(tools))
@@ -258,7 +259,9 @@ def test_snapshot_of_a_file_that_changes_once_is_consistent(
     host: JobHost, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log written meanwhile is read again; the archive holds what the manifest says."""
-    changes = [lambda: (tree / "etc/app.conf").write_text("changed during the copy")]
+    changes: list[Callable[[], object]] = [
+        lambda: (tree / "etc/app.conf").write_text("changed during the copy")
+    ]
     manifest = _take_while(host, tree, tmp_path, monkeypatch, changes)
     assert manifest == verify_snapshot(tmp_path / "snap")
 
@@ -276,13 +279,17 @@ def test_snapshot_of_a_file_that_never_rests_is_transient_and_names_it(
 
 
 def _take_while(
-    host: JobHost, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[object]
+    host: JobHost,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: list[Callable[[], object]],
 ) -> SnapshotManifest:
     run = host.run
 
     def changing(command: object, **options: object) -> object:
         if "--create" in command.argv and changes:  # type: ignore[attr-defined]  # a Command
-            changes.pop(0)()  # type: ignore[operator]  # a function
+            changes.pop(0)()
         return run(command, **options)  # type: ignore[arg-type]  # passed through
 
     monkeypatch.setattr(host, "run", changing)
