@@ -1,0 +1,248 @@
+"""The rungs of the repair ladder: for the findings of one asset, the least invasive actions that cure them. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
+from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
+from model.finding import Code, Finding
+from model.manifest import Entry, FileType
+from model.outcome import Stage
+from model.proposal import (
+    Loss,
+    ReinstallDistribution,
+    ReinstallPackage,
+    RestoreDatabase,
+    RestoreFiles,
+    Rung,
+    SetMetadata,
+)
+from model.supplies import PointSupply
+
+METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS})
+
+
+def _by_package(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.package].append(finding)
+    return sorted(groups.items())
+
+
+def _touched(supply: Sequence[str], damaged: Sequence[Finding]) -> tuple[str, ...]:
+    return tuple(sorted({*supply, *(f.subject for f in damaged if f.subject.startswith("/"))}))
+
+
+def _metadata(
+    draft: Draft, name: str, host: str, cured: Sequence[Finding], known: Mapping[str, Entry], also: Sequence[Finding]
+) -> None:  # fmt: skip
+    if not cured:
+        return
+    files = tuple(known[path] for path in sorted({finding.subject for finding in cured}))
+    draft.actions.append(
+        SetMetadata(
+            id=UNNUMBERED, host=host, asset=name, stage=Stage.REPAIR, rung=Rung.FILE,
+            reason=f"The content of {counted(len(files), 'path')} is right; nothing but mode and owner changes.",
+            undo="Mode and owner go back to what the snapshot recorded.",
+            touches=tuple(entry.path for entry in files), minutes=minutes(0.05, 0),
+            findings=tuple(f.id for f in (*cured, *also)), files=files,
+        )
+    )  # fmt: skip
+
+
+def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]) -> None:
+    """Debian packages: mode and owner from the baseline, all else by installing the same version again."""
+    covered = draft.cured()
+    wrong = [finding for finding in wrong if finding.id not in covered]
+    known = {entry.path: entry for entry in draft.baselines.get(name, ())}
+    worse = {finding.subject for finding in wrong if finding.code not in METADATA}
+    dressed = [
+        f
+        for f in wrong
+        if f.code in METADATA
+        and f.subject in known
+        and f.subject not in worse
+        # The baseline of another version may have another content: it is no measure for this file.
+        and f"dpkg:{f.package}={f.version}" in known
+    ]
+    for package, damaged in _by_package([finding for finding in wrong if finding not in dressed]):
+        _package(draft, name, asset, package, damaged)
+    # After the packages: dpkg gives every file the mode of the package, the baseline holds the mode of this host.
+    _metadata(draft, name, asset.host, dressed, known, ())
+
+
+def _package(draft: Draft, name: str, asset: DpkgAsset, package: str, damaged: Sequence[Finding]) -> None:
+    version = damaged[0].version
+    supply = next(
+        (
+            s
+            for s in draft.supplies.packages
+            if (s.asset, s.package, s.version) == (name, package, version)
+        ),
+        None,
+    )  # fmt: skip
+    if supply is None:
+        for finding in damaged:
+            draft.miss(finding, *_no_package(package, version))
+        return
+    draft.actions.append(
+        ReinstallPackage(
+            id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
+            reason=f"Damaged: {counted(len(damaged), 'thing')} of {package}. Only the package tool may place "
+            "its files, so no single file is copied over it. Same version; edited configuration stays.",
+            undo="Every path of the package and dpkg's own records go back to the snapshot.",
+            touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
+            findings=tuple(f.id for f in damaged), package=package, version=supply.version,
+            architecture=supply.architecture, source=supply.source, filename=supply.filename, sha256=supply.sha256,
+            conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
+        )
+    )  # fmt: skip
+
+
+def _no_package(package: str, version: str) -> tuple[str, str]:
+    if not package:
+        return (
+            "dpkg's own records are damaged, and no package brings them back",
+            "compare /var/lib/dpkg/status with status-old and /var/backups, put the whole one back, then start again",
+        )
+    if not version:
+        return (
+            "which version was installed is not known",
+            f"install the wanted version of {package} by hand, or take it out of the plan",
+        )
+    return (
+        f"version {version} of {package} is in no cache, store or mirror; another version is never taken silently",
+        "put that .deb into the plan's package store, or decide on another version by hand",
+    )
+
+
+def environment(draft: Draft, name: str, asset: PipAsset, wrong: Sequence[Finding]) -> None:
+    """A Python environment: the same version of each damaged distribution again, offline."""
+    for distribution, damaged in _by_package(wrong):
+        version = damaged[0].version
+        supply = next(
+            (
+                s
+                for s in draft.supplies.wheels
+                if (s.asset, s.distribution, s.version) == (name, distribution, version)
+            ),
+            None,
+        )  # fmt: skip
+        if supply is None:
+            for finding in damaged:
+                draft.miss(finding, *_no_wheel(distribution, version, asset.store))
+            continue
+        draft.actions.append(
+            ReinstallDistribution(
+                id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
+                reason=f"Damaged: {counted(len(damaged), 'file')} of {distribution}. pip installs the same "
+                "version again, offline, so that RECORD and files agree.",
+                undo="Every file of the distribution goes back to the snapshot.",
+                touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
+                findings=tuple(f.id for f in damaged), distribution=distribution, version=supply.version,
+                filename=supply.filename, sha256=supply.sha256,
+            )
+        )  # fmt: skip
+
+
+def _no_wheel(distribution: str, version: str, store: str) -> tuple[str, str]:
+    if not distribution:
+        return (
+            "the environment's own interpreter does not run, and no wheel brings it back",
+            "repair the packages the interpreter belongs to, then start again",
+        )
+    wheel = f"{distribution} {version}".strip()
+    return f"no wheel of {wheel} is in the store", f"put that wheel into the package store {store}"
+
+
+def files(
+    draft: Draft, name: str, asset: FilesAsset, wrong: Sequence[Finding], others: Sequence[Finding]
+) -> None:
+    """A file set: mode and owner from the manifest, else the damaged paths and no others from the recovery point.
+
+    Args:
+        draft: the proposal so far.
+        name: the asset's name.
+        asset: the asset.
+        wrong: its findings.
+        others: findings of packages on the same host: on the same path they are the same damage.
+    """
+    supply, why = draft.point(name, asset.host)
+    entries = {absolute(asset.path, e.path): e for e in supply.manifest.entries} if supply else {}
+    for finding in wrong:
+        if supply is None:
+            draft.miss(finding, why, "take a backup while the host is healthy; restore this file by hand")
+        elif finding.subject not in entries:
+            draft.miss(finding, f"{supply.point.id} does not hold it", "restore it by hand")
+    here = [finding for finding in wrong if finding.subject in entries]
+    worse = {finding.subject for finding in (*here, *others) if finding.code not in METADATA}
+    dressed = [f for f in here if f.code in METADATA and f.subject not in worse]
+    worn = {finding.subject for finding in dressed}
+    same = [f for f in others if f.subject in entries] if asset.role == "configuration" else []
+    known = {path: e.model_copy(update={"path": path, "offset": -1}) for path, e in entries.items()}
+    _metadata(draft, name, asset.host, dressed, known, [f for f in same if f.subject in worn])
+    damaged = sorted({finding.subject for finding in here} - worn)
+    if supply is not None and damaged:
+        cured = [f for f in (*here, *same) if f.subject in damaged]
+        _restore(draft, name, asset, supply, entries, damaged, cured)
+
+
+def _restore(
+    draft: Draft, name: str, asset: FilesAsset, supply: PointSupply, entries: Mapping[str, Entry],
+    damaged: Sequence[str], cured: Sequence[Finding],
+) -> None:  # fmt: skip
+    chosen = tuple(entries[path] for path in damaged)
+    count = sum(entry.size for entry in chosen if entry.type is FileType.FILE)
+    configuration = asset.role == "configuration"
+    draft.actions.append(
+        RestoreFiles(
+            id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR if configuration else Stage.RESTORE,
+            rung=Rung.CONFIGURATION if configuration else Rung.DATA_SET,
+            reason=f"Damaged: {len(damaged)} of {counted(len(entries), 'path')}. Only what is damaged comes back from "
+            f"{supply.point.id}, the rest stays as it is.",
+            undo="Each path goes back to what the snapshot holds.",
+            touches=tuple(sorted({*damaged, *(str(PurePosixPath(path).parent) for path in damaged)})),
+            bytes=count, minutes=minutes(0.1, count), findings=tuple(f.id for f in cured), point=supply.point,
+            root=asset.path, files=chosen,
+        )
+    )  # fmt: skip
+    draft.losses.append(
+        Loss(
+            asset=name, recovery_point=supply.point.id, newer_than=supply.point.taken_at,
+            sentence=f"Changes made to {counted(len(damaged), 'path')} of {name} after "
+            f"{supply.point.taken_at:%Y-%m-%d %H:%M:%S} UTC are not in the backup.",
+        )
+    )  # fmt: skip
+
+
+def database(draft: Draft, name: str, asset: PostgresAsset, wrong: Sequence[Finding]) -> None:
+    """A database whose tables cannot be read: the dump into a new one that is renamed into place."""
+    if not wrong:
+        return
+    supply, why = draft.point(name, asset.host)
+    if supply is None:
+        for finding in wrong:
+            draft.miss(finding, why, "restore the database by hand from another backup")
+        return
+    draft.actions.append(
+        RestoreDatabase(
+            id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.RESTORE, rung=Rung.DATABASE,
+            reason=f"Damaged: {counted(len(wrong), 'thing')} of {asset.database}. Rows cannot be repaired in place: "
+            f"the dump {supply.point.id} is restored beside it and renamed into place.",
+            undo="The two databases are renamed back; the damaged one is kept.",
+            bytes=supply.point.bytes,
+            # A compressed dump is about a quarter of what is loaded, and indexes are built anew.
+            minutes=minutes(0.5, supply.point.bytes * 4),
+            findings=tuple(f.id for f in wrong), point=supply.point, database=asset.database,
+        )
+    )  # fmt: skip
+    draft.losses.append(
+        Loss(
+            asset=name, recovery_point=supply.point.id, newer_than=supply.point.taken_at,
+            sentence=f"Everything written to database {asset.database} after "
+            f"{supply.point.taken_at:%Y-%m-%d %H:%M:%S} UTC is not in the dump.",
+        )
+    )  # fmt: skip
