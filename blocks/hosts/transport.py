@@ -104,9 +104,10 @@ def _client_key(text: str, where: str) -> paramiko.PKey:
         except (paramiko.SSHException, ValueError, IndexError):
             continue
     raise PreconditionFailed(
-        "the client key is not an Ed25519, ECDSA or RSA private key in OpenSSH or PEM form.",
+        "the client key is not an Ed25519, ECDSA or RSA private key in OpenSSH or traditional PEM form.",
         where,
-        "Make one with `ssh-keygen -t ed25519 -N '' -f reinstate` and point the host's `key` to it.",
+        "Make one with `ssh-keygen -t ed25519 -N '' -f reinstate` and point the host's `key` to it; "
+        "`ssh-keygen -p -f FILE` rewrites another form.",
     )
 
 

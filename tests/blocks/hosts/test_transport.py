@@ -7,11 +7,12 @@ import threading
 import time
 from pathlib import Path
 
+import asyncssh
 import pytest
 from pydantic import SecretStr
 
 from blocks.hosts.ssh import SSHHost
-from blocks.hosts.transport import CONNECT_SECONDS, DEAD_SECONDS
+from blocks.hosts.transport import CONNECT_SECONDS, DEAD_SECONDS, _client_key
 from blocks.secrets import Secrets
 from model.command import Command
 from model.errors import BadInput, PreconditionFailed, Refused, Transient
@@ -135,3 +136,32 @@ def test_from_plan_with_a_missing_key_names_the_reference(server: Server) -> Non
     host = server.host.model_copy(update={"key": "file:nowhere"})
     with pytest.raises(BadInput, match="file:nowhere"):
         SSHHost.from_plan("web", host, Secrets(server.folder))
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("ssh-ed25519", "openssh"),
+        ("ecdsa-sha2-nistp256", "openssh"),
+        ("ecdsa-sha2-nistp384", "pkcs1-pem"),
+        ("ssh-rsa", "openssh"),
+        ("ssh-rsa", "pkcs1-pem"),
+    ],
+)
+def test_client_key_of_every_usual_kind_is_read(kind: str, form: str) -> None:
+    made = asyncssh.generate_private_key(kind)
+    assert made.public_data == _client_key(made.export_private_key(form).decode(), "web").asbytes()
+
+
+def test_client_key_with_passphrase_is_refused_with_the_way_out() -> None:
+    made = asyncssh.generate_private_key("ssh-ed25519").export_private_key(passphrase="s3cret")
+    with pytest.raises(PreconditionFailed, match=r"passphrase.*ssh-keygen"):
+        _client_key(made.decode(), "web")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"]
+)
+def test_client_key_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(PreconditionFailed, match="not an Ed25519"):
+        _client_key(text, "web")
