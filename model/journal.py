@@ -338,7 +338,7 @@ class State(Value):
         )
 
 
-def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each type of record
+def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one branch for each kind of record  # noqa: C901 - one case for each type of record
     """Fold records, oldest first, into the state of the incident."""
     data: dict[str, object] = {}
     gates: dict[Gate, GateOpened] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -149,7 +150,8 @@ def _actions(
 
 
 def _stage_times(records: list[Record]) -> tuple[StageTime, ...]:
-    start, begun, times = records[0].at, {}, []
+    start, times = records[0].at, []
+    begun: dict[Stage, datetime] = {}
     for record in records:
         match record.payload:
             case StageStarted(stage=stage):

@@ -25,22 +25,22 @@ from model.assets import FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.finding import CheckResult, Finding, Verdict
 from model.incident import Kind, Source
-from model.journal import Confirmed, Ended, LeaseReleased, Preserved, Proposed, Reviewed, Verified
+from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
 from model.manifest import Manifest
-from model.outcome import Gate, RunVerdict, Stage
-from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
+from model.outcome import Stage
+from model.proposal import Action, Proposal
 from model.severity import grade
-from model.signoff import Decision
 from tasks import act as acting
 from tasks.evidence import collect_evidence
 from tasks.one_act import one_act
 from tasks.progress import Progress
 from tasks.prove_supplies import prove_supplies
-from tasks.render import checks_rows, duration, findings_rows, proposal_markdown, size, what
+from tasks.render import checks_rows, findings_rows, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
-from tasks.work import PlanFile, Work, baseline, load_plan, open_incident, open_work
+from tasks.verdict import conclude
+from tasks.work import PlanFile, baseline, load_plan, open_incident, open_work
 
 PROPOSAL_LIFE = timedelta(hours=24)
 """A proposal older than this is made again: packages, backups and the host move on."""
@@ -279,53 +279,6 @@ def declare_end(incident: str) -> str:
         work.record(LeaseReleased(host=host, token=token))
     work.record(ended)
     return f"{ended.verdict}: {ended.sentence}"
-
-
-def conclude(work: Work) -> Ended:
-    """The verdict of an incident, from its journal alone."""
-    state = work.state()
-    incident = state.require_incident()
-    failed = [e for e in state.ended_stages.values() if not e.ok]
-    if state.signed(Gate.ACCEPT) is Decision.APPROVE:
-        rto = (now() - incident.detected_at).total_seconds()
-        used = [
-            a.point.taken_at
-            for a in (state.proposal.actions if state.proposal else ())
-            if isinstance(a, RestoreDatabase | RestoreFiles) and a.id in state.effects
-        ]
-        rpo = max(((incident.detected_at - taken).total_seconds() for taken in used), default=0.0)
-        sentence = (
-            f"Everything repaired and accepted after {duration(rto)}; data lost: {duration(max(rpo, 0.0))}."
-        )
-        return Ended(verdict=RunVerdict.RECOVERED, sentence=sentence, rto=rto, rpo=max(rpo, 0.0))
-    back = state.ended_stages.get(Stage.ROLL_BACK)
-    first = failed[0].sentence if failed else ""
-    if back is not None and back.ok:
-        why = first or state.settled[Gate.ACCEPT].sentence
-        return Ended(
-            verdict=RunVerdict.ROLLED_BACK, sentence=f"Rolled back: {why}",
-            next_human_step="Read the report, remove the cause, then open a new incident.",
-        )  # fmt: skip
-    if back is not None:
-        return Ended(
-            verdict=RunVerdict.STOPPED_SAFE, sentence=f"The roll back did not finish: {back.sentence}",
-            next_human_step=f"The snapshot is intact; {back.remedy or 'finish the roll back by hand from it'}.",
-        )  # fmt: skip
-    if failed:
-        return Ended(
-            verdict=RunVerdict.STOPPED_SAFE, sentence=f"Stopped before any change: {first}",
-            next_human_step=failed[0].remedy or "Remove the cause, then open a new incident.",
-        )  # fmt: skip
-    if state.confirmed is not None and state.confirmed.severity is None:
-        errors = [r.sentence for r in state.confirmed.results if r.verdict is Verdict.ERROR]
-        return Ended(
-            verdict=RunVerdict.STOPPED_SAFE, sentence="No damage was found and nothing was changed.",
-            next_human_step=" ".join(errors) or "If users still see damage, widen the plan's checks.",
-        )  # fmt: skip
-    return Ended(
-        verdict=RunVerdict.STOPPED_SAFE, sentence=f"Nothing was changed: {state.settled[Gate.DECIDE].sentence}",
-        next_human_step="Decide on another way, then open a new incident.",
-    )  # fmt: skip
 
 
 @one_act(name="write report", task_run_name="write the report of {incident}")

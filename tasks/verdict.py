@@ -1,0 +1,59 @@
+"""The verdict of an incident, from its journal alone, and the next step for people where it did not recover."""
+
+from __future__ import annotations
+
+from model.canonical import now
+from model.finding import Verdict
+from model.journal import Ended
+from model.outcome import Gate, RunVerdict, Stage
+from model.proposal import RestoreDatabase, RestoreFiles
+from model.signoff import Decision
+from tasks.render import duration
+from tasks.work import Work
+
+
+def conclude(work: Work) -> Ended:
+    """The verdict of an incident, from its journal alone."""
+    state = work.state()
+    incident = state.require_incident()
+    failed = [e for e in state.ended_stages.values() if not e.ok]
+    if state.signed(Gate.ACCEPT) is Decision.APPROVE:
+        rto = (now() - incident.detected_at).total_seconds()
+        used = [
+            a.point.taken_at
+            for a in (state.proposal.actions if state.proposal else ())
+            if isinstance(a, RestoreDatabase | RestoreFiles) and a.id in state.effects
+        ]
+        rpo = max(((incident.detected_at - taken).total_seconds() for taken in used), default=0.0)
+        sentence = (
+            f"Everything repaired and accepted after {duration(rto)}; data lost: {duration(max(rpo, 0.0))}."
+        )
+        return Ended(verdict=RunVerdict.RECOVERED, sentence=sentence, rto=rto, rpo=max(rpo, 0.0))
+    back = state.ended_stages.get(Stage.ROLL_BACK)
+    first = failed[0].sentence if failed else ""
+    if back is not None and back.ok:
+        why = first or state.settled[Gate.ACCEPT].sentence
+        return Ended(
+            verdict=RunVerdict.ROLLED_BACK, sentence=f"Rolled back: {why}",
+            next_human_step="Read the report, remove the cause, then open a new incident.",
+        )  # fmt: skip
+    if back is not None:
+        return Ended(
+            verdict=RunVerdict.STOPPED_SAFE, sentence=f"The roll back did not finish: {back.sentence}",
+            next_human_step=f"The snapshot is intact; {back.remedy or 'finish the roll back by hand from it'}.",
+        )  # fmt: skip
+    if failed:
+        return Ended(
+            verdict=RunVerdict.STOPPED_SAFE, sentence=f"Stopped before any change: {first}",
+            next_human_step=failed[0].remedy or "Remove the cause, then open a new incident.",
+        )  # fmt: skip
+    if state.confirmed is not None and state.confirmed.severity is None:
+        errors = [r.sentence for r in state.confirmed.results if r.verdict is Verdict.ERROR]
+        return Ended(
+            verdict=RunVerdict.STOPPED_SAFE, sentence="No damage was found and nothing was changed.",
+            next_human_step=" ".join(errors) or "If users still see damage, widen the plan's checks.",
+        )  # fmt: skip
+    return Ended(
+        verdict=RunVerdict.STOPPED_SAFE, sentence=f"Nothing was changed: {state.settled[Gate.DECIDE].sentence}",
+        next_human_step="Decide on another way, then open a new incident.",
+    )  # fmt: skip
