@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from blocks.hosts.base import Connection
@@ -27,8 +29,12 @@ FACTS = """
 SELECT current_setting('data_checksums') AS checksums, current_setting('server_version') AS version,
        coalesce((SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()), 0) AS failures
 """
-_MARK = re.compile(r"^@(\d+)$")
-_PAGE = re.compile(r"invalid page|page verification failed|checksum")
+COMEBACK = 60.0
+"""Seconds a server that crashed on a damaged page gets to recover."""
+
+_MARK = re.compile(r"^@(\d+) (true|false) ([0-9A-Z]{5}|:LAST_ERROR_SQLSTATE)?$")
+_PAGE = re.compile(r"^XX00[12] ")
+"""data_corrupted and index_corrupted (PostgreSQL, Appendix A): `invalid page in block`, a checksum that fails."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class DatabaseData:
 
     Attributes:
         unreachable: why it does not answer; then nothing else is known.
+        absent: the server answers, and has no such database.
         checksums: whether the cluster keeps data checksums.
         failures: checksum failures the server counted since its statistics were reset.
         errors: table → the server's message when reading it.
@@ -44,6 +51,7 @@ class DatabaseData:
     """
 
     unreachable: str = ""
+    absent: bool = False
     version: str = ""
     checksums: bool = False
     failures: int = 0
@@ -63,7 +71,7 @@ def collect(connection: Connection, asset: PostgresAsset, secrets: Secrets) -> D
             facts = tools.rows(FACTS)[0]
             found = tools.rows(TABLES)
         except PreconditionFailed as error:
-            return DatabaseData(unreachable=error.what)
+            return DatabaseData(unreachable=error.what, absent=_is_absent(tools, asset.database))
         names = [f"{row['schema']}.{row['name']}" for row in found]
         quoted = [f"{identifier(row['schema'])}.{identifier(row['name'])}" for row in found]
         errors = _read_all(tools, quoted)
@@ -76,6 +84,13 @@ def collect(connection: Connection, asset: PostgresAsset, secrets: Secrets) -> D
             errors=tuple((names[number], message) for number, message in sorted(errors.items())),
             counts=row_counts(tools, [(names[n], quoted[n]) for n in good]),
         )
+
+
+def _is_absent(tools: Tools, database: str) -> bool:
+    try:
+        return database not in tools.databases()
+    except PreconditionFailed:
+        return False
 
 
 def row_counts(
@@ -101,29 +116,64 @@ def all_tables(tools: Tools, database: str | None = None) -> list[tuple[str, str
 
 
 def _read_all(tools: Tools, quoted: list[str]) -> dict[int, str]:
-    """Read each table to /dev/null in one session; messages by the table's number."""
+    """Read each table to /dev/null; the server's messages by the table's number.
+
+    A table that takes the server down ends the session; the tables after it are read in a new one.
+
+    Raises:
+        PreconditionFailed: the server did not come back.
+    """
+    errors: dict[int, str] = {}
+    start = 0
+    while start < len(quoted):
+        start += _read_some(tools, quoted, start, errors)
+        if start < len(quoted):
+            _wait_for(tools)
+    return errors
+
+
+def _read_some(tools: Tools, quoted: list[str], start: int, errors: dict[int, str]) -> int:
+    """Read tables in one session until all are read or it breaks; returns how many were dealt with."""
     script = ["\\o /dev/null"]
-    for number, table in enumerate(quoted):
-        script += [f"\\warn @{number}", f"COPY (SELECT * FROM ONLY {table}) TO STDOUT;"]  # noqa: S608 - quoted
-    script.append(f"\\warn @{len(quoted)}")
+    for number, table in enumerate(quoted[start:], start=start):
+        copy = f"COPY (SELECT * FROM ONLY {table}) TO STDOUT;"  # noqa: S608 - quoted by `identifier`
+        script += [copy, f"\\warn @{number} :ERROR :LAST_ERROR_SQLSTATE"]
     result = tools.psql("\n".join(script) + "\n", stop=False, timeout=READ_TIMEOUT)
-    said: dict[int, list[str]] = {}
-    current = -1
+    said: list[str] = []
+    done = 0
     for line in result.stderr.decode("utf-8", "replace").splitlines():
         mark = _MARK.match(line)
-        if mark is not None:
-            current = int(mark[1])
-        elif line.strip():
-            said.setdefault(current, []).append(line.strip())
-    errors = {
-        number: next(line for line in lines if "ERROR" in line or "FATAL" in line or "PANIC" in line)
-        for number, lines in said.items()
-        if number >= 0 and any("ERROR" in line or "FATAL" in line or "PANIC" in line for line in lines)
-    }
-    # A server that went away in the middle leaves the tables after it unread: they are not known to be good.
-    for number in range(current + 1, len(quoted)):
-        errors[number] = "the server went away before this table could be read"
-    return {number: text for number, text in errors.items() if number < len(quoted)}
+        if mark is None:
+            said.append(line.strip())
+            continue
+        done += 1
+        if mark[2] == "true":
+            # The state code does not depend on the language of the server's messages.
+            errors[int(mark[1])] = f"{mark[3]} {_message(said)}"
+        said = []
+    if start + done < len(quoted):
+        errors[start + done] = f"the server broke off: {_message(said) or f'psql ended with {result.status}'}"
+        done += 1
+    return done
+
+
+def _message(said: list[str]) -> str:
+    """The first line psql wrote, without its own prefix."""
+    return re.sub(r"^psql:[^ ]*: ", "", next((line for line in said if line), ""))
+
+
+def _wait_for(tools: Tools) -> None:
+    """Wait until the server answers again after a crash."""
+    deadline = time.monotonic() + COMEBACK
+    while True:
+        try:
+            tools.rows("SELECT 1 AS one")
+        except PreconditionFailed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def judge(name: str, asset: PostgresAsset, data: DatabaseData, manifest: Manifest | None) -> CheckResult:
@@ -148,15 +198,21 @@ def judge(name: str, asset: PostgresAsset, data: DatabaseData, manifest: Manifes
         )
 
     findings: list[Finding] = []
-    if data.unreachable:
+    held = {count.table: count.rows for count in manifest.tables} if manifest else {}
+    if data.absent:
+        findings.append(
+            finding(
+                Code.DATABASE_EMPTY, asset.database, "there is no such database", Degree.TOTAL, "it exists"
+            )
+        )
+    elif data.unreachable:
         findings.append(
             finding(Code.DATABASE_UNREACHABLE, asset.database, data.unreachable, Degree.TOTAL, "it answers")
         )
     for table, message in data.errors:
-        page = _PAGE.search(message) is not None
-        code = Code.DATABASE_CHECKSUM_FAILED if page else Code.DATABASE_TABLE_UNREADABLE
+        code = Code.DATABASE_CHECKSUM_FAILED if _PAGE.match(message) else Code.DATABASE_TABLE_UNREADABLE
         findings.append(finding(code, table, message, Degree.SERIOUS, "every row can be read"))
-    had = sum(count.rows for count in manifest.tables) if manifest else 0
+    had = sum(held.values())
     if not data.unreachable and not data.errors and had and not sum(count.rows for count in data.counts):
         findings.append(
             finding(
@@ -167,9 +223,37 @@ def judge(name: str, asset: PostgresAsset, data: DatabaseData, manifest: Manifes
                 f"{had} rows in the backup",
             )
         )
-    notes = []
-    if not data.unreachable and not data.checksums:
-        notes.append(
-            f"{asset.database}: the cluster keeps no data checksums, so altered values are not noticed"
+    elif not data.unreachable:
+        gone = [table for table, rows in sorted(held.items()) if rows and table not in data.tables]
+        findings += [
+            finding(
+                Code.DATABASE_TABLE_UNREADABLE,
+                table,
+                "gone",
+                Degree.SERIOUS,
+                f"{held[table]} rows in the backup",
+            )
+            for table in gone
+        ]
+    return judged(
+        "database",
+        asset.host,
+        name,
+        len(data.tables),
+        tuple(findings),
+        "tables",
+        tuple(_not_checked(asset, data)),
+    )
+
+
+def _not_checked(asset: PostgresAsset, data: DatabaseData) -> Iterator[str]:
+    if data.unreachable:
+        return
+    yield f"{asset.database}: indexes, and pages the server already held in memory"
+    if not data.checksums:
+        yield f"{asset.database}: the cluster keeps no data checksums, so altered values are not noticed"
+    if data.failures and not data.errors:
+        yield (
+            f"{asset.database}: the server counted {data.failures} checksum failures before, and no table shows one "
+            "now: look at the indexes with pg_amcheck"
         )
-    return judged("database", asset.host, name, len(data.tables), tuple(findings), "tables", tuple(notes))

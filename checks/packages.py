@@ -189,7 +189,8 @@ def _states(asset: DpkgAsset, database: Database) -> Iterator[tuple[str, str, st
         of_name = [p for p in database.packages.values() if p.name.partition(":")[0] == wanted]
         if not any(package.state not in {"config-files", "not-installed"} for package in of_name):
             state = of_name[0].state if of_name else "unknown to dpkg"
-            yield wanted, "installed", state, None, Code.PACKAGE_NOT_INSTALLED
+            absent = of_name[0] if of_name else Package(wanted, "", "", "", "", state)
+            yield wanted, "installed", state, absent, Code.PACKAGE_NOT_INSTALLED
     for package in database.packages.values():
         if not _named(package, asset) or package.state in {"config-files", "not-installed"}:
             continue

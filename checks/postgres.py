@@ -102,7 +102,11 @@ class Tools:
     def psql(
         self, sql: str, *, database: str | None = None, stop: bool = True, timeout: float = QUERY_TIMEOUT
     ) -> Result:
-        """Run a script; a failing statement is in the result, not an error."""
+        """Run a script; a failing statement is in the result, not an error.
+
+        Raises:
+            Transient: the connection to the host was lost.
+        """
         words = (
             "--no-psqlrc",
             "--quiet",
@@ -111,10 +115,13 @@ class Tools:
             f"--set=ON_ERROR_STOP={int(stop)}",
             "--file=-",
         )
-        return self.connection.run(
+        result = self.connection.run(
             self.command("psql", *words, database=database, stdin=sql.encode(), timeout=timeout),
             limit=64 << 20,
         )
+        if result.status is None:
+            raise Transient("the connection was lost during a query.", self.connection.name, "run it again")
+        return result
 
     def rows(
         self, select: str, *, database: str | None = None, timeout: float = QUERY_TIMEOUT
@@ -123,6 +130,7 @@ class Tools:
 
         Raises:
             PreconditionFailed: the server does not answer, or refuses the query; the message is its own.
+            Transient: the connection to the host was lost.
         """
         sql = f"SELECT coalesce(json_agg(r), '[]') FROM (\n{select}\n) r;\n"  # noqa: S608 - ours, not input
         result = self.psql(sql, database=database, timeout=timeout)

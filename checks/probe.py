@@ -11,11 +11,32 @@ import httpx
 
 from blocks.hosts.base import Connection
 from model.command import Command, printable
+from model.errors import Transient
 from model.finding import CheckResult, Code, Degree, Finding, judged
 from model.plan import Plan, Probe
 
 BODY_LIMIT = 1 << 20
 """Bytes of a body that are searched for the expected text."""
+
+# The same on hosts without curl: body, newline, status; no redirects, no proxies.
+_GET = """
+import sys
+import urllib.error
+import urllib.request
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args):
+        return None
+
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay())
+try:
+    answer = opener.open(sys.argv[1], timeout=float(sys.argv[2]))
+except urllib.error.HTTPError as error:
+    answer = error
+except OSError as error:
+    sys.exit(str(error))
+sys.stdout.buffer.write(answer.read(int(sys.argv[3])) + b"\\n%d" % answer.getcode())
+"""
 
 SHOWN = 160
 """Characters of an answer that a finding quotes."""
@@ -63,9 +84,15 @@ def _from_host(probe: Probe, connection: Connection) -> Answer:
     words = ("curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", f"{probe.timeout:g}",
              "--max-filesize", str(BODY_LIMIT), "--write-out", "\n%{http_code}", "--", probe.url)  # fmt: skip
     result = connection.run(Command(words, timeout=probe.timeout + 15), limit=2 * BODY_LIMIT)
+    if result.status == 127:
+        words = ("python3", "-I", "-", probe.url, f"{probe.timeout:g}", str(BODY_LIMIT))
+        again = Command(words, stdin=_GET.encode(), timeout=probe.timeout + 15)
+        result = connection.run(again, limit=2 * BODY_LIMIT)
+    if result.status is None:
+        raise Transient("the connection was lost during a probe.", connection.name, "run it again")
     body, _, status = result.text.rpartition("\n")
     if not result.ok or not status.isdigit():
-        reason = "curl is not on the host" if result.status == 127 else result.tail(1)
+        reason = "neither curl nor python3 runs on the host" if result.status == 127 else result.tail(1)
         return Answer(None, "", reason or f"curl ended with {result.status}")
     return Answer(int(status), body)
 
