@@ -81,7 +81,8 @@ def collect(probe: Probe, connection: Connection | None = None) -> Answer:
 
 
 def _from_host(probe: Probe, connection: Connection) -> Answer:
-    words = ("curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", f"{probe.timeout:g}",
+    words: tuple[str, ...]
+    words = ("curl", "--globoff", "--silent", "--show-error", "--noproxy", "*", "--max-time", f"{probe.timeout:g}",
              "--max-filesize", str(BODY_LIMIT), "--write-out", "\n%{http_code}", "--", probe.url)  # fmt: skip
     result = connection.run(Command(words, timeout=probe.timeout + 15), limit=2 * BODY_LIMIT)
     if result.status == 127:

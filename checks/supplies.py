@@ -15,10 +15,13 @@ from checks.dpkg import Database, Package
 from checks.stat import list_tree
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
 from model.command import Command
-from model.errors import Damaged, PreconditionFailed, ReinstateError
+from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
 from model.finding import Finding
 from model.plan import Plan
 from model.supplies import PackageSupply, PointSupply, Supplies, WheelSupply
+
+POINTS = 3
+"""Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
 
 CACHE = "/var/cache/apt/archives"
 _URI = re.compile(r"^'(?P<uri>[^']*)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})\s*$")
@@ -68,7 +71,12 @@ def gather(
             case DpkgAsset():
                 packages += _packages(name, asset, connection, wanted, package_dirs)
             case PipAsset():
-                wheels += _wheels(name, asset, connection, wanted, package_dirs[asset.store])
+                try:
+                    wheels += _wheels(name, asset, connection, wanted, package_dirs[asset.store])
+                except Transient:
+                    raise
+                except ReinstateError as error:  # what else is damaged still gets its proposal
+                    remarks.append(str(error))
             case FilesAsset() | PostgresAsset():
                 found, said = _points(name, stores[asset.backup])
                 points += found
@@ -81,14 +89,17 @@ def gather(
 
 
 def _points(name: str, store: BackupStore) -> tuple[list[PointSupply], list[str]]:
-    """The newest recovery point whose manifest verifies; damaged ones are said, and the next is tried."""
+    """The newest recovery points whose manifest verifies; damaged ones are said, and the next is tried."""
+    found: list[PointSupply] = []
     remarks: list[str] = []
     for point in store.points(name):
+        if len(found) == POINTS:
+            break
         try:
-            return [PointSupply(asset=name, point=point, manifest=store.manifest(point))], remarks
+            found.append(PointSupply(asset=name, point=point, manifest=store.manifest(point)))
         except Damaged as error:
             remarks.append(str(error))
-    return [], remarks
+    return found, remarks
 
 
 def _packages(
