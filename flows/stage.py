@@ -82,10 +82,10 @@ async def run_stage(incident: str, stage: Stage, body: Callable[[Work], Awaitabl
         raise
     except Exception as error:
         # Anything else is a defect of ours; after an effect it must still lead back, never leave a host half done.
-        work.record(
-            StageEnded(stage=stage, ok=False, sentence=f"{type(error).__name__}: {error}", code="BUG")
-        )
-        raise
+        what = f"a defect of Reinstate: {type(error).__name__}: {error}."
+        remedy = "report it with the run's log"
+        work.record(StageEnded(stage=stage, ok=False, sentence=what, remedy=remedy, code="DEFECT"))
+        raise ReinstateError(what, str(stage), remedy) from error
     work.record(StageEnded(stage=stage, ok=True, sentence=sentence))
     say(sentence)
     return sentence

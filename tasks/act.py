@@ -194,9 +194,9 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restore_database.perform(
                 connection,
                 asset,
+                file.secrets,
                 action,
                 store,
-                file.secrets,
                 job_prefix=prefix,
                 token=token,
                 progress=progress,
@@ -218,7 +218,7 @@ def _undo(effect: Effecting, action: Action) -> Performed:
     match action, effect.work.plan.assets[action.asset]:
         case RestoreDatabase(), PostgresAsset() as asset:
             return restore_database.undo(
-                effect.connection, asset, action, effect.work.file.secrets,
+                effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
         case RestartService(), ServiceAsset() as asset:

@@ -90,7 +90,7 @@ def cast_vote(
     if state.signed(gate) is not None:
         raise Refused("this gate is already settled.", remedy=f"see `reinstate report {work.incident.id}`")
     current = gate_digest(state, gate)
-    claim = f"{work.incident.id}/{gate}/{state.asked(gate)}"
+    claim = f"{work.incident.id}/{gate}/{state.asked(gate)}/{person}/{decision}"
 
     def prove() -> Vote:
         if person not in work.plan.people:
