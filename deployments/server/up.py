@@ -8,11 +8,12 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
@@ -29,6 +30,8 @@ from tasks.work import PlanFile, register_plan
 Say = Callable[[str], None]
 WATCH_SECONDS = 3.0
 DRAIN_SECONDS = 120.0
+UNREACHABLE = (OSError, httpx.HTTPError)
+"""What a Prefect call raises while the server does not answer."""
 
 
 class Up:
@@ -52,8 +55,7 @@ class Up:
             BadInput: another `up` runs for the same home.
             ReinstateError: a part did not start; the message says which and where its log is.
         """
-        other = running()
-        self._take_lock(other.paths.url if other else "")
+        self._take_lock()
         self._end_leftovers()
         self.where = paths(self.port)
         self.say("PostgreSQL …")
@@ -83,10 +85,16 @@ class Up:
             if self.server is not None and not self.server.alive():
                 self.say("The Prefect server ended; it is started again.")
                 self.server = start_server(self.where, self.postgres.url)
+                self._write()
             dead = self.worker is not None and not self.worker.alive()
-            with client_settings(self.where), suppress(OSError):
-                for incident in asyncio.run(self._reconcile(dead)):
-                    self.say(f"{incident} goes on where its journal is.")
+            try:
+                with client_settings(self.where):
+                    going_on = asyncio.run(self._reconcile(dead))
+            except UNREACHABLE as error:  # it may be busy or on its way back: the next look comes soon
+                self.say(f"The Prefect server did not answer ({type(error).__name__}); looking again soon.")
+                continue
+            for incident in going_on:
+                self.say(f"{incident} goes on where its journal is.")
             if dead:
                 self.say("The worker ended; it is started again.")
                 self.worker = start_worker(self.where)
@@ -98,11 +106,21 @@ class Up:
                 await register.bury_lost_runs(client)
             return await register.continue_incidents(client, self.deployed)
 
-    def stop(self, drain: float = DRAIN_SECONDS) -> None:
-        """Stop in order: hand out no more runs, wait for those that run, then worker, server, database."""
+    def stop(self, drain: float = DRAIN_SECONDS, hurry: threading.Event | None = None) -> None:
+        """Stop in order: hand out no more runs, wait for those that run, then worker, server, database.
+
+        Args:
+            drain: how many seconds to wait for running runs; the journal lets them go on after the next start.
+            hurry: once set, nothing is waited for.
+        """
+        if self._lock is None:
+            return  # not ours: it was never started, or another `up` runs for this home
         if self.server is not None and self.server.alive() and self.worker is not None:
-            with client_settings(self.where):
-                asyncio.run(self._drain(drain))
+            try:
+                with client_settings(self.where):
+                    asyncio.run(self._drain(drain, hurry or threading.Event()))
+            except UNREACHABLE as error:
+                self.say(f"The Prefect server did not answer ({type(error).__name__}); stopping without it.")
         for child in (self.worker, self.server):
             if child is not None:
                 self.say(f"Stopping the {child.name} …")
@@ -110,21 +128,23 @@ class Up:
         self.say("Stopping PostgreSQL …")
         self.postgres.stop()
         (home() / "up/running.json").unlink(missing_ok=True)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        os.close(self._lock)
+        self._lock = None
 
-    async def _drain(self, seconds: float) -> None:
+    async def _drain(self, seconds: float, hurry: threading.Event) -> None:
         async with get_client() as client:
             await register.pause_pool(client)
-            for _ in range(int(seconds / 0.5)):
-                busy = await register.runs_in(client, StateType.RUNNING, StateType.PENDING)
+            told, deadline = 0, time.monotonic() + seconds
+            while time.monotonic() < deadline and not hurry.is_set():
+                busy = len(await register.runs_in(client, StateType.RUNNING, StateType.PENDING))
                 if not busy or self.worker is None or not self.worker.alive():
                     return
-                self.say(f"Waiting for {len(busy)} run(s) to end; Ctrl-C again stops now …")
+                if busy != told:
+                    self.say(f"Waiting for {busy} run(s) to end or to wait for a person; Ctrl-C again stops now …")
+                told = busy
                 await asyncio.sleep(0.5)
 
-    def _take_lock(self, url: str) -> None:
+    def _take_lock(self) -> None:
         folder = home() / "up"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -133,8 +153,11 @@ class Up:
         except BlockingIOError:
             os.close(self._lock)
             self._lock = None
+            other = running()
             raise BadInput(
-                "`reinstate up` already runs here.", where=url, remedy="use it, or stop it with Ctrl-C first"
+                "`reinstate up` already runs here.",
+                where=other.paths.url if other else str(folder),
+                remedy="use it, or stop it with Ctrl-C first",
             ) from None
 
     def _write(self) -> None:
@@ -177,6 +200,6 @@ def serve(plans: Sequence[PlanFile], port: int | None, say: Say, ready: Callable
         ready(installation)
         installation.watch(stopping)
     finally:
-        installation.stop(0.0 if hurry.is_set() else DRAIN_SECONDS)
+        installation.stop(hurry=hurry)
         for number, handler in before.items():
             signal.signal(number, handler)
