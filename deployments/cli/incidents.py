@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,9 +36,14 @@ def list_incidents(as_json: JSON = False) -> None:
     store = open_store()
     rows = []
     for incident in store.incidents():
-        state = fold(store.read(incident))
+        try:
+            state = fold(store.read(incident))
+            opened = state.require_incident()
+        except Damaged as error:  # the others are needed now more than ever
+            unknown = dict.fromkeys(("kind", "plan", "summary", "opened_at", "verdict"), "")
+            rows.append({"incident": incident, **unknown, "next": f"The journal is damaged: {error}"})
+            continue
         step = next_step(state)
-        opened = state.require_incident()
         rows.append(
             {
                 "incident": incident, "kind": str(opened.kind), "plan": opened.plan, "summary": opened.summary,
@@ -47,8 +53,15 @@ def list_incidents(as_json: JSON = False) -> None:
         )  # fmt: skip
 
     def text() -> None:
+        if not rows:
+            out("No incident was ever opened here.")
+            return
         columns = ("incident", "kind", "plan", "summary", "verdict", "next")
-        show_table(f"{len(rows)} incidents", columns, [[row[c] for c in columns] for row in rows])
+        show_table(
+            f"{len(rows)} incident{'s' if len(rows) != 1 else ''}",
+            columns,
+            [[row[c] for c in columns] for row in rows],
+        )
 
     emit(rows, as_json, text)
 
@@ -72,7 +85,14 @@ def report(
 
 @journal.command()
 @reported
-def verify(incident: IncidentId, as_json: JSON = False) -> None:
+def verify(
+    incident: IncidentId,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Public key kept elsewhere (file or folder); default: the installation's."),
+    ] = None,
+    as_json: JSON = False,
+) -> None:
     """Check an incident's journal offline: every record, its signature, the chain and its end."""
     from blocks.home import home, open_store
     from blocks.journals.verify import verify_incident
@@ -81,7 +101,7 @@ def verify(incident: IncidentId, as_json: JSON = False) -> None:
         raise BadInput(
             "there is no such incident.", where=incident, remedy="`reinstate incidents` lists them"
         )
-    problems = verify_incident(home(), incident)
+    problems = verify_incident(home(), incident, key)
     if problems:
         raise Damaged(
             f"the journal has {len(problems)} problem{'s' if len(problems) != 1 else ''}: "

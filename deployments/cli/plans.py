@@ -26,10 +26,12 @@ def read(path: Path) -> tuple[Plan, str]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise BadInput(
-            f"the plan cannot be read: {error}.", where=str(path), remedy="check the path"
+            f"the plan cannot be read: {error.strerror}.", where=str(path), remedy="check the path"
         ) from None
+    except UnicodeDecodeError:
+        raise BadInput("the plan is not UTF-8 text.", where=str(path), remedy="save it as UTF-8") from None
     return read_plan(text, str(path)), plan_digest(text)
 
 

@@ -1,0 +1,1 @@
+"""Documentation that runs: plans, examples, links and generated pages."""
