@@ -10,7 +10,7 @@ from prefect.context import FlowRunContext
 
 from blocks.home import open_store
 from flows.gate import ask
-from flows.stage import say
+from flows.stage import in_prefect, say
 from flows.stages import STAGES, report
 from model.errors import BadInput, ReinstateError, Transient
 from model.incident import Kind, Source
@@ -60,7 +60,8 @@ async def recover(
                 await ask(work, gate)
             case Run(stage=stage):
                 try:
-                    await STAGES[stage](incident)
+                    stage_flow = STAGES[stage]
+                    await (stage_flow if in_prefect() else stage_flow.fn)(incident)
                 except Transient:
                     raise
                 except ReinstateError as error:

@@ -42,14 +42,14 @@ def plan_data(world: WorldFacts, soak: float) -> dict[str, Any]:
             "services": ["shop"],
         }  # fmt: skip
     assets["shop"] = _service(world.shop.service) | {"depends_on": list(assets)}
-    stores = {"wheels": {"kind": "directory", "path": str(world.shop.wheelhouse)}}
+    stores: dict[str, Any] = {"wheels": {"kind": "directory", "path": str(world.shop.wheelhouse)}}
     if world.packages is not None:
         stores["debs"] = {"kind": "directory", "path": str(world.packages.store)}
     return {
         "reinstate": 1,
         "name": "demo-shop",
         "version": "1",
-        "service": {"name": "Demo web shop", "description": "A throw-away shop that is broken for real.", "owner": "lena"},
+        "service": {"name": "Demo web shop", "description": "A shop that is broken for real.", "owner": "lena"},
         "people": {p.key: {"name": p.name, "email": p.email, "totp": _file(world, p.totp_file)} for p in world.people},
         "roles": {
             role: [p.key for p in world.people if role in p.roles]
@@ -68,7 +68,10 @@ def plan_data(world: WorldFacts, soak: float) -> dict[str, Any]:
         "package_stores": stores,
         "assets": assets,
         "checks": {
-            "probes": [{"name": "health", "url": f"{world.shop.url}/health"}, {"name": "front", "url": f"{world.shop.url}/"}],
+            "probes": [
+                {"name": "health", "url": f"{world.shop.url}/health"},
+                {"name": "front", "url": f"{world.shop.url}/"},
+            ],
             "tables": [
                 {
                     "database": "shop-database",

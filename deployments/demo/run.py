@@ -99,12 +99,20 @@ def run_demo(**wishes: Any) -> int:  # noqa: ANN401 - the fields of Wishes
 
 
 def _run(wish: Wishes, chosen: tuple[Kind, ...], stack: ExitStack) -> dict[str, Any]:
-    from deployments.demo.session import LocalSession, ServerSession, back_up, corrupt, healthy
+    from deployments.demo.session import (
+        LocalSession,
+        ServerSession,
+        back_up,
+        corrupt,
+        forget_unfinished,
+        healthy,
+    )
 
     wish.step("Building a throw-away shop: SSH host, web application, PostgreSQL, packages, object store …")
     world = World.build(wish.folder)
     stack.callback(world.stop)
     plan = write_plan(world.facts)
+    forget_unfinished()
     session = LocalSession(wish, plan) if wish.local else ServerSession(wish, plan)
     stack.callback(session.stop)
     with ThreadPoolExecutor(1) as pool:

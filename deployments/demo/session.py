@@ -24,6 +24,7 @@ from flows.stages import report
 from model.errors import Refused, ReinstateError
 from model.finding import Verdict
 from model.incident import Kind, Source
+from model.journal import LeaseReleased, Noted, fold
 from model.outcome import Gate
 from model.signoff import Decision
 from model.steps import Ask, Finished, next_step
@@ -51,6 +52,19 @@ def healthy(plan: Path) -> bool:
     store = open_store()
     results = look(load_plan(str(plan), store), store, None, Progress("scan", "scan"))
     return all(result.verdict is Verdict.PASSED for result in results)
+
+
+def forget_unfinished() -> None:
+    """Give the hosts of earlier demos back whose recovery was cut off: their host was just rebuilt."""
+    store = open_store()
+    for incident in store.incidents():
+        state = fold(store.read(incident))
+        if state.proposal is None or isinstance(next_step(state), Finished):
+            continue
+        for host, token in state.tokens.items():
+            store.release(state.proposal.hosts[host], token)
+            store.append(incident, LeaseReleased(host=host, token=token))
+        store.append(incident, Noted(sentence="The demo's host was rebuilt; this recovery ends here."))
 
 
 def corrupt(world: WorldFacts) -> str:
@@ -215,10 +229,8 @@ class ServerSession(Session):
                 said = self.ask(work, step.gate)
                 if said is not None:
                     person, decision, reason, digest, code = said
-                    answer(
-                        self.where, work,
-                        {"person": person, "decision": decision.value, "reason": reason, "digest": digest, "code": code},
-                    )  # fmt: skip
+                    form = {"person": person, "decision": decision.value, "reason": reason}
+                    answer(self.where, work, form | {"digest": digest, "code": code})
                 self._until_dealt_with(work, step.gate)
             elif time.monotonic() > deadline and self.wish.yes:
                 raise ReinstateError(
