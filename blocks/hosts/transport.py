@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterator
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from model.command import printable
 from model.errors import PreconditionFailed, Refused, Transient, Unsupported
@@ -91,24 +94,46 @@ def open_transport(host: Host, private_key: str, where: str) -> paramiko.Transpo
 
 
 def _client_key(text: str, where: str) -> paramiko.PKey:
-    kinds: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
-    for kind in kinds:
-        try:
-            return kind.from_private_key(io.StringIO(text.strip() + "\n"))
-        except paramiko.PasswordRequiredException as error:
-            raise PreconditionFailed(
-                "the client key is protected by a passphrase.",
-                where,
-                "Give Reinstate a key of its own without passphrase: `ssh-keygen -t ed25519 -N '' -f reinstate`.",
-            ) from error
-        except (paramiko.SSHException, ValueError, IndexError):
-            continue
-    raise PreconditionFailed(
-        "the client key is not an Ed25519, ECDSA or RSA private key in OpenSSH or traditional PEM form.",
-        where,
-        "Make one with `ssh-keygen -t ed25519 -N '' -f reinstate` and point the host's `key` to it; "
-        "`ssh-keygen -p -f FILE` rewrites another form.",
+    """Read a private key of any usual form.
+
+    paramiko itself knows no PKCS#8, and takes half of the ECDSA keys without comment for damaged: it gets a form in
+    which it reads every key.
+    """
+    data = text.strip().encode() + b"\n"
+    load = (
+        serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
     )
+    clear = serialization.NoEncryption()
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat
+    try:
+        key = load(data, None)
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            return paramiko.Ed25519Key.from_private_key(_file(key.private_bytes(pem, form.OpenSSH, clear)))
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            return paramiko.ECDSAKey.from_private_key(
+                _file(key.private_bytes(pem, form.TraditionalOpenSSL, clear))
+            )
+        if isinstance(key, rsa.RSAPrivateKey):
+            return paramiko.RSAKey.from_private_key(
+                _file(key.private_bytes(pem, form.TraditionalOpenSSL, clear))
+            )
+    except TypeError as error:
+        raise PreconditionFailed(
+            "the client key is protected by a passphrase.",
+            where,
+            "Give Reinstate a key of its own without passphrase: `ssh-keygen -t ed25519 -N '' -f reinstate`.",
+        ) from error
+    except (ValueError, UnsupportedAlgorithm, paramiko.SSHException):
+        pass  # said below, without the key's text
+    raise PreconditionFailed(
+        "the client key is not an Ed25519, ECDSA or RSA private key.",
+        where,
+        "Make one with `ssh-keygen -t ed25519 -N '' -f reinstate` and point the host's `key` to it.",
+    )
+
+
+def _file(data: bytes) -> io.StringIO:
+    return io.StringIO(data.decode())
 
 
 def _watch(sock: socket.socket) -> None:

@@ -138,23 +138,19 @@ def test_from_plan_with_a_missing_key_names_the_reference(server: Server) -> Non
         SSHHost.from_plan("web", host, Secrets(server.folder))
 
 
-@pytest.mark.parametrize(
-    ("kind", "form"),
-    [
-        ("ssh-ed25519", "openssh"),
-        ("ecdsa-sha2-nistp256", "openssh"),
-        ("ecdsa-sha2-nistp384", "pkcs1-pem"),
-        ("ssh-rsa", "openssh"),
-        ("ssh-rsa", "pkcs1-pem"),
-    ],
-)
+@pytest.mark.parametrize("form", ["openssh", "pkcs1-pem", "pkcs8-pem"])
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp521", "ssh-rsa"])
 def test_client_key_of_every_usual_kind_is_read(kind: str, form: str) -> None:
-    made = asyncssh.generate_private_key(kind)
-    assert made.public_data == _client_key(made.export_private_key(form).decode(), "web").asbytes()
+    if kind == "ssh-ed25519" and form == "pkcs1-pem":
+        form = "openssh"  # it has no older form
+    for _ in range(1 if kind == "ssh-rsa" else 20):
+        made = asyncssh.generate_private_key(kind)
+        assert made.public_data == _client_key(made.export_private_key(form).decode(), "web").asbytes()
 
 
-def test_client_key_with_passphrase_is_refused_with_the_way_out() -> None:
-    made = asyncssh.generate_private_key("ssh-ed25519").export_private_key(passphrase="s3cret")
+@pytest.mark.parametrize("form", ["openssh", "pkcs8-pem"])
+def test_client_key_with_passphrase_is_refused_with_the_way_out(form: str) -> None:
+    made = asyncssh.generate_private_key("ssh-ed25519").export_private_key(form, passphrase="s3cret")
     with pytest.raises(PreconditionFailed, match=r"passphrase.*ssh-keygen"):
         _client_key(made.decode(), "web")
 
