@@ -52,7 +52,7 @@ def relative(root: str, path: str) -> str:
 
 
 def back_up_files(
-    connection: Connection, name: str, asset: FilesAsset, store: BackupStore, progress: Progress
+    connection: Connection, name: str, asset: FilesAsset, host: str, store: BackupStore, progress: Progress
 ) -> RecoveryPoint:
     """Back up a file set; the recovery point exists once every byte of it was read back and its manifest signed.
 
@@ -60,6 +60,7 @@ def back_up_files(
         connection: the asset's host.
         name: of the asset in the plan.
         asset: what to back up.
+        host: name of the host in the plan.
         store: where to.
         progress: told (bytes stored, bytes in all).
 
@@ -90,7 +91,7 @@ def back_up_files(
         lambda done: progress(min(done, total), total),
     )
     manifest = Manifest(
-        asset=name, point=point_id(taken), format="tar", host=connection.name, machine_id=machine_id,
+        asset=name, point=point_id(taken), format="tar", host=host, machine_id=machine_id,
         root=asset.path, taken_at=taken, object_key=key, object_sha256=sha256, object_bytes=size,
         entries=tuple(
             sorted(

@@ -80,7 +80,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def back_up(host: SSHConnection, root: Path, store: BackupStore) -> RecoveryPoint:
-    return back_up_files(host, "site", asset_of(root, "cache"), store, quiet)
+    return back_up_files(host, "site", asset_of(root, "cache"), "web", store, quiet)
 
 
 def action_for(point: RecoveryPoint, manifest: Manifest, root: Path, *paths: str) -> RestoreFiles:
