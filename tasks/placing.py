@@ -15,11 +15,12 @@ from tasks.staging import PLAIN
 PLACE_SECONDS = 3600.0
 
 # Five lines for each step: what, path, and three values whose meaning depends on it. Backslash and newline are octal
-# escapes. `put` renames a staged file next to its place first, so that the live path changes in one step even when the
-# staging lies on another file system. What stands in the way and cannot be removed without loss is set aside.
+# escapes. Where the staging lies on another mount, `put` brings a file next to its place first, so that the live path
+# changes in one step there, too. What stands in the way and cannot be removed without loss is set aside. Programs are
+# started only where the shell has no word of its own: thousands of files are put back one by one.
 _SCRIPT = r"""
 set -u
-aside=$1 count=0 seen=
+aside=$1 count=0 seen= here= there= near=
 fail() { printf '%s: %s\n' "$1" "$path" >&2; exit 3; }
 plain() {
     case $1 in *\\*) REPLY=$(printf '%bx' "$1"); REPLY=${REPLY%x} ;; *) REPLY=$1 ;; esac
@@ -29,6 +30,20 @@ clear_folder() {
     if ! folder "$1" || rmdir -- "$1" 2>/dev/null; then return 0; fi
     count=$((count + 1))
     mkdir -p -- "$aside" && mv -T -- "$1" "$aside/$count" && printf 'aside %s %s\n' "$aside/$count" "$1"
+}
+clear_part() {
+    if [ -e "$part" ] || [ -L "$part" ]; then rm -rf -- "$part"; fi
+}
+# one_mount: whether the staged file and its place lie on one mount (a bind mount counts as another).
+one_mount() {
+    if [ "$here" != "${path%/*}" ] || [ "$there" != "${a%/*}" ]; then
+        here=${path%/*} there=${a%/*} near=
+        mounts=$(stat -c %m -- "${here:-/}" "$there") || return 1
+        [ "${mounts%%
+*}" != "${mounts##*
+}" ] || near=yes
+    fi
+    [ -n "$near" ]
 }
 settle() { clear_folder "$path" && mv -fT -- "$part" "$path"; }
 dress() {
@@ -41,10 +56,11 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
     plain "$a"; a=$REPLY
     part=${path%/*}/.reinstate-part
     case $step in
-        put) rm -rf -- "$part" && mv -fT -- "$a" "$part" && settle || fail 'cannot be put into place' ;;
-        symlink) rm -rf -- "$part" && ln -s -- "$a" "$part" && dress "$part" "$b" 0 "$c" && settle ||
+        put) if one_mount; then clear_folder "$path" && mv -fT -- "$a" "$path"
+            else clear_part && mv -fT -- "$a" "$part" && settle; fi || fail 'cannot be put into place' ;;
+        symlink) clear_part && ln -s -- "$a" "$part" && dress "$part" "$b" 0 "$c" && settle ||
             fail 'cannot be linked' ;;
-        hardlink) rm -rf -- "$part" && ln -- "$a" "$part" && settle || fail 'cannot be linked' ;;
+        hardlink) clear_part && ln -- "$a" "$part" && settle || fail 'cannot be linked' ;;
         folder) if ! folder "$path"; then rm -f -- "$path" && mkdir -p -- "$path" || fail 'cannot be made'; fi ;;
         gone) if folder "$path"; then clear_folder "$path" || fail 'cannot be set aside'
             else rm -f -- "$path" || fail 'cannot be removed'; fi ;;
