@@ -148,7 +148,8 @@ def judge(name: str, asset: PipAsset, data: EnvironmentData) -> CheckResult:
     if data.broken:
         add(Code.FILE_UNREADABLE, asset.python, "an interpreter that starts", data.broken)
     for missing in sorted(wanted - {normal(d.name) for d in present}):
-        add(Code.PACKAGE_NOT_INSTALLED, missing, "installed", "no such .dist-info folder")
+        absent = Distribution(missing, "", "", "", (), record=False)
+        add(Code.PACKAGE_NOT_INSTALLED, missing, "installed", "no such .dist-info folder", absent)
     for distribution in present:
         if not distribution.record:
             add(Code.RECORD_MISSING, f"{distribution.info}/RECORD", "file", "absent", distribution)

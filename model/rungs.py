@@ -154,8 +154,15 @@ def _no_wheel(distribution: str, version: str, store: str) -> tuple[str, str]:
             "the environment's own interpreter does not run, and no wheel brings it back",
             "repair the packages the interpreter belongs to, then start again",
         )
-    wheel = f"{distribution} {version}".strip()
-    return f"no wheel of {wheel} is in the store", f"put that wheel into the package store {store}"
+    if not version:
+        return (
+            "which version was installed is not known",
+            f"install the wanted version of {distribution} by hand, or take it out of the plan",
+        )
+    return (
+        f"no wheel of {distribution} {version} is in the store",
+        f"put that wheel into the package store {store}",
+    )
 
 
 def files(
