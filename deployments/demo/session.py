@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 REPORTER = "mia"
 SUMMARY = "The smoke probe of the web shop failed."
 PATIENCE = 600.0
+CODE_SECONDS = 30
 
 
 def back_up(plan: Path) -> list[str]:
@@ -122,10 +125,23 @@ class Session:
             self.wish.console.print(f"    [dim]{record.at:%H:%M:%S}[/] {clean(line(record))}", soft_wrap=True)
         self.shown = len(records)
 
+    def _signer(self, may_sign: Sequence[str]) -> str:
+        """Someone whose present code was not used yet; a code is good once, so it may take until the next one."""
+        path = home() / "demo-codes.json"
+        while True:
+            used: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+            step = int(time.time() // CODE_SECONDS)
+            free = [person for person in may_sign if used.get(person) != step]
+            if free:
+                path.write_text(json.dumps(used | {free[0]: step}))
+                return free[0]
+            self.wish.step("Waiting for the next one-time code: each is good only once …")
+            time.sleep(CODE_SECONDS - time.time() % CODE_SECONDS + 0.2)
+
     def ask(self, work: Work, gate: Gate) -> tuple[str, Decision, str, str, str] | None:
         """What to answer at a gate: person, decision, reason, digest, code; None when the person signs in the UI."""
         state = open_gate(work, gate)
-        signer = gate_standing(work, state, gate).may_sign[-1 if gate is Gate.ACCEPT else 0]
+        signer = self._signer(gate_standing(work, state, gate).may_sign)
         reference = work.plan.people[signer].totp or ""
         code = pyotp.TOTP(work.file.secrets.resolve(reference)).now()
         digest = gate_digest(state, gate)
