@@ -97,8 +97,8 @@ def write_plan(world: WorldFacts, soak: float = 3.0) -> Path:
     """Write the plan into the demo's folder and return its path."""
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False  # type: ignore[assignment]  # the stub knows only its default
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the stub knows only None
     yaml.dump(plan_data(world, soak), text)
     path = world.folder / "plan.yaml"
     path.write_text("# Written by `reinstate demo`: the plan of its throw-away shop.\n" + text.getvalue())
