@@ -177,6 +177,7 @@ KEYS = {
 PATTERNS = {
     r"^[a-z0-9][a-z0-9-]{0,62}$": "name",
     r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$": "id",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}$": "unit name",
     r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00\n]+|block:[a-z0-9-]+/[a-z0-9-]+)$": "secret reference",
 }
 
