@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from model.canonical import Value, canonical_json
 from model.finding import CheckResult, Finding
 from model.incident import Incident
-from model.journal import Effect, Ended, Intent, Preserved, Record, StageEnded, StageStarted
+from model.journal import Effect, Ended, Intent, Preserved, Record, StageEnded, StageStarted, State
 from model.outcome import Stage
 from model.proposal import Loss, Proposal
 from model.severity import Severity
@@ -112,7 +112,7 @@ def build_report(work: Work) -> Report:
         findings=tuple(finding for result in found for finding in result.findings),
         actions=_actions(state.proposal, state.intents, state.effects),
         losses=state.proposal.losses if state.proposal else (),
-        checks=state.verified[-1].results if state.verified else found,
+        checks=_last_checks(state) or found,
         votes=state.votes,
         preserved=state.preserved,
         stages=_stage_times(records),
@@ -147,6 +147,12 @@ def _actions(
             )
         )  # fmt: skip
     return tuple(lines)
+
+
+def _last_checks(state: State) -> tuple[CheckResult, ...]:
+    """What proves the end: the last checks of the whole plan, and the last acceptance probes."""
+    last = {verified.stage: verified.results for verified in state.verified}
+    return (*last.get(Stage.VERIFY, ()), *last.get(Stage.ACCEPT, ())) or next(reversed(last.values()), ())
 
 
 def _stage_times(records: list[Record]) -> tuple[StageTime, ...]:

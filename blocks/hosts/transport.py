@@ -26,6 +26,10 @@ KEEPALIVE_SECONDS = 5
 DEAD_SECONDS = 15
 """Seconds without an acknowledgement from the host's kernel after which the connection counts as lost."""
 
+REKEY_BYTES = 1 << 34
+"""Bytes after which new keys are made: paramiko's 512 MiB is far below what AES needs (RFC 4344, 3.2: 2^36 here), and a
+channel that closes during the exchange makes its transport wait for itself until the connection dies."""
+
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 _KEYS = (
@@ -90,6 +94,7 @@ def open_transport(host: Host, private_key: str, where: str) -> paramiko.Transpo
             transport.close()
         raise
     transport.set_keepalive(KEEPALIVE_SECONDS)
+    transport.packetizer.REKEY_BYTES = REKEY_BYTES
     return transport
 
 
