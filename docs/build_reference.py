@@ -96,9 +96,15 @@ def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
     if "anyOf" in field:
+        if {"number", "string"} == {one.get("type") for one in field["anyOf"]}:
+            return "duration"
         return " or ".join(_kind(one, definitions) for one in field["anyOf"] if one.get("type") != "null")
     if "oneOf" in field:
         return "a mapping with `kind`"
+    return _plain_kind(field, definitions)
+
+
+def _plain_kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     match field.get("type"):
         case "array":
             item = _kind(field["items"], definitions)

@@ -46,7 +46,8 @@ How it is read:
 - An incident keeps the plan's text as it was when the incident was opened. Changing the file later does not change a
   recovery that is under way; secret references are still followed from the file's folder.
 
-`reinstate plan schema` prints a JSON Schema for editors."""
+`reinstate plan schema` prints a JSON Schema for editors. It does not know durations with a unit yet and marks them;
+`plan check` decides."""
 
 SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The file", Plan, "The keys at the top."),

@@ -61,10 +61,10 @@ def out(text: str) -> None:
 
 
 def show_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output."""
+    """A table on standard output; its first column is never broken, so that an id can be copied."""
     table = Table(title=title, title_justify="left", show_lines=False)
-    for name in head:
-        table.add_column(name, overflow="fold")
+    for number, name in enumerate(head):
+        table.add_column(name, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(clean(cell) for cell in row))
     Console(highlight=False).print(table)
