@@ -136,7 +136,9 @@ def _in_mirror(connection: Connection, asset: DpkgAsset, package: str, version: 
     """The host's own apt sources, and its cache when the very file lies there."""
     if asset.root != "/" or not version:
         return None
-    words = ("apt-get", "download", "--print-uris", "--quiet=2", "--", f"{package}={version}")
+    # An index may hold SHA-512 as well, and apt names the strongest. Looking must not rewrite the host's cache file.
+    options = ("--option=Acquire::ForceHash=SHA256", "--option=Dir::Cache::pkgcache=", "--print-uris", "--quiet=2")
+    words = ("apt-get", "download", *options, "--", f"{package}={version}")
     result = connection.run(Command(words, sudo=True, env={"LC_ALL": "C"}, timeout=60.0))
     for line in result.text.splitlines() if result.ok else ():
         match = _URI.match(line.strip())

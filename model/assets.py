@@ -13,7 +13,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """A name in the plan: lower case letters, digits, dashes (also valid as a Prefect block name)."""
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
-"""A login, a unit, a person's id: never starts with a dash (G10)."""
+"""A login or a person's id: never starts with a dash (G10)."""
+
+Unit = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}$")]
+"""A systemd unit, also an instance of a template such as `postgresql@15-main.service`; never starts with a dash."""
 
 
 def _absolute(path: str) -> str:
@@ -138,7 +141,7 @@ class ServiceAsset(AssetBase):
     """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped)."""
 
     kind: Literal["service"]
-    unit: Word | None = None
+    unit: Unit | None = None
     start: Argv | None = None
     stop: Argv | None = None
     status: Argv | None = None

@@ -195,3 +195,11 @@ def test_a_service_is_driven_by_its_unit_or_its_commands() -> None:
     own = ServiceAsset(kind="service", host="web-1", start=("a", "go"), stop=("a", "halt"), status=("a", "?"))
     assert (("a", "halt"), ("a", "go")) == own.command("restart")
     assert (("a", "?"),) == own.command("status")
+
+
+def test_a_unit_may_be_an_instance_of_a_template() -> None:
+    """Debian serves each PostgreSQL cluster by one."""
+    plan = read_plan(PLAN_TEXT.replace("shop.service", "postgresql@15-main.service"))
+    web = plan.assets["web"]
+    assert isinstance(web, ServiceAsset)
+    assert "postgresql@15-main.service" == web.unit

@@ -35,7 +35,7 @@ use = egg:swift#{server}
 """
 _OBJECT = "network_chunk_size = 1048576\ndisk_chunk_size = 1048576\nmb_per_sync = 4096"
 _PROXY = """[DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {address}
 bind_port = {port}
 workers = 0
 user = {user}
@@ -94,8 +94,13 @@ def _free_ports(count: int) -> list[int]:
             listener.close()
 
 
-def start_s3(folder: Path) -> S3Server:
-    """Start a server with its data in `folder` and wait until it answers."""
+def start_s3(folder: Path, address: str = "127.0.0.1") -> S3Server:
+    """Start a server with its data in `folder` and wait until it answers.
+
+    Args:
+        folder: a folder on a file system with user attributes.
+        address: where it listens; the hosts of the laboratory reach this machine under `LabHost.gateway`.
+    """
     (folder / "dev" / "d1").mkdir(parents=True)
     ports = dict(zip(_SERVERS, _free_ports(4), strict=True))
     tools = Path(sys.executable).parent
@@ -115,9 +120,11 @@ def start_s3(folder: Path) -> S3Server:
         (folder / f"{server}-server.conf").write_text(
             _BACKEND.format(server=server, port=ports[server], user=user, folder=folder, extra=extra)
         )
-    (folder / "proxy-server.conf").write_text(_PROXY.format(port=ports["proxy"], user=user, folder=folder))
+    (folder / "proxy-server.conf").write_text(
+        _PROXY.format(port=ports["proxy"], user=user, folder=folder, address=address)
+    )
     server_env = dict(os.environ, HOME=str(folder), PYTHONWARNINGS="ignore")
-    started = S3Server(f"http://127.0.0.1:{ports['proxy']}", [])
+    started = S3Server(f"http://{address}:{ports['proxy']}", [])
     for server in _SERVERS:
         with (folder / f"{server}.log").open("ab") as log:
             started.processes.append(
@@ -131,18 +138,19 @@ def start_s3(folder: Path) -> S3Server:
             )
     try:
         for server in _SERVERS:
-            _wait_for(ports[server], folder / f"{server}.log")
+            host = address if server == "proxy" else "127.0.0.1"
+            _wait_for(host, ports[server], folder / f"{server}.log")
     except TimeoutError:
         started.stop()
         raise
     return started
 
 
-def _wait_for(port: int, log: Path, seconds: float = 40.0) -> None:
+def _wait_for(host: str, port: int, log: Path, seconds: float = 40.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), 0.5).close()
+            socket.create_connection((host, port), 0.5).close()
         except OSError:
             time.sleep(0.05)
         else:
