@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from blocks.backups.s3client import open_client
-from flows.back_up import back_up
 from model.outcome import RunVerdict, Stage
 from model.signoff import Decision
+from tasks.work import Work
 from tests.e2e.conftest import MakeWorld
 from tests.lab import damage
 from tests.lab.damage import Damage
-from tests.lab.host import LabHost
-from tests.lab.servers import ShopState
 from tests.support import tamper
-from tests.support.labworld import LabWorld
-from tests.support.locally import recover_locally
+from tests.support.labworld import LabWorld, break_it
+from tests.support.locally import back_up_locally, recover_locally
 from tests.support.s3server import ACCESS_KEY, SECRET_KEY
 from tests.support.witness import Seen, bad_pages, changes, dpkg_complains, look, trace
-from tasks.work import Work
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -29,23 +25,13 @@ APT_CACHE = "/var/cache/apt/pkgcache.bin"
 """apt's own index of its lists, made anew whenever apt installs something."""
 
 
-def prepare(world: LabWorld) -> None:
-    """Back up while everything is healthy."""
-    asyncio.run(back_up.fn(str(world.plan_file)))
-
-
-def break_it(host: LabHost) -> list[Damage]:
-    """Everything the acceptance test damages."""
-    faults = (
-        damage.replace_binary, damage.flip_library_bit, damage.delete_configuration, damage.corrupt_table_page,
-        damage.truncate_file,
-    )  # fmt: skip
-    return [fault(host) for fault in faults]
-
-
 def databases(world: LabWorld) -> dict[str, str]:
-    """What each table answers to a full read: its digest, or nothing when it cannot be read; and the databases."""
-    said = {"databases": world.shop.sql("SELECT string_agg(datname, ' ' ORDER BY oid) FROM pg_database")}
+    """The databases by their number, and what a full read of the readable tables answers.
+
+    A restored database that was undone is kept aside: people may have written to it.
+    """
+    select = "SELECT oid, datname FROM pg_database WHERE datname !~ '_restored_[0-9a-f]+$' ORDER BY oid"
+    said = {"databases": world.shop.sql(select)}
     for table in ("customers", "products"):
         said[table] = world.shop.sql(f"SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM {table} AS t")
     return said
@@ -80,10 +66,10 @@ def assert_as_before(world: LabWorld, work: Work, before: dict[str, Seen], damag
 
 
 def test_denied_at_acceptance_everything_is_as_before_the_recovery(
-    lab_world: LabWorld, home: Path, tmp_path: Path, shop_state: ShopState
+    lab_world: LabWorld, home: Path, tmp_path: Path
 ) -> None:
     """R-RESP-7, N1: a result nobody accepts is rolled back bit for bit, the database included."""
-    prepare(lab_world)
+    back_up_locally(lab_world)
     damaged = break_it(lab_world.host)
     before, tables = look(lab_world.host), databases(lab_world)
     work = recover_locally(lab_world, accept=Decision.DENY)
@@ -95,9 +81,7 @@ def test_denied_at_acceptance_everything_is_as_before_the_recovery(
     page = next(one.path for one in damaged if one.path.startswith("/var/lib/postgresql"))
     assert [page.rsplit("/", 1)[1]] == [Path(bad).name for bad in bad_pages(lab_world.host)]
     assert 0 == lab_world.shop.fetch()[0]
-    assert sorted(one.path for one in damaged if one.package) == [
-        path for path in dpkg_complains(lab_world.host)
-    ]
+    assert sorted(one.path for one in damaged if one.package) == dpkg_complains(lab_world.host)
     assert [] == tamper.unnoticed(home, work.incident.id, tmp_path / "altered")
 
 
@@ -106,9 +90,13 @@ def test_a_probe_that_stays_red_is_rolled_back_without_asking(
 ) -> None:
     """R-RESP-7: nobody is asked to accept what does not work."""
     world = make_lab_world(
-        {"checks": {"probes": [{"name": "page", "url": "http://127.0.0.1/missing", "from_host": "shop-host"}]}}
+        {
+            "checks": {
+                "probes": [{"name": "page", "url": "http://127.0.0.1/missing", "from_host": "shop-host"}]
+            }
+        }
     )
-    prepare(world)
+    back_up_locally(world)
     damaged = [damage.replace_binary(world.host), damage.truncate_file(world.host)]
     before = look(world.host)
     work = recover_locally(world)
@@ -125,7 +113,7 @@ def test_a_corrupt_backup_stops_the_recovery_before_it_touches_the_host(
     lab_world: LabWorld, home: Path, tmp_path: Path, asset: str
 ) -> None:
     """G4, rule 5: the object is named, the host is untouched, down to the trace it keeps itself."""
-    prepare(lab_world)
+    back_up_locally(lab_world)
     host = lab_world.host
     (damage.truncate_file if asset == "files" else damage.corrupt_table_page)(host)
     damage.replace_binary(host)
@@ -156,5 +144,5 @@ def corrupt_newest(world: LabWorld, asset: str) -> str:
 
 
 def _middle_of_archive(world: LabWorld) -> bytes:
-    """Bytes of the damaged file that lie in the half which was cut off is gone; those of the other half are there."""
+    """Bytes of the cut file that its archive must hold: those that are left of it."""
     return world.host.inside("/srv/www/files/invoices/archive.bin").read_bytes()[1000:1100]

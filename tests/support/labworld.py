@@ -17,6 +17,8 @@ from model.outcome import Gate
 from model.plan import Plan
 from tasks.voting import gate_digest
 from tasks.work import Work, load_plan
+from tests.lab import damage
+from tests.lab.damage import Damage
 from tests.lab.host import LabHost
 from tests.lab.servers import DATABASE, FILES, ROLE, Shop
 from tests.support.s3server import ACCESS_KEY, SECRET_KEY
@@ -159,6 +161,15 @@ def merged(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
+def break_it(host: LabHost) -> list[Damage]:
+    """Damage all that the acceptance case names: program, library, configuration, database page, data file."""
+    faults = (
+        damage.replace_binary, damage.flip_library_bit, damage.delete_configuration, damage.corrupt_table_page,
+        damage.truncate_file,
+    )  # fmt: skip
+    return [fault(host) for fault in faults]
+
+
 def write_secret(folder: Path, name: str, value: str) -> None:
     """Keep a secret beside the plan, for its owner alone."""
     place = folder / "secrets"
@@ -201,4 +212,3 @@ class Watch:
         """One line per stage."""
         lines = [f"{seconds:8.1f} s  {name}" for name, seconds in self.laps]
         return "\n".join([title, *lines, f"{sum(s for _, s in self.laps):8.1f} s  in all"])
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from flows.back_up import back_up
 from flows.gate import WaitingForSignOff
 from flows.local import recover_here
 from model.incident import Kind, Source
@@ -16,6 +17,11 @@ from tasks.work import Work, open_work
 from tests.support.labworld import LabWorld
 
 SIGNERS: Mapping[Gate, str] = {Gate.DECIDE: "lena", Gate.ACCEPT: "ines"}
+
+
+def back_up_locally(world: LabWorld) -> None:
+    """Back up while everything is healthy."""
+    asyncio.run(back_up.fn(str(world.plan_file)))
 
 
 def begin(plan: str, incident: str = "") -> str:

@@ -44,9 +44,7 @@ def look_at(host: LabHost, paths: Iterable[str]) -> dict[str, Seen | None]:
     found: dict[str, Seen | None] = {}
     for path in paths:
         place = host.inside(path, follow=False)
-        found[path] = (
-            Seen(FileFacts.of(place), place.lstat().st_mtime_ns) if os.path.lexists(place) else None
-        )
+        found[path] = Seen(FileFacts.of(place), place.lstat().st_mtime_ns) if os.path.lexists(place) else None
     return found
 
 
