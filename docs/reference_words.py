@@ -201,11 +201,16 @@ EXIT_CODES: tuple[tuple[int, str, str], ...] = (
     (
         0,
         "",
-        "It was done. For `scan`: every check passed. For `recover`: the incident ended, whatever its verdict.",
+        "It was done. For `scan`: every check passed. For `recover --local`: the service was recovered.",
     ),
     (1, "ERROR", "Something else went wrong, or you answered no to a question; the message says what."),
     (2, "", "`scan`: damage was found, or a check could not run. Also: the command line was wrong."),
-    (10, "ROLLED_BACK", "`demo`: the recovery was rolled back."),
-    (11, "STOPPED_SAFE", "`demo`: the recovery stopped before any change, or where only a person can go on."),
+    (10, "ROLLED_BACK", "`demo`, `recover --local`: the recovery was rolled back."),
+    (
+        11,
+        "STOPPED_SAFE",
+        "`demo`, `recover --local`: the recovery stopped before any change (also: there was no damage), or where only "
+        "a person can go on.",
+    ),
 )
 """Exit codes that are no error's."""

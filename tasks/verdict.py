@@ -49,9 +49,15 @@ def conclude(work: Work) -> Ended:
         )  # fmt: skip
     if state.confirmed is not None and state.confirmed.severity is None:
         errors = [r.sentence for r in state.confirmed.results if r.verdict is Verdict.ERROR]
+        if errors:  # what could not be looked at is not known to be healthy (G11)
+            return Ended(
+                verdict=RunVerdict.STOPPED_SAFE,
+                sentence=f"Nothing was changed, and whether there is damage is not known: {' '.join(errors)}",
+                next_human_step="Remove what kept the checks from running, then open a new incident.",
+            )
         return Ended(
             verdict=RunVerdict.STOPPED_SAFE, sentence="No damage was found and nothing was changed.",
-            next_human_step=" ".join(errors) or "If users still see damage, widen the plan's checks.",
+            next_human_step="If users still see damage, widen the plan's checks.",
         )  # fmt: skip
     return Ended(
         verdict=RunVerdict.STOPPED_SAFE, sentence=f"Nothing was changed: {state.settled[Gate.DECIDE].sentence}",

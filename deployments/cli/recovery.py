@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from deployments.cli.output import JSON, emit, out, reported, say, show_table
 from model.errors import BadInput
 from model.finding import CheckResult, Verdict
 from model.incident import Kind, Source
-from model.outcome import Gate
+from model.outcome import Gate, RunVerdict
 from model.signoff import Decision
 
 PlanRef = Annotated[
@@ -21,6 +22,9 @@ PlanRef = Annotated[
 ]
 DAMAGED_EXIT = 2
 """Exit code of a scan that found damage."""
+
+ENDED_EXIT: Mapping[str, int] = {RunVerdict.ROLLED_BACK: 10, RunVerdict.STOPPED_SAFE: 11}
+"""Exit codes of a recovery that ended without bringing the service back."""
 
 
 def _quiet_prefect() -> None:
@@ -101,7 +105,10 @@ def recover(
     local: Annotated[bool, typer.Option("--local", help="Run here, without any Prefect server.")] = False,
     as_json: JSON = False,
 ) -> None:
-    """Recover: open an incident and go through all stages, or go on with one. Exit 3 while people must sign."""
+    """Recover: open an incident and go through all stages, or go on with one.
+
+    Exit code with --local: 0 recovered, 3 while people must sign, 10 rolled back, 11 stopped safe.
+    """
     from deployments.server.paths import running
 
     if not incident and not reported_by:
@@ -126,6 +133,8 @@ def recover(
 
     result = asyncio.run(recover_here(plan, incident, summary, reported_by, kind, Source.CLI, say))
     emit(result, as_json, lambda: out(f"{result['incident']}: {result['outcome']}"))
+    if code := ENDED_EXIT.get(result["outcome"].partition(":")[0], 0):
+        raise typer.Exit(code)
 
 
 @reported
