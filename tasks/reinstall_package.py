@@ -136,11 +136,12 @@ def _fetch(
         case ("host-cache", "", ""):
             path = f"{stage.path}/{name}"
             cached = f"{asset.root.rstrip('/')}/var/cache/apt/archives/{action.filename}"
-            if not ask(connection, "sh", "-c", _COPY, "reinstate-copy", cached, path).ok:
+            copied = ask(connection, "sh", "-c", _COPY, "reinstate-copy", cached, path)
+            if not copied.ok:
                 raise PreconditionFailed(
-                    f"{cached} is gone or cannot be copied.",
+                    f"{cached} is gone or cannot be copied: {copied.tail(1)}.",
                     connection.name,
-                    "propose again: another source may do",
+                    f"propose again: another source may do; or free space in {connection.host.state_dir}",
                 )
             stage.verify(path, action.sha256)
             return path, 0
@@ -172,8 +173,16 @@ def _download(stage: Staging, action: ReinstallPackage, job_prefix: str, token: 
             connection.name,
             "put the .deb into a package store of the plan, then propose again",
         )
+    size = collect(connection, files, "none")[files[0]].size
+    if size < action.bytes:  # apt-get ends with 0 also where its copy of a mirror on the host did not fit
+        raise PreconditionFailed(
+            f"{action.filename} arrived with {size} of {action.bytes} bytes: no space left, or the mirror's file was cut "
+            f"({ask(connection, 'df', '-Pk', '--', folder).tail(1)}).",
+            connection.name,
+            f"free space in {connection.host.state_dir} (df says KiB: size, used, free); nothing live was touched",
+        )
     stage.verify(files[0], action.sha256)
-    return files[0], collect(connection, files, "none")[files[0]].size
+    return files[0], size
 
 
 def _not_signed(name: str, found: str, action: ReinstallPackage, where: str) -> Damaged:

@@ -66,9 +66,10 @@ def assert_as_before(world: LabWorld, work: Work, before: dict[str, Seen], damag
 
 
 def test_denied_at_acceptance_everything_is_as_before_the_recovery(
-    lab_world: LabWorld, home: Path, tmp_path: Path
+    lab_world: LabWorld, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R-RESP-7, N1: a result nobody accepts is rolled back bit for bit, the database included."""
+    caplog.set_level("INFO", "reinstate.fetch")
     back_up_locally(lab_world)
     damaged = break_it(lab_world.host)
     before, tables = look(lab_world.host), databases(lab_world)
@@ -76,6 +77,7 @@ def test_denied_at_acceptance_everything_is_as_before_the_recovery(
     verdict, sentence = ended(work)
     assert RunVerdict.ROLLED_BACK == verdict, sentence
     assert "ines" in sentence
+    assert {"reinstate.fetch"}.isdisjoint(record.name for record in caplog.records), "the host did not pull"
     assert_as_before(lab_world, work, before, damaged)
     assert tables == databases(lab_world)
     page = next(one.path for one in damaged if one.path.startswith("/var/lib/postgresql"))

@@ -92,12 +92,12 @@ WRONG_HOSTS: Mapping[str, tuple[Any, int, tuple[str, ...]]] = {
     "unknown name": (lambda world: {"address": "no-such-host.invalid"}, 75, ("TRANSIENT", "no-such-host.invalid")),
     "changed host key": (lambda world: {"host_key": OTHER_KEY}, 11, ("SHA256:", "plan pins", "do not go on")),
     "wrong client key": (
-        lambda world: stranger(world), 11, ("does not accept the key", "authorized_keys"),
+        stranger, 11, ("does not accept the key", "authorized_keys"),
     ),
     "missing secret": (lambda world: {"key": "file:secrets/none"}, 11, ("secrets/none", "cannot be read")),
-    "open secret": (lambda world: opened(world), 11, ("read by every user", "chmod 600")),
+    "open secret": (opened, 11, ("read by every user", "chmod 600")),
     "wrong machine-id": (lambda world: {"machine_id": "f" * 32}, 11, ("says it is machine", "f" * 32, "right host")),
-    "wrong role": (lambda world: role(world), 11, ("says its role is staging", "production")),
+    "wrong role": (role, 11, ("says its role is staging", "production")),
 }  # fmt: skip
 
 
