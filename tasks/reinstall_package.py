@@ -176,8 +176,8 @@ def _download(stage: Staging, action: ReinstallPackage, job_prefix: str, token: 
     size = collect(connection, files, "none")[files[0]].size
     if size < action.bytes:  # apt-get ends with 0 also where its copy of a mirror on the host did not fit
         raise PreconditionFailed(
-            f"{action.filename} arrived with {size} of {action.bytes} bytes: no space left, or the mirror's file was cut "
-            f"({ask(connection, 'df', '-Pk', '--', folder).tail(1)}).",
+            f"{action.filename} arrived with {size} of {action.bytes} bytes: no space left, or the mirror's own file "
+            f"is cut ({ask(connection, 'df', '-Pk', '--', folder).tail(1)}).",
             connection.name,
             f"free space in {connection.host.state_dir} (df says KiB: size, used, free); nothing live was touched",
         )

@@ -85,22 +85,6 @@ def closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
-WRONG_HOSTS: Mapping[str, tuple[Any, int, tuple[str, ...]]] = {
-    "unreachable": (
-        lambda world: {"port": closed_port()}, 75, ("TRANSIENT", "web (127.0.0.1", "refused", "host is up"),
-    ),
-    "unknown name": (lambda world: {"address": "no-such-host.invalid"}, 75, ("TRANSIENT", "no-such-host.invalid")),
-    "changed host key": (lambda world: {"host_key": OTHER_KEY}, 11, ("SHA256:", "plan pins", "do not go on")),
-    "wrong client key": (
-        stranger, 11, ("does not accept the key", "authorized_keys"),
-    ),
-    "missing secret": (lambda world: {"key": "file:secrets/none"}, 11, ("secrets/none", "cannot be read")),
-    "open secret": (opened, 11, ("read by every user", "chmod 600")),
-    "wrong machine-id": (lambda world: {"machine_id": "f" * 32}, 11, ("says it is machine", "f" * 32, "right host")),
-    "wrong role": (role, 11, ("says its role is staging", "production")),
-}  # fmt: skip
-
-
 def stranger(world: SmallWorld) -> dict[str, str]:
     """A key the host does not know."""
     key = world.folder / "secrets" / "ssh-key"
@@ -120,6 +104,22 @@ def role(world: SmallWorld) -> dict[str, str]:
     place.parent.mkdir(exist_ok=True)
     place.write_text("staging\n")
     return {"role": "production"}
+
+
+WRONG_HOSTS: Mapping[str, tuple[Any, int, tuple[str, ...]]] = {
+    "unreachable": (
+        lambda world: {"port": closed_port()}, 75, ("TRANSIENT", "web (127.0.0.1", "refused", "host is up"),
+    ),
+    "unknown name": (lambda world: {"address": "no-such-host.invalid"}, 75, ("TRANSIENT", "no-such-host.invalid")),
+    "changed host key": (lambda world: {"host_key": OTHER_KEY}, 11, ("SHA256:", "plan pins", "do not go on")),
+    "wrong client key": (
+        stranger, 11, ("does not accept the key", "authorized_keys"),
+    ),
+    "missing secret": (lambda world: {"key": "file:secrets/none"}, 11, ("secrets/none", "cannot be read")),
+    "open secret": (opened, 11, ("read by every user", "chmod 600")),
+    "wrong machine-id": (lambda world: {"machine_id": "f" * 32}, 11, ("says it is machine", "f" * 32, "right host")),
+    "wrong role": (role, 11, ("says its role is staging", "production")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG_HOSTS)
