@@ -1,0 +1,10 @@
+"""Measurements as ratios within one run: machines differ, the ratio of two things done side by side does not.
+
+| module | what it measures |
+|---|---|
+| `lab` | the hosts to measure on |
+| `recovery` | a whole recovery against the same work done by hand |
+| `examining` | the check of every package against `dpkg --verify` |
+| `streaming` | our SSH streams against the system's `ssh` |
+| `__main__` | all of them, as a table |
+"""
