@@ -32,7 +32,8 @@ SELECT current_setting('data_checksums') AS checksums, current_setting('server_v
 COMEBACK = 60.0
 """Seconds a server that crashed on a damaged page gets to recover."""
 
-_MARK = re.compile(r"^@(\d+) (true|false) ([0-9A-Z]{5}|:LAST_ERROR_SQLSTATE)?$")
+_MARK = re.compile(r"^@\d+$")
+_STATE = re.compile(r"^psql:[^:]*:\d+: [^:]+: +([0-9A-Z]{5}): (.*)$")
 _PAGE = re.compile(r"^XX00[12] ")
 """data_corrupted and index_corrupted (PostgreSQL, Appendix A): `invalid page in block`, a checksum that fails."""
 
@@ -134,32 +135,38 @@ def _read_all(tools: Tools, quoted: list[str]) -> dict[int, str]:
 
 def _read_some(tools: Tools, quoted: list[str], start: int, errors: dict[int, str]) -> int:
     """Read tables in one session until all are read or it breaks; returns how many were dealt with."""
-    script = ["\\o /dev/null"]
+    script = ["\\o /dev/null", "\\set VERBOSITY verbose"]
     for number, table in enumerate(quoted[start:], start=start):
         copy = f"COPY (SELECT * FROM ONLY {table}) TO STDOUT;"  # noqa: S608 - quoted by `identifier`
-        script += [copy, f"\\warn @{number} :ERROR :LAST_ERROR_SQLSTATE"]
+        script += [copy, f"\\warn @{number}"]
     result = tools.psql("\n".join(script) + "\n", stop=False, timeout=READ_TIMEOUT)
     said: list[str] = []
     done = 0
     for line in result.stderr.decode("utf-8", "replace").splitlines():
-        mark = _MARK.match(line)
-        if mark is None:
+        if _MARK.match(line) is None:
             said.append(line.strip())
             continue
-        done += 1
-        if mark[2] == "true":
-            # The state code does not depend on the language of the server's messages.
-            errors[int(mark[1])] = f"{mark[3]} {_message(said)}"
+        if error := _error(said):
+            errors[start + done] = error
         said = []
+        done += 1
     if start + done < len(quoted):
-        errors[start + done] = f"the server broke off: {_message(said) or f'psql ended with {result.status}'}"
+        why = _error(said) or next((line for line in said if line), f"psql ended with {result.status}")
+        errors[start + done] = f"the server broke off: {why}"
         done += 1
     return done
 
 
-def _message(said: list[str]) -> str:
-    """The first line psql wrote, without its own prefix."""
-    return re.sub(r"^psql:[^ ]*: ", "", next((line for line in said if line), ""))
+def _error(said: list[str]) -> str:
+    """The state code and message of the first error; psql's own variables do not know of errors within COPY.
+
+    The code does not depend on the language of the server's messages; classes 00 to 02 are notices and warnings.
+    """
+    for line in said:
+        state = _STATE.match(line)
+        if state is not None and state[1][:2] not in {"00", "01", "02"}:
+            return f"{state[1]} {state[2]}"
+    return ""
 
 
 def _wait_for(tools: Tools) -> None:
