@@ -6,7 +6,7 @@ A corrupt backup found in the middle of a restore would mean a roll back; found 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from blocks.backups.base import BackupStore
@@ -14,6 +14,7 @@ from model.command import printable
 from model.errors import Damaged
 from model.manifest import Entry, FileType, Manifest
 from model.proposal import Proposal, ReinstallDistribution, ReinstallPackage, RestoreDatabase, RestoreFiles
+from tasks.fetch import Piece, read_pieces
 
 Tell = Callable[[int, int], None]
 REMEDY = "nothing was changed; choose another recovery point, and find out what altered this one"
@@ -43,12 +44,10 @@ def prove_supplies(
             case RestoreFiles():
                 store = stores[action.point.source]
                 manifest = store.manifest(action.point)
-                for entry in action.files:
-                    if entry.type is FileType.FILE and entry.size:
-                        _member(store, manifest, entry)
-                        read += entry.size
-                        progress(min(read, total), total)
-                    proven += 1
+                for entry in _members(store, manifest, action.files):
+                    read += entry.size
+                    progress(min(read, total), total)
+                proven += len(action.files)
             case RestoreDatabase():
                 store = stores[action.point.source]
                 _object(store, store.manifest(action.point))
@@ -67,20 +66,26 @@ def prove_supplies(
     return proven, read
 
 
-def _member(store: BackupStore, manifest: Manifest, entry: Entry) -> None:
-    told = hashlib.sha256()
-    if entry.offset < 0:
+def _members(store: BackupStore, manifest: Manifest, entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The files with content among the entries, each once it is proven."""
+    files = [entry for entry in entries if entry.type is FileType.FILE and entry.size]
+    lost = next((entry for entry in files if entry.offset < 0), None)
+    if lost is not None:
         raise Damaged(
-            f"the manifest does not say where {printable(entry.path)} lies.", manifest.object_key, REMEDY
+            f"the manifest does not say where {printable(lost.path)} lies.", manifest.object_key, REMEDY
         )
-    for chunk in store.read(manifest.object_key, entry.offset, entry.size):
-        told.update(chunk)
-    if told.hexdigest() != entry.sha256:
-        raise Damaged(
-            f"the backup is corrupt: {printable(entry.path)} in it is not what was backed up.",
-            f"{store.name}:{manifest.object_key}",
-            REMEDY,
-        )
+    pieces = {Piece(str(n), e.path, e.offset, e.size, e.sha256): e for n, e in enumerate(files)}
+    for piece, chunks in read_pieces(store, manifest.object_key, list(pieces)):
+        told = hashlib.sha256()
+        for chunk in chunks:
+            told.update(chunk)
+        if told.hexdigest() != piece.sha256:
+            raise Damaged(
+                f"the backup is corrupt: {printable(piece.subject)} in it is not what was backed up.",
+                f"{store.name}:{manifest.object_key}",
+                REMEDY,
+            )
+        yield pieces[piece]
 
 
 def _object(store: BackupStore, manifest: Manifest) -> None:
