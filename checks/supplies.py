@@ -137,7 +137,12 @@ def _in_mirror(connection: Connection, asset: DpkgAsset, package: str, version: 
     if asset.root != "/" or not version:
         return None
     # An index may hold SHA-512 as well, and apt names the strongest. Looking must not rewrite the host's cache file.
-    options = ("--option=Acquire::ForceHash=SHA256", "--option=Dir::Cache::pkgcache=", "--print-uris", "--quiet=2")
+    options = (
+        "--option=Acquire::ForceHash=SHA256",
+        "--option=Dir::Cache::pkgcache=",
+        "--print-uris",
+        "--quiet=2",
+    )
     words = ("apt-get", "download", *options, "--", f"{package}={version}")
     result = connection.run(Command(words, sudo=True, env={"LC_ALL": "C"}, timeout=60.0))
     for line in result.text.splitlines() if result.ok else ():
