@@ -228,7 +228,7 @@ class ServerSession(Session):
         self.wish.step(f"Watch it: {url}")
         store, deadline = open_store(), time.monotonic() + PATIENCE
         known = None
-        while known is None and time.monotonic() < deadline:
+        while known is None and time.monotonic() < deadline and self._worker_lives():
             known = store.get(f"runs/{run}")
             time.sleep(0.2)
         if known is None:
@@ -248,11 +248,14 @@ class ServerSession(Session):
                     form = {"person": person, "decision": decision.value, "reason": reason}
                     answer(self.where, work, form | {"digest": digest, "code": code})
                 self._until_dealt_with(work, step.gate)
-            elif time.monotonic() > deadline and self.wish.yes:
+            elif not self._worker_lives() or (time.monotonic() > deadline and self.wish.yes):
                 raise ReinstateError(
                     "the recovery did not end in time.", where=url, remedy="look at the run there"
                 )
             time.sleep(0.3)
+
+    def _worker_lives(self) -> bool:
+        return self.up.worker is not None and self.up.worker.alive()
 
     def _until_dealt_with(self, work: Work, gate: Gate) -> None:
         """Wait until the answer is in the journal, so that nobody is asked twice for one question."""

@@ -65,7 +65,10 @@ class Paths:
         """A process environment: the caller's without any PREFECT_ setting, plus ours, with our Python first."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-        return kept | self.settings() | {"PATH": path} | more
+        # Prefect keeps its runs' files in one folder of the temporary directory, whoever made it: we need our own.
+        temporary = self.folder / "tmp"
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        return kept | self.settings() | {"PATH": path, "TMPDIR": str(temporary)} | more
 
 
 def paths(port: int | None = None) -> Paths:
