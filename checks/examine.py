@@ -33,7 +33,7 @@ def examine(
 
     Args:
         plan: the plan.
-        connections: an open connection per host of the assets looked at.
+        connections: an open connection per host; what is on a host without one is an ERROR naming the host.
         baselines: recorded metadata of package files, by asset.
         manifests: newest verified manifest of an asset's backups.
         secrets: resolver of the plan's references (database passwords).
@@ -68,7 +68,9 @@ def _one(
     secrets: Secrets,
 ) -> CheckResult:
     asset = plan.assets[name]
-    connection = connections[asset.host]
+    connection = connections.get(asset.host)
+    if connection is None:
+        return failed(asset.kind, asset.host, name, f"host {asset.host} cannot be reached")
     try:
         match asset:
             case DpkgAsset():

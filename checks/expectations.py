@@ -1,165 +1,301 @@
-"""Integrity expectations on restored tables: great-expectations, pushed down to the database (R-RESP-6).
+"""Integrity expectations on tables, evaluated by great-expectations in the database itself (R-RESP-6).
 
-great-expectations takes seconds to import, so it is imported where it is used. A check on nothing passes there; here an
-empty table always fails, and an expectation that could not be evaluated is an ERROR, never a pass (G11).
+No row travels: expectations become SQL. The first pass asks only yes or no; counts are asked for what failed. A table
+without rows fails whatever is expected of it, and an expectation that raised is an error, never a pass (G11).
 """
 
 from __future__ import annotations
 
-import logging
+import os
+import tempfile
 import time
-import warnings
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
-
-from sqlalchemy.engine import URL
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from model.assets import PostgresAsset
-from model.errors import BadInput, ReinstateError, Transient
-from model.finding import CheckResult, Code, Degree, Finding, Verdict, judged
+from model.command import printable
+from model.errors import BadInput
+from model.finding import CheckResult, Code, Degree, Finding, Verdict
 from model.plan import Expectation, Plan, TableChecks
 
-Connect = Callable[[str], Connection]
-AT_LEAST_ONE_ROW = Expectation(type="expect_table_row_count_to_be_between", kwargs={"min_value": 1})
+if TYPE_CHECKING:
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+    from great_expectations.datasource.fluent.interfaces import Batch
+    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
+    from great_expectations.expectations.expectation import Expectation as GXExpectation
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+CONNECT_SECONDS = 10
+_COUNTED: dict[str, object] = {
+    "result_format": "SUMMARY",
+    "partial_unexpected_count": 0,
+    "include_unexpected_rows": False,
+}
 
 
-def expect_tables(plan: Plan, connect: Connect, secrets: Secrets) -> tuple[CheckResult, ...]:
-    """Evaluate the plan's expectations; one result per table.
+def expect_tables(
+    plan: Plan, connect: Callable[[str], AbstractContextManager[Connection]], secrets: Secrets
+) -> tuple[CheckResult, ...]:
+    """Evaluate every table check of a plan; one result per check, in the plan's order of databases.
 
     Args:
-        plan: the plan; without table checks nothing is imported and nothing comes back.
-        connect: opens a connection to a host of the plan.
-        secrets: resolver of the databases' passwords.
+        plan: the plan.
+        connect: opens a connection to a host of the plan by its name.
+        secrets: resolver of the plan's references.
 
     Raises:
-        Transient: the connection to a host was lost. BadInput: an expectation's type or arguments are wrong.
+        BadInput: an expectation is not one great-expectations knows, or its arguments are wrong.
+        Transient: a connection to a host was lost.
     """
-    by_database: dict[str, list[TableChecks]] = defaultdict(list)
-    for table in plan.checks.tables:
-        by_database[table.database].append(table)
+    built = [(checks, [build(one) for one in checks.expectations]) for checks in plan.checks.tables]
     results: list[CheckResult] = []
-    for name, tables in sorted(by_database.items()):
+    for name in dict.fromkeys(checks.database for checks in plan.checks.tables):
         asset = plan.assets[name]
+        mine = [item for item in built if item[0].database == name]
         if not isinstance(asset, PostgresAsset):
-            raise BadInput(f"{name} is no database.", "checks.tables", "name an asset of kind postgresql")
+            continue  # the plan's own validation refuses this
         if asset.server.startswith("/"):
-            raise BadInput(
-                f"the expectations on {name} need a TCP address.",
-                f"assets.{name}.server",
-                "give the server's host name or address instead of its socket folder",
-            )
-        with connect(asset.host) as connection, connection.tunnel(asset.server, asset.port) as port:
-            password = secrets.resolve(asset.password) if asset.password else None
-            url = URL.create("postgresql+psycopg", asset.user, password, "127.0.0.1", port, asset.database)
-            results += expect_through(url, asset.host, name, tables)
+            why = "its server is a socket directory, which no tunnel reaches: name it by address, with a password"
+            results += [_error(asset, checks, why) for checks, _ in mine]
+            continue
+        with (
+            connect(asset.host) as connection,
+            connection.tunnel(asset.server, asset.port) as port,
+            _url(asset, port, secrets) as url,
+        ):
+            results += examine(url, asset, mine)
     return tuple(results)
 
 
-def expect_through(
-    url: URL, host: str, database: str, tables: Sequence[TableChecks]
-) -> tuple[CheckResult, ...]:
-    """Evaluate expectations on one database.
-
-    Args:
-        url: how to reach it from here.
-        host: for the results.
-        database: name of the asset, for the results.
-        tables: what is expected.
+def build(expectation: Expectation) -> GXExpectation:
+    """The expectation as great-expectations knows it.
 
     Raises:
-        BadInput: an expectation's type is unknown or its arguments are wrong.
+        BadInput: unknown type, missing, unknown or wrong arguments.
     """
-    suites = [(table, [_expectation(one) for one in table.expectations]) for table in tables]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # great-expectations and its dependencies warn about themselves
-        return tuple(_one_table(url, host, database, table, suite) for table, suite in suites)
+    from great_expectations.exceptions.exceptions import ExpectationNotFoundError
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    remedy = "see the gallery of great-expectations 1.x for its name and arguments; correct the plan's checks"
+    try:
+        return ExpectationConfiguration(
+            type=expectation.type, kwargs=dict(expectation.kwargs)
+        ).to_domain_obj()
+    except ExpectationNotFoundError:
+        raise BadInput(f"there is no expectation {expectation.type!r}.", "checks.tables", remedy) from None
+    except ValueError as error:
+        what = "; ".join(str(error).splitlines()[1:3])
+        raise BadInput(f"{shown(expectation)}: {what}.", "checks.tables", remedy) from None
 
 
-def _expectation(wanted: Expectation) -> Any:  # noqa: ANN401 - great-expectations' own class
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("great_expectations").setLevel(logging.ERROR)
-        import great_expectations.expectations as known
-
-        name = "".join(part.capitalize() for part in wanted.type.split("_"))
-        kind = getattr(known, name, None)
-        if kind is None:
-            raise BadInput(
-                f"there is no expectation {wanted.type!r}.",
-                "checks.tables",
-                "see great-expectations' gallery",
-            )
-        try:
-            return kind(**wanted.kwargs)
-        except (ValueError, TypeError) as error:
-            reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
-            raise BadInput(
-                f"the arguments of {wanted.type} are wrong: {reason}.", "checks.tables", "correct its kwargs"
-            ) from None
+def shown(expectation: Expectation) -> str:
+    """An expectation in one line, for people."""
+    words = ", ".join(f"{key}={value!r}" for key, value in sorted(expectation.kwargs.items()))
+    return f"{expectation.type}({words})"
 
 
-def _one_table(url: URL, host: str, database: str, table: TableChecks, suite: Sequence[Any]) -> CheckResult:
+def examine(
+    url: str, asset: PostgresAsset, checks: Sequence[tuple[TableChecks, list[GXExpectation]]]
+) -> list[CheckResult]:
+    """Evaluate checks against one database.
+
+    Args:
+        url: SQLAlchemy URL of the database; holds no password.
+        asset: the database, for the results; the first of `checks` names it.
+        checks: tables with their built expectations.
+    """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    looked = [_look(url, table.table) for table, _ in checks]
+    if not any(state == "rows" for state, _ in looked):
+        return [_without_rows(asset, checks[number][0], *look) for number, look in enumerate(looked)]
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    results = []
+    for (table, built), (state, why) in zip(checks, looked, strict=True):
+        if state != "rows":
+            results.append(_without_rows(asset, table, state, why))
+            continue
+        name = f"database-{len(results)}"
+        source = context.data_sources.add_postgres(name, connection_string=_in_schema(url, table.table))
+        try:
+            results.append(_one(asset, source, table, built))
+        finally:
+            source.get_engine().dispose()
+    return results
+
+
+def _in_schema(url: str, name: str) -> str:
+    """The URL with the table's schema as search path: great-expectations takes table names without a schema."""
+    import sqlalchemy
+
+    schema, _, _ = name.rpartition(".")
+    parsed = sqlalchemy.make_url(url)
+    if not schema:
+        return url
+    options = f'{parsed.query.get("options", "")} -c search_path="{schema}"'.strip()
+    return parsed.update_query_dict({"options": options}).render_as_string(hide_password=False)
+
+
+def _without_rows(asset: PostgresAsset, checks: TableChecks, state: str, why: str) -> CheckResult:
+    if state == "error":
+        return _error(asset, checks, why)
+    text = "has no rows" if state == "empty" else "does not exist"
+    finding = _finding(asset, checks, checks.table, "at least one row", text, Degree.TOTAL)
+    return _result(asset, checks, (finding,), (), time.monotonic())
+
+
+def _one(
+    asset: PostgresAsset, source: PostgresDatasource, checks: TableChecks, built: list[GXExpectation]
+) -> CheckResult:
     start = time.monotonic()
-    schema, _, name = table.table.rpartition(".")
-    try:
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        source = context.data_sources.add_sql(
-            "restored", connection_string=url.render_as_string(hide_password=False)
+    table = checks.table.rpartition(".")[2]
+    asset_of_gx = source.add_table_asset(checks.table, table_name=table)
+    batch = asset_of_gx.add_batch_definition_whole_table("all").get_batch()
+    answers = _validate(batch, built, "BOOLEAN_ONLY")
+    raised = [f"{_named(a.expectation_config)}: {_raised(a)}" for a in answers if _raised(a)]
+    missing = len(built) - len(answers)
+    if missing > 0:
+        raised.append(f"{missing} expectations were not answered")
+    failed = [
+        _named(answer.expectation_config) for answer in answers if not answer.success and not _raised(answer)
+    ]
+    again = [one for one in built if _named(one.configuration) in failed]
+    findings = tuple(
+        _finding(
+            asset,
+            checks,
+            f"{checks.table}: {_named(answer.expectation_config)}",
+            "holds",
+            _counted(answer),
+            Degree.SERIOUS,
         )
-        asset = source.add_table_asset("table", table_name=name, schema_name=schema or None)
-        batch = asset.add_batch_definition_whole_table("all").get_batch()
-        wanted = [_expectation(AT_LEAST_ONE_ROW), *suite]
-        findings, errors = [], []
-        for expectation in wanted:
-            answer = batch.validate(expectation, result_format="BOOLEAN_ONLY")
-            if answer.exception_info and answer.exception_info.get("raised_exception") is not False:
-                errors.append(f"{_named(expectation)} could not be evaluated")
-            elif not answer.success:
-                detail = batch.validate(expectation, result_format="SUMMARY").result
-                findings.append(_finding(host, database, table.table, expectation, detail))
-    except ReinstateError:
-        raise
-    except Exception as error:  # noqa: BLE001 - great-expectations raises its own, SQLAlchemy's and the driver's errors
-        if "connection" in str(error).lower() and "refused" in str(error).lower():
-            raise Transient(
-                f"the database did not answer: {type(error).__name__}.", f"{host}:{database}"
-            ) from None
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return _error(host, database, table.table, reason.replace(url.password or "\0", "***"))
-    if errors:
-        return _error(host, database, table.table, "; ".join(errors))
-    result = judged(
-        "expectations", host, f"{database}/{table.table}", len(wanted), tuple(findings), "expectations"
+        for answer in (_validate(batch, again, _COUNTED) if again else [])
+        if not answer.success
     )
-    return result.model_copy(update={"seconds": round(time.monotonic() - start, 3)})
+    if failed and not findings:
+        raised.append(
+            f"{len(failed)} expectations failed and held when asked again: the table is being written to"
+        )
+    return _result(asset, checks, findings, tuple(raised), start)
 
 
-def _named(expectation: Any) -> str:  # noqa: ANN401 - great-expectations' own class
-    column = getattr(expectation, "column", None)
-    return f"{expectation.expectation_type}({column})" if column else str(expectation.expectation_type)
+def _validate(
+    batch: Batch, built: list[GXExpectation], result_format: Literal["BOOLEAN_ONLY"] | dict[str, object]
+) -> list[ExpectationValidationResult]:
+    import great_expectations as gx
+
+    suite = gx.ExpectationSuite(name="plan", expectations=[one.copy() for one in built])
+    return list(batch.validate(suite, result_format=result_format).results)
 
 
-def _finding(host: str, database: str, table: str, expectation: Any, detail: dict[str, Any]) -> Finding:  # noqa: ANN401
-    """What failed, in numbers only: failing rows may be personal data."""
-    count = detail.get("unexpected_count")
-    observed = detail.get("observed_value")
-    number = observed if isinstance(observed, int | float) else "not as expected"
-    actual = f"{count} rows differ" if count is not None else f"{number}"
-    return Finding(
-        code=Code.EXPECTATION_FAILED, host=host, asset=database, subject=f"{table}: {_named(expectation)}",
-        degree=Degree.SERIOUS, expected="holds for every row", actual=actual,
-    )  # fmt: skip
+def _look(url: str, name: str) -> tuple[str, str]:
+    """Whether a table has `rows`, is `empty` or `missing`, or cannot be asked (`error` and why)."""
+    import sqlalchemy
+
+    schema, _, table = name.rpartition(".")
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    try:
+        with engine.connect() as connection:
+            if not sqlalchemy.inspect(connection).has_table(table, schema=schema or None):
+                return "missing", ""
+            one = sqlalchemy.select(sqlalchemy.literal(1)).select_from(
+                sqlalchemy.table(table, schema=schema or None)
+            )
+            return ("rows" if connection.execute(one.limit(1)).first() else "empty"), ""
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or type(error).__name__)
+        return "error", printable(" ".join(cause.split()))[:300]
+    finally:
+        engine.dispose()
 
 
-def _error(host: str, database: str, table: str, reason: str) -> CheckResult:
+def _result(
+    asset: PostgresAsset,
+    checks: TableChecks,
+    findings: tuple[Finding, ...],
+    raised: tuple[str, ...],
+    start: float,
+) -> CheckResult:
+    examined = len(checks.expectations) + 1  # that it has rows is always expected
+    verdict = Verdict.FAILED if findings else Verdict.ERROR if raised else Verdict.PASSED
+    table = f"{checks.database}.{checks.table} on {asset.host}"
+    sentence = {
+        Verdict.PASSED: f"All {examined} expectations on {table} hold.",
+        Verdict.FAILED: f"{len(findings)} of {examined} expectations on {table} do not hold.",
+        Verdict.ERROR: f"{len(raised)} of {examined} expectations on {table} could not be evaluated.",
+    }[verdict]
     return CheckResult(
-        check="expectations", host=host, asset=f"{database}/{table}", verdict=Verdict.ERROR, examined=0,
-        sentence=f"The expectations on {database}/{table} could not be evaluated: {reason}",
+        check="expectations", host=asset.host, asset=checks.database, verdict=verdict, examined=examined,
+        findings=findings, sentence=sentence, seconds=round(time.monotonic() - start, 3), not_checked=raised,
     )  # fmt: skip
+
+
+def _error(asset: PostgresAsset, checks: TableChecks, why: str) -> CheckResult:
+    return CheckResult(
+        check="expectations", host=asset.host, asset=checks.database, verdict=Verdict.ERROR, examined=0,
+        sentence=f"{checks.database}.{checks.table} on {asset.host} could not be checked: {why}",
+        not_checked=(f"{checks.table}: {why}",),
+    )  # fmt: skip
+
+
+def _finding(
+    asset: PostgresAsset, checks: TableChecks, subject: str, expected: str, actual: str, degree: Degree
+) -> Finding:
+    return Finding(
+        code=Code.EXPECTATION_FAILED, host=asset.host, asset=checks.database, subject=subject, degree=degree,
+        expected=expected, actual=actual,
+    )  # fmt: skip
+
+
+def _named(config: ExpectationConfiguration | None) -> str:
+    """What great-expectations evaluated, as `shown` has it."""
+    if config is None:
+        return "an expectation"
+    kwargs = {key: value for key, value in config.kwargs.items() if key != "batch_id" and value is not None}
+    return shown(Expectation.model_construct(type=config.type, kwargs=kwargs))
+
+
+def _raised(answer: ExpectationValidationResult) -> str:
+    """Why an expectation could not be evaluated; empty when it was."""
+    info = answer.exception_info or {}
+    entries = [info, *(value for value in info.values() if isinstance(value, dict))]
+    messages = [
+        str(entry.get("exception_message") or "it raised")
+        for entry in entries
+        if entry.get("raised_exception")
+    ]
+    return printable(" ".join(messages[0].split()))[:300] if messages else ""
+
+
+def _counted(answer: ExpectationValidationResult) -> str:
+    """How much fails, in numbers; never a value of the table."""
+    result = answer.result or {}
+    if isinstance(result.get("unexpected_count"), int) and isinstance(result.get("element_count"), int):
+        return f"{result['unexpected_count']} of {result['element_count']} rows do not"
+    observed = result.get("observed_value")
+    return f"observed {observed}" if isinstance(observed, int | float) else "it does not"
+
+
+@contextmanager
+def _url(asset: PostgresAsset, port: int, secrets: Secrets) -> Iterator[str]:
+    """The database's URL through a local port; the password waits in a file of mode 600, not in the URL (G9)."""
+    import sqlalchemy
+
+    with tempfile.TemporaryDirectory(prefix="reinstate-") as folder:
+        file = Path(folder) / "pgpass"
+        fields = ("*", "*", "*", asset.user, secrets.resolve(asset.password) if asset.password else "")
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in fields) + "\n")
+        yield sqlalchemy.URL.create(
+            "postgresql+psycopg", username=asset.user, host="127.0.0.1", port=port, database=asset.database,
+            query={
+                "passfile": str(file), "connect_timeout": str(CONNECT_SECONDS), "application_name": "reinstate",
+                "options": "-c default_transaction_read_only=on",
+            },
+        ).render_as_string(hide_password=False)  # fmt: skip

@@ -12,7 +12,7 @@ import httpx
 from blocks.hosts.base import Connection
 from model.command import Command, printable
 from model.errors import Transient
-from model.finding import CheckResult, Code, Degree, Finding, judged
+from model.finding import CheckResult, Code, Degree, Finding, Verdict, judged
 from model.plan import Plan, Probe
 
 BODY_LIMIT = 1 << 20
@@ -139,7 +139,14 @@ def probe_with(plan: Plan, connections: Mapping[str, Connection]) -> tuple[Check
     results = []
     for probe in plan.checks.probes:
         start = time.monotonic()
-        answer = collect(probe, connections[probe.from_host] if probe.from_host else None)
-        result = judge(probe, probe_host(plan, probe), answer)
+        connection = connections.get(probe.from_host) if probe.from_host else None
+        if probe.from_host and connection is None:
+            result = CheckResult(
+                check="probe", host=probe.from_host, asset=probe.name, verdict=Verdict.ERROR, examined=0,
+                sentence=f"{probe.name} was not probed: host {probe.from_host} cannot be reached.",
+                not_checked=(f"{probe.name}: host {probe.from_host} cannot be reached",),
+            )  # fmt: skip
+        else:
+            result = judge(probe, probe_host(plan, probe), collect(probe, connection))
         results.append(result.model_copy(update={"seconds": round(time.monotonic() - start, 3)}))
     return tuple(results)

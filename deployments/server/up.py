@@ -140,7 +140,9 @@ class Up:
                 if not busy or self.worker is None or not self.worker.alive():
                     return
                 if busy != told:
-                    self.say(f"Waiting for {busy} run(s) to end or to wait for a person; Ctrl-C again stops now …")
+                    self.say(
+                        f"Waiting for {busy} run(s) to end or to wait for a person; Ctrl-C again stops now …"
+                    )
                 told = busy
                 await asyncio.sleep(0.5)
 

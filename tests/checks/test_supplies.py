@@ -1,0 +1,189 @@
+"""What a repair can be made from: only exactly what was installed, with the hash of the source's index."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from blocks.backups.base import BackupStore
+from checks.supplies import gather
+from model.errors import Damaged
+from model.finding import Code, Finding
+from model.manifest import Manifest, RecoveryPoint
+from model.plan import Plan
+from model.planfile import read_plan
+from model.supplies import Supplies
+from tests.checks.local import LocalConnection
+from tests.model.builders import PLAN_TEXT
+
+HASH = "a" * 64
+
+
+def plan(assets: str) -> Plan:
+    head, rest = PLAN_TEXT.split("assets:\n")
+    return read_plan(
+        head.replace("package_stores:", "package_stores:\n  debs: {kind: directory, path: debs}")
+        + f"assets:\n  it: {assets}\n" + rest[rest.index("signoff:") :]
+    )  # fmt: skip
+
+
+def look(
+    here: LocalConnection, assets: str, finding: Finding, stores: Mapping[str, BackupStore] | None = None,
+    **folders: Path,
+) -> Supplies:  # fmt: skip
+    return gather(plan(assets), {"web-1": here}, [finding], stores or {}, folders)
+
+
+def wrong(package: str = "", version: str = "") -> Finding:
+    return Finding(
+        code=Code.FILE_MISSING, host="web-1", asset="it", subject="/x", package=package, version=version
+    )
+
+
+@pytest.fixture
+def debs(tmp_path: Path) -> Path:
+    """A store as `apt-ftparchive` would index it: the damaged version and a newer one."""
+    store = tmp_path / "debs"
+    store.mkdir()
+    stanzas = []
+    for version in ("1:1.0-1", "1:1.1-1"):
+        path = store / f"hello_{version.replace(':', '%3a')}_all.deb"
+        path.write_bytes(version.encode())
+        stanzas.append(
+            f"Package: hello\nVersion: {version}\nArchitecture: all\nFilename: ./{path.name}\n"
+            f"Size: {path.stat().st_size}\nSHA256: {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+        )
+    (store / "Packages").write_text("\n".join(stanzas))
+    return store
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
+def test_package_of_the_same_version_is_found_in_the_store_with_all_it_touches(
+    here: LocalConnection, root: Path, debs: Path
+) -> None:
+    asset = f"{{kind: dpkg, host: web-1, root: {root}, rootless: true, store: debs}}"
+    (supply,) = look(here, asset, wrong("hello", "1:1.0-1"), debs=debs).packages
+    assert ("1:1.0-1", "store:debs", "hello_1%3a1.0-1_all.deb") == (
+        supply.version,
+        supply.source,
+        supply.filename,
+    )
+    assert hashlib.sha256(b"1:1.0-1").hexdigest() == supply.sha256
+    touched = {path.removeprefix(str(root)) for path in supply.touches}
+    assert {
+        "/usr/bin/hello", "/etc/hello.conf", "/usr/share/hello/link", "/var/lib/dpkg/status",
+        "/var/lib/dpkg/info/hello.list", "/var/lib/dpkg/info/hello.md5sums", "/var/lib/dpkg/info/hello.conffiles",
+    } <= touched  # fmt: skip
+    assert not any("other" in path for path in touched)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
+def test_package_of_another_version_is_not_offered(here: LocalConnection, root: Path, debs: Path) -> None:
+    asset = f"{{kind: dpkg, host: web-1, root: {root}, rootless: true, store: debs}}"
+    (debs / "Packages").write_text((debs / "Packages").read_text().split("\n\n")[1])
+    assert () == look(here, asset, wrong("hello", "1:1.0-1"), debs=debs).packages
+
+
+def test_package_is_found_in_the_hosts_own_sources(here: LocalConnection) -> None:
+    """The index gives the hash; nothing is downloaded."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("this machine has no apt")
+    shown = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Version}", "hostname"], capture_output=True, check=False, text=True
+    )
+    known = subprocess.run(
+        ["apt-get", "download", "--print-uris", "-qq", f"hostname={shown.stdout}"],
+        capture_output=True,
+        check=False,
+    )
+    if shown.returncode or known.returncode or b"SHA256:" not in known.stdout:
+        pytest.skip("this machine's package lists do not hold the installed version")
+    supplies = look(here, "{kind: dpkg, host: web-1}", wrong("hostname", shown.stdout))
+    (supply,) = supplies.packages
+    assert supply.source in {"mirror", "host-cache"}
+    assert "/var/lib/dpkg/info/hostname.list" in supply.touches
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    env = tmp_path / "env"
+    site = env / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+    (site / "front").mkdir(parents=True)
+    (env / "bin").mkdir()
+    (env / "bin/python").symlink_to(Path(sys.executable).resolve())
+    (env / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).parent}\n")
+    (site / "front-1.0.dist-info").mkdir()
+    (site / "front-1.0.dist-info/RECORD").write_text("front/__init__.py,,\n../../../bin/front,,\n")
+    (tmp_path / "wheels").mkdir()
+    for version in ("1.0", "1.1"):
+        with zipfile.ZipFile(tmp_path / f"wheels/front-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("front/__init__.py", "")
+            wheel.writestr(f"front-{version}.dist-info/METADATA", "")
+    return env
+
+
+def test_wheel_of_the_same_version_is_found_with_all_it_touches(
+    here: LocalConnection, environment: Path, tmp_path: Path
+) -> None:
+    asset = f"{{kind: pip, host: web-1, python: {environment}/bin/python, store: wheels}}"
+    (supply,) = look(here, asset, wrong("front", "1.0"), wheels=tmp_path / "wheels").wheels
+    assert ("1.0", "front-1.0-py3-none-any.whl") == (supply.version, supply.filename)
+    touched = {path.removeprefix(str(environment)) for path in supply.touches}
+    site = f"/lib/python3.{sys.version_info.minor}/site-packages"
+    assert {f"{site}/front/__init__.py", f"{site}/front-1.0.dist-info/RECORD", "/bin/front"} <= touched
+
+
+def test_interpreter_that_does_not_run_is_remarked_and_does_not_stop_the_rest(
+    here: LocalConnection, environment: Path, tmp_path: Path
+) -> None:
+    (environment / "bin/python").unlink()
+    asset = f"{{kind: pip, host: web-1, python: {environment}/bin/python, store: wheels}}"
+    supplies = look(here, asset, wrong("front", "1.0"), wheels=tmp_path / "wheels")
+    assert () == supplies.wheels
+    assert "interpreter does not run" in supplies.remarks[0]
+
+
+class Points:
+    """A backup store with six points, of which the newest is damaged; the rest of a store is not asked for."""
+
+    name = "tree"
+
+    def points(self, asset: str) -> list[RecoveryPoint]:
+        return [
+            RecoveryPoint(
+                id=f"2025010{day}T000000Z", asset=asset, source="tree", taken_at=datetime(2025, 1, day, tzinfo=UTC),
+                key="k", sha256=HASH, bytes=1, manifest_sha256=HASH,
+            )
+            for day in range(6, 0, -1)
+        ]  # fmt: skip
+
+    def manifest(self, point: RecoveryPoint) -> Manifest:
+        if point.id.startswith("20250106"):
+            raise Damaged("the signature is wrong.", point.id)
+        return Manifest(
+            asset=point.asset, point=point.id, format="tar", host="web-1", machine_id="0" * 32,
+            taken_at=point.taken_at, object_key="k", object_sha256=HASH, object_bytes=1,
+        )  # fmt: skip
+
+
+def test_newest_points_that_verify_are_offered_and_damaged_ones_remarked(here: LocalConnection) -> None:
+    asset = "{kind: files, host: web-1, path: /srv, backup: tree}"
+    stores: Mapping[str, BackupStore] = {"tree": Points()}  # type: ignore[dict-item]  # half a store
+    supplies = look(here, asset, wrong(), stores)
+    assert ["20250105", "20250104", "20250103"] == [supply.point.id[:8] for supply in supplies.points]
+    assert "the signature is wrong" in supplies.remarks[0]
+
+
+def test_nothing_is_looked_for_that_nobody_needs(here: LocalConnection) -> None:
+    other = Finding(code=Code.PROBE_FAILED, host="web-1", asset="home", subject="http://x/")
+    asset = "{kind: dpkg, host: web-1}"
+    assert Supplies() == look(here, asset, other)
+    assert [] == here.ran
