@@ -105,7 +105,7 @@ def examine(
 
     Args:
         url: SQLAlchemy URL of the database; holds no password.
-        asset: the database, for the results; the first of `checks` names it.
+        asset: the database, for the results.
         checks: tables with their built expectations.
     """
     import great_expectations as gx
@@ -154,8 +154,7 @@ def _one(
     asset: PostgresAsset, source: PostgresDatasource, checks: TableChecks, built: list[GXExpectation]
 ) -> CheckResult:
     start = time.monotonic()
-    table = checks.table.rpartition(".")[2]
-    asset_of_gx = source.add_table_asset(checks.table, table_name=table)
+    asset_of_gx = source.add_table_asset(checks.table, table_name=checks.table.rpartition(".")[2])
     batch = asset_of_gx.add_batch_definition_whole_table("all").get_batch()
     answers = _validate(batch, built, "BOOLEAN_ONLY")
     raised = [f"{_named(a.expectation_config)}: {_raised(a)}" for a in answers if _raised(a)]
