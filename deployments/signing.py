@@ -9,7 +9,7 @@ from deployments.server.paths import running
 from deployments.server.remote import wake
 from model.outcome import Gate
 from model.signoff import Decision, Standing
-from tasks.voting import cast_vote, gate_digest, open_gate
+from tasks.voting import cast_vote
 from tasks.work import Work
 
 
@@ -20,15 +20,25 @@ def sign_gate(
     decision: Decision,
     reason: str,
     *,
+    digest: str,
     key: Path | None = None,
     code: str = "",
 ) -> Standing:
     """Cast a vote by SSH signature (`key`) or one-time code, then let a suspended run go on if the gate is settled.
 
+    Args:
+        work: the incident.
+        gate: which gate.
+        person: id of the person in the plan.
+        decision: what the person decides.
+        reason: why.
+        digest: what the person was shown; a sign-off of anything newer is refused.
+        key: private key to sign with.
+        code: one-time code instead.
+
     Raises:
         Refused: the vote was not admitted; it is in the journal, and the gate stays open.
     """
-    digest = gate_digest(open_gate(work, gate), gate)
     signature = ""
     if key is not None:
         text = statement(work.incident.id, gate, digest, person, decision, reason, nonce="")

@@ -9,11 +9,13 @@ from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from pydantic import ConfigDict, Field
 
-from flows.stage import in_prefect, say
+from flows.stage import in_prefect, run, say
+from model.canonical import now
 from model.errors import Refused
 from model.journal import State
 from model.outcome import Gate
 from model.signoff import Decision
+from tasks import steps
 from tasks.render import proposal_markdown, result_markdown, standing_markdown
 from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate, settle
 from tasks.work import Work
@@ -58,6 +60,10 @@ async def ask(work: Work, gate: Gate) -> None:
     Raises:
         WaitingForSignOff: outside Prefect, when the votes in the journal do not settle the gate.
     """
+    proposal = (await asyncio.to_thread(work.state)).proposal
+    if gate is Gate.DECIDE and proposal is not None and now() > proposal.expires_at:
+        say(f"The proposal expired at {proposal.expires_at:%Y-%m-%d %H:%M} UTC; a fresh one is made.")
+        await run(steps.make_proposal, work.incident.id)
     state = await asyncio.to_thread(open_gate, work, gate)
     where = await asyncio.to_thread(settle, work, gate)
     if where.settled is not None:

@@ -100,7 +100,7 @@ async def _execute(work: Work, stage: Stage) -> str:
         return f"Nothing to {stage}."
     assets = sorted({a.asset for a in actions if not isinstance(a, RestartService)})
     if assets:
-        _require_clean(await run(steps.look_again, work.incident.id, stage, assets), stage)
+        _require_clean(await run(steps.look_again, work.incident.id, stage, assets), stage, work)
     return f"{len(actions)} action{'s' if len(actions) != 1 else ''} done, damage check clean."
 
 
@@ -134,7 +134,7 @@ async def verify(incident: str) -> str:
 
     async def body(work: Work) -> str:
         results = await run(steps.verify_everything, work.incident.id)
-        _require_clean(results, Stage.VERIFY)
+        _require_clean(results, Stage.VERIFY, work)
         return f"{len(results)} checks passed."
 
     return await run_stage(incident, Stage.VERIFY, body)
@@ -150,7 +150,7 @@ async def accept(incident: str) -> str:
 
     async def body(work: Work) -> str:
         results = await run(steps.soak, work.incident.id)
-        _require_clean(results, Stage.ACCEPT)
+        _require_clean(results, Stage.ACCEPT, work)
         return f"The service answered every probe for {work.plan.checks.soak:.0f} s."
 
     return await run_stage(incident, Stage.ACCEPT, body)
@@ -208,8 +208,16 @@ def _proposal(state: State) -> Proposal:
     return state.proposal
 
 
-def _require_clean(results: tuple[CheckResult, ...], stage: Stage) -> None:
-    bad = [result for result in results if result.verdict in {Verdict.FAILED, Verdict.ERROR}]
+def _require_clean(results: tuple[CheckResult, ...], stage: Stage, work: Work) -> None:
+    """Refuse what is still wrong, except what the signed proposal declared it would not cure."""
+    declared = {unmet.finding for unmet in _proposal(work.state()).unmet}
+
+    def tolerated(result: CheckResult) -> bool:
+        if result.verdict is Verdict.ERROR:
+            return result.name in declared
+        return all(finding.id in declared for finding in result.findings)
+
+    bad = [r for r in results if r.verdict in {Verdict.FAILED, Verdict.ERROR} and not tolerated(r)]
     if bad:
         raise ReinstateError(
             " ".join(result.sentence for result in bad),

@@ -118,6 +118,11 @@ class CheckResult(Value):
     seconds: float = 0.0
     not_checked: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Which check this is, within a plan."""
+        return f"{self.check}/{self.asset}"
+
 
 def judged(
     check: str,

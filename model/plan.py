@@ -149,7 +149,7 @@ class GateRule(Value):
     roles: tuple[Role, ...] = ("leading_group",)
     quorum: int = Field(default=1, ge=1, le=20)
     deadline: Seconds = 4 * 3600.0
-    on_timeout: Literal["hold", "deny", "roll back", "proceed"] = "hold"
+    on_timeout: Literal["hold"] = "hold"
 
 
 class SignOff(Value):

@@ -26,11 +26,11 @@ def _transient(_task: object, _run: object, state: PrefectState[Any]) -> bool:
 
 
 def one_act(*, name: str, task_run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task of ours: retried three times on `Transient` and on nothing else, never cached (the journal knows)."""
+    """A task of ours: retried four times on `Transient` and on nothing else, never cached (the journal knows)."""
 
     def wrap(function: Callable[P, R]) -> Task[P, R]:
         return Task(
-            function, name=name, task_run_name=task_run_name, retries=3, retry_delay_seconds=[1, 4, 10],
+            function, name=name, task_run_name=task_run_name, retries=4, retry_delay_seconds=[1, 5, 15, 40],
             retry_condition_fn=_transient, cache_policy=NO_CACHE, persist_result=False,
         )  # fmt: skip
 

@@ -35,7 +35,7 @@ from model.plan import Plan
 from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
 from model.signoff import Standing
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%])")
 ROW_LIMIT = 200
 """Rows shown in a table; the journal holds all of them and the table says how many are left out."""
 
@@ -47,7 +47,7 @@ def safe(text: object, limit: int = 300) -> str:
     """
     plain = printable(str(text)).replace("\n", " ").replace("\t", " ")
     cut = plain if len(plain) <= limit else plain[: limit - 1] + "…"
-    return _MARKUP.sub(r"\\\1", cut).replace(r"\<", "&lt;").replace(r"\>", "&gt;").replace(r"\{", "&#123;")
+    return _MARKUP.sub(r"\\\1", cut).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
 
 
 def size(count: float) -> str:
@@ -143,14 +143,17 @@ def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
     if proposal.unmet:
         parts += ["### Not cured by this proposal"]
         parts += [f"- {safe(unmet.sentence, 500)} {safe(unmet.remedy, 300)}" for unmet in proposal.unmet]
-    rows = [
-        (a.id, a.kind.replace("_", " "), a.host, what(a), a.reason, a.undo, size(a.bytes), f"{a.minutes:.1f}")
-        for a in proposal.actions
+    parts.append(f"### {len(proposal.actions)} actions")
+    parts += [
+        f"**{a.id} {safe(a.kind.replace('_', ' '))}** on {safe(a.host)}: {safe(what(a), 500)}  \n"
+        f"Why: {safe(a.reason, 500)}  \nUndo: {safe(a.undo, 300)}  \n{size(a.bytes)}, {a.minutes:.1f} min"
+        for a in proposal.actions[:ROW_LIMIT]
     ]
-    parts.append(table(("#", "action", "host", "what", "why", "undo", "bytes", "min"), rows))
+    if len(proposal.actions) > ROW_LIMIT:
+        parts.append(f"… and {len(proposal.actions) - ROW_LIMIT} more; `reinstate report` shows all.")
     parts.append(
         f"{len(proposal.actions)} actions, {size(proposal.bytes)} to move, about {proposal.minutes:.1f} min. "
-        f"Expires {proposal.expires_at:%Y-%m-%d %H:%M} UTC.\n\nDigest `{proposal.digest}`"
+        f"Expires {proposal.expires_at:%Y-%m-%d %H:%M} UTC.\n\nDigest `{proposal.digest[:32]}` `{proposal.digest[32:]}`"
     )
     return "\n\n".join(parts)
 

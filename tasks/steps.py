@@ -29,7 +29,7 @@ from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewe
 from model.ladder import propose
 from model.manifest import Manifest
 from model.outcome import Stage
-from model.proposal import Action, Proposal
+from model.proposal import Action, Proposal, Unmet
 from model.severity import grade
 from tasks import act as acting
 from tasks.evidence import collect_evidence
@@ -114,14 +114,29 @@ def confirm_damage(incident: str) -> str:
 
 
 def build_proposal(
-    file: PlanFile, journal: JournalStore, incident: str, findings: Sequence[Finding]
+    file: PlanFile,
+    journal: JournalStore,
+    incident: str,
+    findings: Sequence[Finding],
+    detected_at: datetime | None = None,
 ) -> Proposal:
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
     with file.connections() as connections:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
         supplies = gather(file.plan, connections, findings, file.backups(), file.package_dirs())
     baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
-    return propose(file.plan, incident, file.digest, ids, findings, supplies, baselines, now(), PROPOSAL_LIFE)
+    return propose(
+        file.plan,
+        incident,
+        file.digest,
+        ids,
+        findings,
+        supplies,
+        baselines,
+        now(),
+        PROPOSAL_LIFE,
+        detected_at,
+    )
 
 
 def draft_proposal(file: PlanFile, journal: JournalStore) -> Proposal:
@@ -136,7 +151,15 @@ def make_proposal(incident: str) -> str:
     work = open_work(incident)
     state = work.state()
     findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
-    proposal = build_proposal(work.file, work.store, incident, findings)
+    proposal = build_proposal(work.file, work.store, incident, findings, work.incident.detected_at)
+    unknown = (
+        tuple(  # signed for as well: what nobody could look at is not known to be whole afterwards either
+            Unmet(finding=r.name, sentence=r.sentence, remedy="Make this check possible, or look by hand.")
+            for r in (state.confirmed.results if state.confirmed else ())
+            if r.verdict is Verdict.ERROR
+        )
+    )
+    proposal = proposal.model_copy(update={"unmet": (*proposal.unmet, *unknown)})
     work.record(Proposed(proposal=proposal, digest=proposal.digest))
     _markdown("proposal", proposal_markdown(work.plan, work.state(), proposal), f"For sign-off ({incident})")
     return (

@@ -28,7 +28,14 @@ def conclude(work: Work) -> Ended:
         sentence = (
             f"Everything repaired and accepted after {duration(rto)}; data lost: {duration(max(rpo, 0.0))}."
         )
-        return Ended(verdict=RunVerdict.RECOVERED, sentence=sentence, rto=rto, rpo=max(rpo, 0.0))
+        unmet = state.proposal.unmet if state.proposal else ()
+        return Ended(
+            verdict=RunVerdict.RECOVERED,
+            sentence=sentence + (f" {len(unmet)} declared exception(s) remain." if unmet else ""),
+            next_human_step=" ".join(f"{u.sentence} {u.remedy}" for u in unmet),
+            rto=rto,
+            rpo=max(rpo, 0.0),
+        )
     back = state.ended_stages.get(Stage.ROLL_BACK)
     first = failed[0].sentence if failed else ""
     if back is not None and back.ok:

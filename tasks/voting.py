@@ -110,7 +110,10 @@ def cast_vote(
         votes = [vote for vote in state.votes if vote.gate is gate]
         admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft)
         if state.proposal is not None and gate is Gate.DECIDE and draft.at > state.proposal.expires_at:
-            raise Refused("the proposal has expired.", remedy="run `decide` again for a fresh proposal")
+            raise Refused(
+                "the proposal has expired.",
+                remedy=f"run `reinstate recover --incident {work.incident.id}` for a fresh one",
+            )
         if signature:
             said = statement(work.incident.id, gate, current, person, decision, reason, nonce="")
             reference = verify_ssh(who, said, signature)

@@ -20,7 +20,7 @@ from blocks.journals.base import JournalStore
 from blocks.keys import SigningKey
 from blocks.secrets import Secrets
 from model.canonical import now
-from model.errors import BadInput, ReinstateError
+from model.errors import BadInput, Refused, ReinstateError
 from model.incident import Incident, Kind, Source, new_incident_id
 from model.journal import Opened, Payload, Record, State, fold
 from model.manifest import Entry
@@ -167,6 +167,19 @@ def open_incident(
         kind: real, drill or verification.
         detected_at: when it was noticed; now when not known.
     """
+    if source in {Source.UI, Source.CLI} and reported_by not in file.plan.people:
+        raise BadInput(
+            f"{reported_by!r} is not a person of the plan; who reports may not sign, so it must be known who it is.",
+            where="reported_by",
+            remedy=f"give one of {', '.join(file.plan.people)}",
+        )
+    production = [name for name, host in file.plan.hosts.items() if host.role == "production"]
+    if kind is Kind.DRILL and production:
+        raise Refused(
+            f"a drill never touches production, and {', '.join(production)} is production.",
+            where=file.plan.name,
+            remedy="drill with a plan whose hosts are staging",
+        )
     moment = now()
     incident = Incident(
         id=new_incident_id(moment),

@@ -14,6 +14,9 @@ from blocks.journals.names import incident_id
 from blocks.keys import PUBLIC_FOLDER, Verifier
 from model.errors import ReinstateError
 
+LOOKS = 20
+"""How often a journal that grows meanwhile is looked at again before what was found is said."""
+
 
 def verify_incident(root: Path, incident: str, key: Path | None = None) -> list[str]:
     """Everything wrong with one incident's journal.
@@ -34,8 +37,22 @@ def verify_incident(root: Path, incident: str, key: Path | None = None) -> list[
         keys = Verifier.load(key if key is not None else root / "keys" / PUBLIC_FOLDER)
     except ReinstateError as error:
         return [f"No public key to verify with: {error}"]
-    digests, problems = _records(root / "journal" / incident, incident, keys)
-    return problems + _head(root / "heads" / f"{incident}.json", incident, keys, digests)
+    folder = root / "journal" / incident
+    problems: list[str] = []
+    for _ in range(LOOKS):
+        before = _count(folder)
+        digests, problems = _records(folder, incident, keys)
+        problems += _head(root / "heads" / f"{incident}.json", incident, keys, digests)
+        if not problems or _count(folder) == before:
+            break  # otherwise a writer was at work between two of the files
+    return problems
+
+
+def _count(folder: Path) -> int:
+    try:
+        return sum(1 for _ in folder.iterdir())
+    except OSError:
+        return 0
 
 
 def _records(folder: Path, incident: str, keys: Verifier) -> tuple[dict[int, str], list[str]]:

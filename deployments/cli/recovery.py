@@ -157,7 +157,7 @@ def approve(
     from deployments.signing import sign_gate
     from flows.gate import description
     from model.steps import Ask, next_step
-    from tasks.voting import open_gate
+    from tasks.voting import gate_digest, open_gate
     from tasks.work import open_work
 
     work = open_work(incident)
@@ -167,12 +167,14 @@ def approve(
             f"nothing waits for a sign-off: {step.reason}", where=incident, remedy="see `reinstate report`"
         )
     gate: Gate = step.gate
+    state = open_gate(work, gate)
+    digest = gate_digest(state, gate)
     if not as_json:
-        out(description(work, open_gate(work, gate), gate))
+        out(description(work, state, gate))
     if not yes and not typer.confirm(f"Sign {gate} of {incident} with “{decision}”?", err=True):
         raise typer.Exit(1)
     reason = reason or typer.prompt("Reason", err=True)
     if key is None and not code:
         code = typer.prompt("One-time code", err=True, hide_input=True)
-    standing = sign_gate(work, gate, person, decision, reason, key=key, code=code)
+    standing = sign_gate(work, gate, person, decision, reason, digest=digest, key=key, code=code)
     emit(standing, as_json, lambda: out(standing.sentence))
