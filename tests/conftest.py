@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab.base import missing_prerequisites
 
-pytest_plugins = ["tests.lab.fixtures"]
+pytest_plugins = ["tests.lab.fixtures", "tests.support.fixtures"]
 
 LAB_TOOLS = ("systemd-nspawn", "ip", "nft", "ssh", "sshd")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
