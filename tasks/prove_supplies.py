@@ -14,7 +14,7 @@ from model.command import printable
 from model.errors import Damaged
 from model.manifest import Entry, FileType, Manifest
 from model.proposal import Proposal, ReinstallDistribution, ReinstallPackage, RestoreDatabase, RestoreFiles
-from tasks.fetch import Piece, read_pieces
+from tasks.pieces import Piece, read_pieces
 
 Tell = Callable[[int, int], None]
 REMEDY = "nothing was changed; choose another recovery point, and find out what altered this one"

@@ -18,8 +18,9 @@ from model.proposal import RestoreDatabase
 from tasks import landing
 from tasks.backup_database import COUNTS, read_counts
 from tasks.database_swap import SECONDS, DatabaseEffect, Names
-from tasks.fetch import Piece, fetch
+from tasks.fetch import fetch
 from tasks.performed import Performed
+from tasks.pieces import Piece
 from tasks.staging import Progress, staging
 
 SAFE_CLIENTS: Mapping[int, int] = {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}

@@ -15,8 +15,9 @@ from model.errors import Damaged, PreconditionFailed, Refused
 from model.manifest import Entry, FileType, Manifest
 from model.proposal import RestoreFiles
 from tasks import landing
-from tasks.fetch import Piece, fetch
+from tasks.fetch import fetch
 from tasks.performed import Performed
+from tasks.pieces import Piece
 from tasks.placing import Step, flushes, moment, owner, place, put, symlink
 from tasks.staging import Progress, Staging, ask, staging
 

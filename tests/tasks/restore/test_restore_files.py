@@ -27,7 +27,7 @@ from model.manifest import Entry, FileType, Manifest, RecoveryPoint
 from model.outcome import Stage
 from model.plan import Host
 from model.proposal import RestoreFiles, Rung
-from tasks import restore_files
+from tasks import pull, restore_files
 from tasks.backup_files import back_up_files
 from tasks.performed import Performed
 from tests.support.stores import make_directory_store, make_s3_store, overwrite, stored
@@ -483,7 +483,7 @@ def test_bytes_arrive_whichever_way_is_open(
 
     monkeypatch.setattr(store, "read", reading)
     if way == "no curl":
-        monkeypatch.setattr("tasks.fetch._PULL", "exit 127")
+        monkeypatch.setattr("tasks.pull._PULL", "exit 127")
     elif way == "unreachable":
         monkeypatch.setattr(store, "presign", lambda *_: "http://127.0.0.1:9/nothing")
     elif way == "spoilt":
@@ -495,6 +495,50 @@ def test_bytes_arrive_whichever_way_is_open(
     assert before == state_of(host, tree)
     assert performed.bytes >= (3 << 20) + 17
     assert (way == "pull") == (read.count(point.key) == 1)  # one byte, to know its length
+
+
+@pytest.mark.parametrize("batch", [1 << 30, 1])
+def test_small_neighbours_share_a_request(
+    host: SSHConnection, signing: SigningKey, s3_endpoint: str, tmp_path: Path, batch: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """speed.md: one packed object instead of thousands of requests; the host still pulls all of it."""
+    root = tmp_path / "small"
+    root.mkdir()
+    for number in range(60):
+        (root / f"f{number:02d}").write_bytes(os.urandom(number * 37))
+    (root / "m").write_bytes(os.urandom(2 << 20))
+    store = make_s3_store(s3_endpoint, signing, tmp_path)
+    point = back_up(host, root, store)
+    before = state_of(host, root)
+    for file in root.iterdir():
+        file.write_bytes(b"damaged")
+    monkeypatch.setattr("tasks.pull.BATCH", batch)
+    monkeypatch.setattr("tasks.pull.SHARED", 50_000)
+    ranges: list[str] = []
+    genuine = pull._section
+
+    def section(url: str, wanted: pull._Range, object_bytes: int) -> str:
+        ranges.append(wanted.name)
+        return genuine(url, wanted, object_bytes)
+
+    monkeypatch.setattr(pull, "_section", section)
+    monkeypatch.setattr(store, "read", _only_lengths_and_empties(store))
+    restore(host, root, store, action_for(point, store.manifest(point), root))
+    assert before == state_of(host, root)
+    assert 3 <= len(ranges) <= 5
+    assert not list(Path(host.host.state_dir).rglob("*.range"))
+
+
+def _only_lengths_and_empties(store: BackupStore) -> Callable[..., Iterator[bytes]]:
+    """A `read` that serves manifests and single bytes, so that content can only have been pulled."""
+    genuine = store.read
+
+    def reading(key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        assert key.endswith("manifest.json") or length == 1
+        return genuine(key, offset, length)
+
+    return reading
 
 
 def test_presigned_url_never_stands_in_argv(
