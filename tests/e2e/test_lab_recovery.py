@@ -18,6 +18,7 @@ from blocks.home import open_store
 from deployments.server.remote import answer, start_run, wait_for_gate
 from deployments.server.settings import client_settings
 from deployments.server.up import Up
+from model.incident import Source
 from model.outcome import Gate, RunVerdict
 from tasks.work import Work, load_plan, open_work
 from tests.lab.servers import NGINX_CONF, ShopState
@@ -114,7 +115,9 @@ def test_a_host_damaged_in_five_ways_is_recovered_through_prefect(
         damaged = break_it(host)
         assert 0 == shop.fetch()[0]
         watch.lap("damage (and the witness's look before it)")
-        run, _ = start_run(up.where, "lab-shop", summary="The shop is down.", reported_by="monitor")
+        run, _ = start_run(
+            up.where, "lab-shop", summary="The shop is down.", reported_by="monitor", source=Source.WEBHOOK
+        )
         incident = wait_for(lambda: open_store().get(f"runs/{run}"), "incident").decode()
         work = open_work(incident)
         sign(up, lab_world, work, Gate.DECIDE, "lena")

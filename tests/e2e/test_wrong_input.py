@@ -70,7 +70,7 @@ def said(result: Result) -> str:
 def test_a_wrong_plan_opens_no_incident(world: SmallWorld, write: Any, words: str) -> None:  # noqa: ANN401
     world.plan_file.write_text(write(world.plan_file.read_text()))
     before = host_of(world)
-    result = run("recover", str(world.plan_file), "--by", "monitor", "--local")
+    result = run("recover", str(world.plan_file), "--by", "lena", "--local")
     assert 65 == result.exit_code, said(result)
     assert "BAD_PLAN" in said(result)
     assert words in said(result)
@@ -131,7 +131,7 @@ def test_a_host_that_is_not_as_the_plan_says_is_named_and_left_alone(
     try:
         world.write_plan({"hosts": {"web": change(world)}})
         before = host_of(world)
-        result = run("recover", str(world.plan_file), "--by", "monitor", "--local")
+        result = run("recover", str(world.plan_file), "--by", "lena", "--local")
         assert code == result.exit_code, said(result)
         assert [] == [word for word in words if word not in said(result)], said(result)
         assert "Traceback" not in said(result)
@@ -149,7 +149,7 @@ def test_an_asset_without_any_backup_is_an_error_and_no_repair_is_made_up(world:
     scan = run("scan", str(world.plan_file))
     assert 2 == scan.exit_code, said(scan)
     assert "no recovery point" in said(scan)
-    result = run("recover", str(world.plan_file), "--by", "monitor", "--local", "--json")
+    result = run("recover", str(world.plan_file), "--by", "lena", "--local", "--json")
     assert 11 == result.exit_code, said(result)
     assert "no recovery point" in said(result)
     assert before == host_of(world)

@@ -39,7 +39,7 @@ def test_a_login_without_sudo_is_named_with_the_line_to_add(
     assert 78 == result.exit_code, said
     assert "shop-host" in said
     assert "NOPASSWD" in said
-    result, said = run("recover", str(world.plan_file), "--by", "monitor", "--local")
+    result, said = run("recover", str(world.plan_file), "--by", "ines", "--local")
     assert 11 == result.exit_code, said
     assert "NOPASSWD" in said
     assert [] == trace(world.host)

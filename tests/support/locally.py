@@ -29,7 +29,7 @@ def begin(plan: str, incident: str = "") -> str:
     try:
         ended = asyncio.run(
             recover_here(
-                plan, incident, "The shop is down.", "monitor", Kind.REAL, Source.CLI, lambda text: None
+                plan, incident, "The shop is down.", "monitor", Kind.REAL, Source.WEBHOOK, lambda text: None
             )
         )
     except WaitingForSignOff as waiting:
