@@ -24,7 +24,7 @@ def sign_gate(
     key: Path | None = None,
     code: str = "",
 ) -> Standing:
-    """Cast a vote by SSH signature (`key`) or one-time code, then let a suspended run go on if the gate is settled.
+    """Cast a vote by SSH signature (`key`) or one-time code, then let the suspended run see it.
 
     Args:
         work: the incident.
@@ -43,11 +43,12 @@ def sign_gate(
     if key is not None:
         text = statement(work.incident.id, gate, digest, person, decision, reason, nonce="")
         signature = sign_statement(text, key)
-    standing = cast_vote(
-        work, gate, person=person, decision=decision, reason=reason, signed_digest=digest, code=code,
-        signature=signature,
-    )  # fmt: skip
-    up = running()
-    if standing.settled is not None and up is not None:
-        wake(up.paths, work)
-    return standing
+    try:
+        return cast_vote(
+            work, gate, person=person, decision=decision, reason=reason, signed_digest=digest, code=code,
+            signature=signature,
+        )  # fmt: skip
+    finally:  # settled or not: the form that is open in the UI shows where the gate stood before
+        up = running()
+        if up is not None:
+            wake(up.paths, work)

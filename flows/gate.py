@@ -9,6 +9,7 @@ from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from pydantic import ConfigDict, Field
 
+from flows.showing import show_question, waiting_is_no_error
 from flows.stage import in_prefect, run, say
 from model.canonical import now
 from model.errors import Refused
@@ -49,9 +50,8 @@ def description(work: Work, state: State, gate: Gate) -> str:
         if gate is Gate.DECIDE and state.proposal is not None
         else result_markdown(work.plan, state)
     )
-    digest = gate_digest(state, gate)
     head = standing_markdown(gate_standing(work, state, gate), state.refusal.get(gate, ""))
-    return f"{head}\n\nDigest to sign: `{digest[:12]}`\n\n{body}"
+    return f"{head}\n\nDigest to sign: `{gate_digest(state, gate)[:12]}`\n\n{body}"
 
 
 async def ask(work: Work, gate: Gate) -> None:
@@ -75,11 +75,11 @@ async def ask(work: Work, gate: Gate) -> None:
             remedy=f"`reinstate approve {work.incident.id}`, then run `recover` again",
         )
     say(f"{gate} waits for its sign-off: {where.sentence}")
+    digest, number = gate_digest(state, gate), state.asked(gate)
+    await show_question(work, state, gate, digest)
+    waiting_is_no_error()
     form = SignOff.with_initial_data(description=description(work, state, gate))
-    number = state.asked(gate)
-    answer = await asuspend_flow_run(
-        wait_for_input=form, key=f"{gate}-{gate_digest(state, gate)[:8]}-{number}"
-    )
+    answer = await asuspend_flow_run(wait_for_input=form, key=f"{gate}-{digest[:8]}-{number}")
     if (await asyncio.to_thread(work.state)).asked(gate) != number:
         return  # someone voted by another way while this form was open; the journal has what counts
     try:

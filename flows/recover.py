@@ -7,11 +7,14 @@ from datetime import datetime
 
 from prefect import flow
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 
 from blocks.home import open_store
 from flows.gate import ask
+from flows.showing import name_run, show_end
 from flows.stage import in_prefect, say
 from flows.stages import STAGES, report
+from model.command import printable
 from model.errors import BadInput, ReinstateError, Transient
 from model.incident import Kind, Source
 from model.outcome import Stage
@@ -22,9 +25,13 @@ FINAL = frozenset({Stage.CLOSE, Stage.REVIEW})
 """Stages whose failure ends the run: after them the journal has nothing else to offer."""
 
 
-@flow(
-    name="recover", flow_run_name="recover {plan} {incident}", persist_result=True, result_serializer="json"
-)
+def _first_name() -> str:
+    """Name of a run until its incident is known."""
+    given = flow_run.parameters
+    return f"{given.get('plan') or given.get('incident')}: {printable(str(given.get('summary') or 'goes on'))[:80]}"
+
+
+@flow(name="recover", flow_run_name=_first_name, persist_result=True, result_serializer="json")
 async def recover(
     plan: str = "",
     incident: str = "",
@@ -50,11 +57,13 @@ async def recover(
     """
     incident = incident or await _opened(plan, summary, reported_by, kind, source, detected_at)
     work = await asyncio.to_thread(open_work, incident)
+    await name_run(work)
     while True:
         step = next_step(await asyncio.to_thread(work.state))
         match step:
             case Finished(verdict=verdict, reason=reason):
                 say(f"{verdict}: {reason}")
+                await show_end(work)
                 return f"{verdict}: {reason}"
             case Ask(gate=gate):
                 await ask(work, gate)

@@ -24,7 +24,9 @@ def up(
     def ready(installation: Up) -> None:
         where = installation.where
         out(
-            f"Reinstate runs: {where.url}\nUser admin, password in {where.folder / 'password'}\nCtrl-C stops it."
+            f"Reinstate runs: {where.url}\n"
+            f"Log in with `admin:` and the password, as one text; the password is in {where.folder / 'password'}\n"
+            "Ctrl-C stops it."
         )
 
     serve([load_plan(plan) for plan in plans or []], port, say, ready)

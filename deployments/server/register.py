@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -13,40 +12,23 @@ from prefect import Flow
 from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from blocks.backups.s3block import S3Backup
-from blocks.home import open_store
 from blocks.hosts.ssh import SSHHost
-from blocks.journals.base import JournalStore
 from deployments.server.paths import POOL
+from deployments.server.runs import TAG
 from flows.back_up import back_up
 from flows.recover import recover
 from flows.stages import STAGES, report
-from model.steps import Finished, next_step
-from tasks.work import PlanFile, open_work
+from tasks.work import PlanFile
 
-TAG = "reinstate"
 LOST_AFTER = timedelta(seconds=90)
-MOST_CRASHES = 5
-"""After so many crashed runs of one incident a person must look before it goes on."""
-
-
-def incident_tag(incident: str) -> str:
-    """Tag of every run of an incident."""
-    return f"incident:{incident}"
 
 
 async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str, UUID]:
@@ -81,7 +63,7 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield report, plan.name, {"plan": plan.name}, tags
         yield back_up, plan.name, {"plan": plan.name}, tags
     for flow in STAGES.values():
-        yield flow, "incident", {}, []
+        yield flow, flow.name, {}, []
 
 
 async def _pool(client: PrefectClient) -> None:
@@ -124,55 +106,3 @@ async def _automations() -> None:
     else:
         wanted.id = known.id
         await wanted.aupdate()
-
-
-async def runs_in(client: PrefectClient, *types: StateType) -> list[FlowRun]:
-    """Our flow runs in these states."""
-    return await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))),
-            tags=FlowRunFilterTags(all_=[TAG]),
-        )
-    )
-
-
-async def bury_lost_runs(client: PrefectClient) -> int:
-    """Mark runs that stand in RUNNING or PENDING with no worker as crashed; called before the worker starts."""
-    lost = await runs_in(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
-    for run in lost:
-        await client.set_flow_run_state(run.id, Crashed(message="Its worker ended without it."), force=True)
-    return len(lost)
-
-
-async def continue_incidents(client: PrefectClient, deployed: dict[str, UUID]) -> list[str]:
-    """Start `recover` again for incidents whose run crashed, unless one is alive; the journal says where it goes on.
-
-    Returns:
-        The incidents that go on.
-    """
-    store = open_store()
-    alive_types = (StateType.PAUSED, StateType.SCHEDULED, StateType.RUNNING, StateType.PENDING)
-    alive = {incident_of(store, run) for run in await runs_in(client, *alive_types)}
-    crashed = Counter(incident_of(store, run) for run in await runs_in(client, StateType.CRASHED))
-    going_on = []
-    for incident, times in crashed.items():
-        if not incident or incident in alive or times > MOST_CRASHES or incident not in store.incidents():
-            continue
-        work = open_work(incident, store)
-        deployment = deployed.get(f"recover/{work.plan.name}")
-        if deployment is None or isinstance(next_step(work.state()), Finished):
-            continue
-        await client.create_flow_run_from_deployment(
-            deployment,
-            parameters={"plan": work.plan.name, "incident": incident},
-            tags=[TAG, incident_tag(incident)],
-            idempotency_key=f"{incident}-{times}",
-        )
-        going_on.append(incident)
-    return going_on
-
-
-def incident_of(store: JournalStore, run: FlowRun) -> str:
-    """The incident a `recover` run works on; empty for other runs."""
-    named = str(run.parameters.get("incident") or "")
-    return named or (store.get(f"runs/{run.id}") or b"").decode()

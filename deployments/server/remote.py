@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,8 +13,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
 from deployments.server.paths import Paths
-from deployments.server.register import TAG, incident_of, incident_tag, runs_in
-from deployments.server.settings import client_settings
+from deployments.server.runs import NOTHING, TAG, incident_of, runs_in
+from deployments.server.settings import UNREACHABLE, client_settings
+from flows.showing import incident_tag
 from model.errors import BadInput
 from model.incident import Kind, Source
 from tasks.work import Work, load_plan, open_work
@@ -87,19 +89,15 @@ def wake(where: Paths, work: Work) -> bool:
     """Resume the suspended run of an incident; what the form gets is ignored, the journal has the votes.
 
     Returns:
-        False when no run waits.
+        False when no run waits, or the server does not answer: a running `up` sees to it within seconds.
     """
-    nothing = {
-        "person": "journal",
-        "decision": "approve",
-        "reason": "settled elsewhere",
-        "digest": "0" * 12,
-        "code": "000000",
-    }
-    return answer(where, work, nothing)
+    try:
+        return answer(where, work, NOTHING)
+    except UNREACHABLE:
+        return False
 
 
-def answer(where: Paths, work: Work, values: dict[str, Any]) -> bool:
+def answer(where: Paths, work: Work, values: Mapping[str, Any]) -> bool:
     """Give the waiting run of an incident an answer to its form, as the UI does."""
 
     async def resume() -> bool:
@@ -107,7 +105,7 @@ def answer(where: Paths, work: Work, values: dict[str, Any]) -> bool:
             run = await waiting_run(client, work)
             if run is None:
                 return False
-            await client.resume_flow_run(run.id, run_input=values)
+            await client.resume_flow_run(run.id, run_input=dict(values))
             return True
 
     with client_settings(where):

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.server.paths import Paths
+
+UNREACHABLE = (OSError, httpx.HTTPError)
+"""What a Prefect call raises while the server does not answer."""
 
 
 @contextmanager

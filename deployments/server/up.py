@@ -13,25 +13,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 
 from blocks.home import home, open_store
 from deployments.demo.processes import alive, end
-from deployments.server import register
+from deployments.server import register, runs
 from deployments.server.engine import Child, start_server, start_worker
 from deployments.server.paths import Paths, paths, running
 from deployments.server.postgres import Postgres
-from deployments.server.settings import client_settings
+from deployments.server.settings import UNREACHABLE, client_settings
 from model.errors import BadInput
 from tasks.work import PlanFile, register_plan
 
 Say = Callable[[str], None]
 WATCH_SECONDS = 3.0
 DRAIN_SECONDS = 120.0
-UNREACHABLE = (OSError, httpx.HTTPError)
-"""What a Prefect call raises while the server does not answer."""
 
 
 class Up:
@@ -47,6 +44,7 @@ class Up:
         self.worker: Child | None = None
         self.deployed: dict[str, UUID] = {}
         self._lock: int | None = None
+        self._over: set[str] = set()
 
     def start(self) -> None:
         """Start everything; what an earlier one left behind is found and used.
@@ -75,9 +73,9 @@ class Up:
 
     async def _bootstrap(self) -> list[str]:
         async with get_client() as client:
-            await register.bury_lost_runs(client)
+            await runs.bury_lost_runs(client, all_of_them=True)
             self.deployed = await register.register(client, self.plans)
-            return await register.continue_incidents(client, self.deployed)
+            return await self._go_on(client)
 
     def watch(self, stopping: threading.Event) -> None:
         """Until told to stop: restart a dead worker, let incidents whose run crashed go on."""
@@ -102,9 +100,14 @@ class Up:
 
     async def _reconcile(self, dead: bool) -> list[str]:
         async with get_client() as client:
-            if dead:
-                await register.bury_lost_runs(client)
-            return await register.continue_incidents(client, self.deployed)
+            await runs.bury_lost_runs(client, all_of_them=dead)
+            return await self._go_on(client)
+
+    async def _go_on(self, client: PrefectClient) -> list[str]:
+        if await runs.report_again(client, self.deployed, self._over):
+            self.say("A recovery whose run crashed before its incident was open starts again.")
+        woken = await runs.wake_settled(client)
+        return woken + await runs.continue_incidents(client, self.deployed, self._over)
 
     def stop(self, drain: float = DRAIN_SECONDS, hurry: threading.Event | None = None) -> None:
         """Stop in order: hand out no more runs, wait for those that run, then worker, server, database.
@@ -136,7 +139,7 @@ class Up:
             await register.pause_pool(client)
             told, deadline = 0, time.monotonic() + seconds
             while time.monotonic() < deadline and not hurry.is_set():
-                busy = len(await register.runs_in(client, StateType.RUNNING, StateType.PENDING))
+                busy = len(await runs.runs_in(client, StateType.RUNNING, StateType.PENDING))
                 if not busy or self.worker is None or not self.worker.alive():
                     return
                 if busy != told:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.server.register import POOL
+from deployments.server.paths import POOL
 from model.errors import BadInput
 from model.outcome import Stage
 from tests.support.installation import Installation, wait_for

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,12 @@ from tasks.work import Work, open_work
 REINSTATE = str(Path(sys.executable).with_name("reinstate"))
 START_SECONDS = 120.0
 T = TypeVar("T")
+
+
+def apart(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - passed through
+    """Call something that runs an event loop of its own: Playwright has one in the tests' thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **kwargs).result()
 
 
 def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 60.0, step: float = 0.05) -> T:
@@ -144,7 +151,7 @@ class Installation:
     def recover(self, **parameters: Any) -> tuple[UUID, Work]:  # noqa: ANN401 - of start_run
         """Start `recover` and wait until its incident is open."""
         wanted = {"summary": "The shop is down.", "reported_by": "mia"} | parameters
-        run, _ = start_run(self.where, "demo-shop", **wanted)
+        run, _ = apart(start_run, self.where, "demo-shop", **wanted)
         known = wait_for("the incident is open", lambda: self.store.get(f"runs/{run}"))
         return run, open_work(known.decode(), self.store)
 
@@ -163,7 +170,7 @@ class Installation:
             return state if right and (asked is None or state.asked(gate) == asked) else None
 
         state = wait_for(f"{gate} is asked", open_now, 120)
-        wait_for(f"the run waits at {gate}", lambda: wait_for_gate(self.where, work), 60, 0.3)
+        wait_for(f"the run waits at {gate}", lambda: apart(wait_for_gate, self.where, work), 60, 0.3)
         return state
 
     def code(self, person: str) -> str:
@@ -192,7 +199,7 @@ class Installation:
     def sign(self, work: Work, gate: Gate, person: str, **changes: str) -> None:
         """Answer a gate's form through the API, as the UI does, and wait until the answer was dealt with."""
         asked = self.gate(work, gate).asked(gate)
-        answer(self.where, work, dict(self.form(work, gate, person, **changes)))
+        apart(answer, self.where, work, self.form(work, gate, person, **changes))
         wait_for("the answer is in the journal", lambda: self.state(work).asked(gate) > asked, 90)
 
     def finish(self, work: Work, verdict: RunVerdict = RunVerdict.RECOVERED) -> State:
