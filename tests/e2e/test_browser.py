@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
 
 from model.outcome import Gate
 from tasks.voting import gate_digest
@@ -24,6 +24,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+USUAL: ViewportSize = {"width": 1366, "height": 900}
+TALL: ViewportSize = {"width": 1366, "height": 2600}
 PATIENCE = 30_000
 """Milliseconds the UI gets for one thing to show."""
 
@@ -78,13 +80,27 @@ class Browser:
         expect(form.get_by_text("Digest to sign")).to_be_visible()
         for text in texts:
             expect(form.get_by_text(text).first).to_be_visible()
-        cut = form.evaluate(
-            "e => [...e.querySelectorAll('*')].filter(x => x.scrollWidth > x.clientWidth + 1 && x.clientWidth > 0"
-            " && getComputedStyle(x).display != 'inline').map(x => x.className + ': ' + x.innerText.slice(0, 60))"
+        text = form.locator(".markdown-renderer")
+        assert text.evaluate("e => e.scrollHeight <= e.clientHeight + 1"), (
+            "a slit: nobody sees that it scrolls"
         )
+        wide = "e => [...e.querySelectorAll('*')].filter(x => x.scrollWidth > e.clientWidth).map(x => x.innerText)"
+        assert [] == text.evaluate(wide), "wider than the form: nobody reads the end"
+        self.page.set_viewport_size(TALL)
         self.shot(name)
-        assert [] == cut, "wider than the form, so nobody reads it"
+        self.page.set_viewport_size(USUAL)
         return form
+
+    def artifact(self, run: str, name: str, text: str) -> None:
+        """Open an artifact from the run's own page, as a person finds it."""
+        self.page.goto(run)
+        self.page.get_by_role("listitem").filter(has_text="Artifacts").click()
+        link = self.page.get_by_role("link", name=name).first
+        expect(link).to_be_visible()
+        self.shot("artifacts")
+        link.click()
+        expect(self.page.get_by_text(text).first).to_be_visible()
+        self.shot(name)
 
     def answer(self, form: Locator, person: str, digest: str, code: str, decision: str = "approve") -> None:
         """Fill the form and submit it."""
@@ -94,6 +110,7 @@ class Browser:
             field = form.locator(".p-label", has=self.page.get_by_text(label, exact=True))
             field.locator("textarea").fill(text)
         form.locator(".p-select-button").click()
+        self.page.keyboard.press("ArrowDown")
         self.page.locator(".p-select-option", has_text=re.compile(f"^{decision}$")).click()
         form.get_by_role("button", name="Submit").click()
         expect(form).to_be_hidden()
@@ -114,7 +131,7 @@ def browser(installation: Installation, shots: Path) -> Iterator[Browser]:
     hosts: set[str] = set()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        page = chromium.new_page(viewport={"width": 1400, "height": 1800})
+        page = chromium.new_page(viewport=USUAL)
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
@@ -151,25 +168,21 @@ def test_recovery_started_refused_signed_and_seen_in_the_browser(
     page.get_by_role("link", name=re.compile("^demo-shop: Customers see")).first.click()
     expect(page.get_by_text(f"incident:{work.incident.id}")).to_be_visible()
     browser.shot("run")
-    page.get_by_text("Artifacts", exact=True).last.click()
-    expect(page.get_by_text("What is damaged").first).to_be_visible()
-    browser.shot("artifacts")
-    for artifact, text in (("findings", "FILE_CONTENT_DIFFERS"), ("proposal", "Undo")):
-        page.get_by_role("link", name=artifact).first.click()
-        expect(page.get_by_text(text).first).to_be_visible()
-        browser.shot(artifact)
-        page.go_back()
+    run = page.url
+    browser.artifact(run, "findings", "FILE_CONTENT_DIFFERS")
+    browser.artifact(run, "proposal", "Undo:")
+    page.goto(run)
 
     form = browser.form("sign", "may sign: lena, omar", digest, "Data that will be lost", "Undo", "shop.ini")
     expect(form.get_by_text("<b>now</b> {{ 7*7 }}")).to_be_visible()  # inert: neither markup nor template
     browser.answer(form, "lena", digest, "000000")
     installation.gate(work, Gate.DECIDE, asked=1)
-    form = browser.form("wrong-code", "Your last answer was refused", "is not right")
+    form = browser.form("wrong-code", "The last answer was refused", "is not right")
     browser.answer(form, "mia", digest, installation.code("mia"))
     state = installation.gate(work, Gate.DECIDE, asked=2)
     assert {} == state.settled
     assert {} == state.intents
-    form = browser.form("self-approval", "Your last answer was refused", "may not sign")
+    form = browser.form("self-approval", "The last answer was refused", "may not sign")
     browser.answer(form, "lena", digest, installation.code("lena"))
 
     state = installation.gate(work, Gate.ACCEPT)
@@ -179,10 +192,7 @@ def test_recovery_started_refused_signed_and_seen_in_the_browser(
     state = installation.finish(work)
     assert [("lena", "totp"), ("omar", "totp")] == [(vote.person, vote.proof) for vote in state.votes]
     assert ["lena", "mia"] == [refusal.person for refusal in state.refused]
-    page.reload()
+    page.goto(run)
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
     browser.shot("done")
-    page.get_by_text("Artifacts", exact=True).last.click()
-    page.get_by_role("link", name="report").first.click()
-    expect(page.get_by_text("RECOVERED").first).to_be_visible()
-    browser.shot("report")
+    browser.artifact(run, "report", "RECOVERED")
