@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 
 import httpx
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -22,7 +22,7 @@ from prefect.context import FlowRunContext
 from model.command import printable
 from model.journal import State
 from model.outcome import Gate
-from tasks.render import findings_rows, proposal_markdown, result_markdown
+from tasks.render import findings_markdown, proposal_markdown, result_markdown
 from tasks.report import build_report, report_markdown
 from tasks.work import Work
 
@@ -58,7 +58,8 @@ async def _show_question(work: Work, state: State, gate: Gate, digest: str) -> N
         findings = [finding for result in state.confirmed.results for finding in result.findings]
         title = f"What is damaged ({work.incident.id})"
         if await _new("findings", title):
-            await acreate_table_artifact(table=findings_rows(findings), key="findings", description=title)
+            text = findings_markdown(findings)
+            await acreate_markdown_artifact(markdown=text, key="findings", description=title)
         text = proposal_markdown(work.plan, state, state.proposal)
     else:
         text = result_markdown(work.plan, state)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from model.command import printable
-from model.finding import CheckResult, Finding
+from model.finding import CheckResult, Finding, Verdict
 from model.incident import Kind
 from model.journal import (
     Confirmed,
@@ -126,61 +126,103 @@ def what(action: Action) -> str:
             return action.service
 
 
+def findings_markdown(findings: Sequence[Finding]) -> str:
+    """What is damaged, by asset; tables do not wrap paths, lists do."""
+    parts: list[str] = []
+    for asset in dict.fromkeys((f.asset, f.host) for f in findings):
+        here = [f for f in findings if (f.asset, f.host) == asset]
+        parts.append(f"### {safe(asset[0])} on {safe(asset[1])}: {len(here)} damaged")
+        parts.append("\n".join(f"- {_finding(f)}" for f in here[:ROW_LIMIT]))
+        if len(here) > ROW_LIMIT:
+            parts.append(f"… and {len(here) - ROW_LIMIT} more in the journal.")
+    return "\n\n".join(parts) or "Nothing is damaged."
+
+
+def _finding(finding: Finding) -> str:
+    owner = f" of {safe(finding.package)} {safe(finding.version)}" if finding.package else ""
+    said = "".join(
+        f"  \n  {word}: {safe(text)}"
+        for word, text in (("expected", finding.expected), ("found", finding.actual))
+        if text
+    )
+    return f"**{safe(finding.code)}** {safe(finding.subject)}{owner}, {finding.degree.name.lower()}{said}"
+
+
 def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
     """The proposal as people read it: loss and what is not cured first, then what, where, why, undo, digest."""
     incident = state.require_incident()
     severity = state.confirmed.severity if state.confirmed else None
-    parts = [mark(incident.kind) + f"## Proposal for {safe(plan.service.name)}", safe(incident.summary, 500)]
+    parts = [mark(incident.kind) + f"## Proposal for {safe(plan.service.name)}"]
+    parts.append(f"Reported by {safe(incident.reported_by)}: {safe(incident.summary, 500)}")
     if severity is not None:
         parts.append(f"**{safe(severity.sentence)}**")
     if proposal.losses:
-        parts += [
-            "### Data that will be lost",
-            *[f"- {safe(loss.sentence, 500)}" for loss in proposal.losses],
-        ]
+        parts += ["### Data that will be lost", _list(safe(loss.sentence, 500) for loss in proposal.losses)]
     else:
-        parts.append("No data will be lost.")
+        parts.append("**No data will be lost.**")
     if proposal.unmet:
-        parts += ["### Not cured by this proposal"]
-        parts += [f"- {safe(unmet.sentence, 500)} {safe(unmet.remedy, 300)}" for unmet in proposal.unmet]
-    parts.append(f"### {len(proposal.actions)} actions")
+        parts += [
+            "### Not cured by this proposal",
+            _list(f"{safe(unmet.sentence, 500)} {safe(unmet.remedy, 300)}" for unmet in proposal.unmet),
+        ]
+    count = len(proposal.actions)
+    parts.append(f"### What will be done: {count} action{'' if count == 1 else 's'}")
     parts += [
-        f"**{a.id} {safe(a.kind.replace('_', ' '))}** on {safe(a.host)}: {safe(what(a), 500)}  \n"
-        f"Why: {safe(a.reason, 500)}  \nUndo: {safe(a.undo, 300)}  \n{size(a.bytes)}, {a.minutes:.1f} min"
+        f"**{a.id} {safe(a.kind.replace('_', ' '))}** on {safe(a.host)}, {size(a.bytes)}, {a.minutes:.1f} min  \n"
+        f"**What:** {safe(what(a), 500)}  \n**Why:** {safe(a.reason, 500)}  \n**Undo:** {safe(a.undo, 300)}"
         for a in proposal.actions[:ROW_LIMIT]
     ]
-    if len(proposal.actions) > ROW_LIMIT:
-        parts.append(f"… and {len(proposal.actions) - ROW_LIMIT} more; `reinstate report` shows all.")
+    if count > ROW_LIMIT:
+        parts.append(f"… and {count - ROW_LIMIT} more; `reinstate report` shows all.")
     parts.append(
-        f"{len(proposal.actions)} actions, {size(proposal.bytes)} to move, about {proposal.minutes:.1f} min. "
-        f"Expires {proposal.expires_at:%Y-%m-%d %H:%M} UTC.\n\nDigest `{proposal.digest[:32]}` `{proposal.digest[32:]}`"
+        f"In all {size(proposal.bytes)} to move, about {proposal.minutes:.1f} min. "
+        f"The proposal expires {proposal.expires_at:%Y-%m-%d %H:%M} UTC.\n\n"
+        f"Whole digest: {_digest(proposal.digest)}"
     )
     return "\n\n".join(parts)
 
 
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _digest(text: str) -> str:
+    """A digest in pieces that fit the narrow form of the UI."""
+    return " ".join(f"`{text[start : start + 16]}`" for start in range(0, len(text), 16))
+
+
 def standing_markdown(where: Standing, refusal: str = "") -> str:
     """Who signed, who may still sign, and why the last answer was refused."""
-    head = f"### ⚠ Your last answer was refused: {safe(refusal, 500)}\n\n" if refusal else ""
+    head = f"### ⚠ The last answer was refused: {safe(refusal, 500)}\n\n" if refusal else ""
     return head + safe(where.sentence)
 
 
 def result_markdown(plan: Plan, state: State) -> str:
-    """What people accept or deny at the second gate."""
+    """What people accept or deny at the second gate: what is not right first, then the checks, then what was done."""
     incident = state.require_incident()
-    rows = [
-        (r.verdict, r.check, r.host, r.asset, r.examined, r.sentence)
-        for v in state.verified[-2:]
-        for r in v.results
+    results = [r for v in state.verified[-2:] for r in v.results]
+    bad = [r for r in results if r.verdict is not Verdict.PASSED]
+    good = [r for r in results if r.verdict is Verdict.PASSED]
+    parts = [
+        mark(incident.kind) + f"## Result for {safe(plan.service.name)}",
+        "Approve to end the recovery. **Deny to roll everything back** to the state before it.",
     ]
-    done = [(step, e.result, e.sentence, duration(e.seconds)) for step, e in state.effects.items()]
-    return "\n\n".join(
-        [
-            mark(incident.kind) + f"## Result for {safe(plan.service.name)}",
-            "Approve to end the recovery. **Deny to roll everything back** to the state before it.",
-            table(("action", "result", "what happened", "took"), done),
-            table(("verdict", "check", "host", "asset", "examined", "sentence"), rows),
-        ]
-    )
+    if bad:
+        parts += [f"### {len(bad)} checks did not pass", _list(_check(r) for r in bad[:ROW_LIMIT])]
+    parts += [f"### {len(good)} checks passed", _list(_check(r) for r in good[:ROW_LIMIT])]
+    parts += [
+        f"### {len(state.effects)} actions done",
+        _list(
+            f"**{safe(step)} {e.result}** ({duration(e.seconds)}): {safe(e.sentence)}"
+            for step, e in list(state.effects.items())[:ROW_LIMIT]
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def _check(result: CheckResult) -> str:
+    where = f"{safe(result.asset)} on {safe(result.host)}" if result.asset else safe(result.host)
+    return f"**{result.verdict}** {safe(result.check)} of {where}, {result.examined} examined: {safe(result.sentence)}"
 
 
 def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of record is the plainest form

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from deployments.server.interface import make_legible
 from deployments.server.paths import POOL, Paths
 from model.errors import ReinstateError
 
@@ -65,6 +66,7 @@ def start_server(paths: Paths, database_url: str) -> Child:
         PREFECT_SERVER_DATABASE_CONNECTION_URL=database_url,
         PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
         PREFECT_SERVER_UI_V2_ENABLED="false",
+        PREFECT_SERVER_UI_STATIC_DIRECTORY=str(paths.folder / "ui"),
         PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
         PREFECT_UI_API_URL=f"{paths.url}/api",
     )
@@ -73,6 +75,7 @@ def start_server(paths: Paths, database_url: str) -> Child:
     while time.monotonic() < deadline and child.alive():
         try:
             if httpx.get(f"{paths.url}/api/health", auth=("admin", paths.password), timeout=2).is_success:
+                make_legible(paths.folder / "ui")
                 return child
         except httpx.HTTPError:
             pass
