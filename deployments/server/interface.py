@@ -13,6 +13,9 @@ STYLE = (
     '<style id="reinstate">'
     ".p-modal__body>.markdown-renderer{flex:none;overflow:visible}"
     ".p-modal__card:has(.markdown-renderer){max-width:52rem}"
+    ".markdown-renderer__table{max-width:100%!important}"
+    ".markdown-renderer__table .p-table-data,.artifact-table .p-table-data,.p-table-data{white-space:normal;"
+    "overflow:visible;overflow-wrap:anywhere;min-width:4.5rem}"
     "</style>"
 )
 """The whole form scrolls as one, wide enough for a path."""
