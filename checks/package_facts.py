@@ -73,7 +73,7 @@ def collect(
     around = None
     if not asset.packages and all(package.paths for package in database.packages.values() if whole(package)):
         aliases = {root + link: root + target for link, target in database.aliases.items()}
-        around = stat.Around(folders(owned, root), aliases)
+        around = stat.Around(folders(owned, database.aliases, root), aliases)
     facts = stat.collect(connection, wanted, around=around, progress=progress)
     others = None
     if around is not None:

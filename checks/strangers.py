@@ -8,7 +8,7 @@ diversions), made anew at will (Python's byte code, the kernel's module indexes)
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from checks.compare import READING
 from checks.dpkg import Database
@@ -18,15 +18,13 @@ ELSEWHERE = (*READING, "/usr/local/", "/usr/src/", "/boot/")
 MADE_ANEW = re.compile(r".*(/__pycache__|\.py[co])|/(usr/)?lib/modules/[^/]+/modules\.[a-z.]+")
 
 
-def folders(owned: Iterable[Owned], root: str) -> frozenset[str]:
+def folders(owned: Iterable[Owned], aliases: Mapping[str, str], root: str) -> frozenset[str]:
     """Folders, as they are on the host, that hold delivered files; a path without a hash is none for this purpose."""
-    found = set()
-    for one in owned:
-        if one.path in one.package.md5sums:
-            found.add(one.place.rpartition("/")[0])
-    skip = len(root)
+    found = {one.place.rpartition("/")[0][len(root) :] for one in owned if one.path in one.package.md5sums}
+    for link, target in aliases.items():
+        found = {target + path[len(link) :] if f"{path}/".startswith(f"{link}/") else path for path in found}
     return frozenset(
-        f for f in found if f"{f[skip:]}/".startswith(SYSTEM) and not f"{f[skip:]}/".startswith(ELSEWHERE)
+        root + f for f in found if f"{f}/".startswith(SYSTEM) and not f"{f}/".startswith(ELSEWHERE)
     )
 
 
