@@ -6,7 +6,7 @@ store holds it: whoever changes a program and its line in `md5sums` is found out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from checks.dpkg import Package
 from checks.fact import Fact
@@ -15,8 +15,9 @@ from model.manifest import Entry, FileType
 LIST, SUMS = "dpkg:", "dpkg-sums:"
 """How the baseline's entries for a package's list and hashes begin; `NAME=VERSION` follows."""
 
-Delivered = Mapping[tuple[str, str, str], Mapping[str, str]]
-"""(package, version, architecture) → path → MD5, from .debs whose SHA-256 stands in the index of a store."""
+Delivered = Callable[[str, str, str], Mapping[str, str] | None]
+"""Package, version, architecture in; path → MD5 out, from a .deb whose SHA-256 stands in a store's index; None: no such
+package there."""
 
 
 def marks(package: Package) -> tuple[Entry, Entry]:
@@ -41,7 +42,7 @@ def recorded(packages: Mapping[str, Package], baseline: Sequence[Entry]) -> dict
 
 def judge(
     package: Package, facts: Mapping[str, Fact], places: Mapping[str, str], mark: tuple[str, str] | None,
-    delivered: Delivered,
+    delivered: Delivered | None,
 ) -> Iterator[tuple[str, str, str]]:  # fmt: skip
     """What is wrong with a package's list or hashes: which of the two, what was expected, what was found.
 
@@ -62,7 +63,8 @@ def judge(
                 f"sha256 {package.sums_fingerprint[:16]}…",
             )
         return
-    original = delivered.get((package.name.partition(":")[0], package.version, package.architecture))
+    name = package.name.partition(":")[0]
+    original = delivered(name, package.version, package.architecture) if delivered else None
     if original is not None and original != package.md5sums:
         wrong = sum(original.get(path) != package.md5sums.get(path) for path in {*original, *package.md5sums})
         yield "md5sums", "the hashes of the package itself", f"{wrong} other, missing or additional hashes"

@@ -90,7 +90,7 @@ def judge(
     )  # fmt: skip
     for subject, expected, actual, package, code in _states(asset, data.database):
         case.add(code, subject, expected, actual, package)
-    _judge_lists(case, delivered or {})
+    _judge_lists(case, delivered)
     for owned in data.owned:
         _judge_path(case, owned)
     if not asset.packages:
@@ -122,7 +122,7 @@ def _judge_path(case: _Case, owned: Owned) -> None:
         )
 
 
-def _judge_lists(case: _Case, delivered: Delivered) -> None:
+def _judge_lists(case: _Case, delivered: Delivered | None) -> None:
     """The lists and hashes themselves: what they say of their paths counts only when they are whole."""
     places: dict[str, dict[str, str]] = {}
     for package, path, place in case.data.owned:
