@@ -51,8 +51,8 @@ def clear_the_way(draft: Draft, name: str, host: str, damaged: Sequence[Finding]
         draft.actions.append(
             SetAside(
                 id=UNNUMBERED, host=host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
-                reason=f"{counted(len(paths), 'path')} would stop dpkg: damaged lists of files, or what took a folder's "
-                "place. Their packages, installed again below, make them anew.",
+                reason=f"{counted(len(paths), 'path')} would stop dpkg: damaged lists, or what took a folder's place. "
+                "Their packages, installed again below, make them anew.",
                 undo="They are moved back from quarantine.", touches=paths, minutes=minutes(0.05, 0), paths=paths,
             )
         )  # fmt: skip
