@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
 from checks.baseline import Candidate, candidates
+from checks.many import side_by_side
 from model.accepted import Accepted
 from model.assets import DpkgAsset
 from model.canonical import now
@@ -22,16 +23,17 @@ def review(file: PlanFile, journal: JournalStore) -> dict[str, tuple[Candidate, 
     Raises:
         Transient: a host cannot be reached. PreconditionFailed: its packages cannot be examined.
     """
-    found: dict[str, tuple[Candidate, ...]] = {}
-    for name, asset in file.plan.assets.items():
-        if not isinstance(asset, DpkgAsset):
-            continue
+    packages = {name: asset for name, asset in file.plan.assets.items() if isinstance(asset, DpkgAsset)}
+
+    def differing(name: str) -> tuple[Candidate, ...]:
+        asset = packages[name]
         recorded = baseline(journal, file.plan, name) or ()
         agreed = accepted(journal, file.plan, name)
         with file.connect(asset.host) as connection:
             prove(connection)
-            found[name] = tuple(candidates(connection, name, asset, recorded, agreed))
-    return found
+            return tuple(candidates(connection, name, asset, recorded, agreed))
+
+    return dict(zip(packages, side_by_side(differing, list(packages)), strict=True))
 
 
 def chosen(found: Mapping[str, Sequence[Candidate]], patterns: Sequence[str]) -> dict[str, list[Candidate]]:
