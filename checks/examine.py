@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from checks import database, files, packages, pip_environment, probe, service, system
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Entry, Manifest
@@ -89,6 +89,8 @@ def _one(
                 )
             case ServiceAsset():
                 return service.judge(name, asset, service.collect(connection, asset))
+            case SystemAsset():
+                return system.judge(name, asset, system.collect(connection, asset), baselines.get(name, ()))
     except Transient:
         raise
     except (PreconditionFailed, ReinstateError) as error:
