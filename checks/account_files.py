@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 PASSWD, GROUP, SHADOW, GSHADOW = "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"
@@ -21,7 +21,7 @@ _LIMIT = (1 << 32) - 1
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """One thing that is wrong: the line's number (from 1; 0: the file as a whole), its name as far as it can be read."""
+    """One thing that is wrong: the line's number (from 1; 0: the whole file), its name as far as it can be read."""
 
     line: int
     name: str
@@ -87,13 +87,13 @@ def _is_id(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text)) and int(text) < _LIMIT
 
 
-def wrong(path: str, text: str, known: Collection[str] = ()) -> list[Wrong]:
+def wrong(path: str, text: str, known: Mapping[str, int] | None = None) -> list[Wrong]:
     """Everything that is wrong with a file.
 
     Args:
         path: which file.
         text: its content.
-        known: names that were recorded while it was healthy.
+        known: ids by name, recorded while it was healthy; two that shared an id then may share it.
     """
     if not text.strip():
         return [Wrong(0, "", "it is empty")]
@@ -111,14 +111,14 @@ def wrong(path: str, text: str, known: Collection[str] = ()) -> list[Wrong]:
         elif name:
             names[name] = number
     if path in {PASSWD, GROUP}:
-        found += _numbers(path, text)
-    for name in dict.fromkeys(("root", *sorted(known))):
+        found += _numbers(path, text, known or {})
+    for name in dict.fromkeys(("root", *sorted(known or {}))):
         if name not in names and not any(w.name == name for w in found):
             found.append(Wrong(0, name, f"{name} is missing"))
     return found
 
 
-def _numbers(path: str, text: str) -> list[Wrong]:
+def _numbers(path: str, text: str, known: Mapping[str, int]) -> list[Wrong]:
     """Ids that two names share, and a root that is none."""
     found: list[Wrong] = []
     owners: dict[int, str] = {}
@@ -129,13 +129,17 @@ def _numbers(path: str, text: str) -> list[Wrong]:
         name, id_ = fields[0], int(fields[2])
         if name == "root" and id_ != 0:
             found.append(Wrong(number, name, f"root has the id {id_}"))
-        elif owners.get(id_, name) != name and path == PASSWD:
+        elif (
+            path == PASSWD
+            and owners.get(id_, name) != name
+            and not known.get(name, -1) == known.get(owners[id_], -2) == id_
+        ):
             found.append(Wrong(number, name, f"{name} has the uid {id_} of {owners[id_]}"))
         owners.setdefault(id_, name)
     return found
 
 
-def mend(path: str, text: str, backup: str, known: Collection[str] = ()) -> Mended:
+def mend(path: str, text: str, backup: str, known: Mapping[str, int] | None = None) -> Mended:
     """Put broken lines back from a backup; every line that is whole today stays as it is.
 
     Names that only the backup has come back when the file is known to have lost them: the baseline recorded them, it
@@ -145,8 +149,9 @@ def mend(path: str, text: str, backup: str, known: Collection[str] = ()) -> Mend
         path: which file.
         text: its content now.
         backup: the content of its backup.
-        known: names the baseline recorded.
+        known: ids by name, from the baseline.
     """
+    recorded = known or {}
     spare = {name_of(line): line for line in lines(backup) if not whole(path, line) and name_of(line)}
     bad = {w.line: w for w in wrong(path, text, known) if w.line}
     kept: list[tuple[str, str]] = []
@@ -169,7 +174,7 @@ def mend(path: str, text: str, backup: str, known: Collection[str] = ()) -> Mend
             kept.append((name, line))
     have = {name for name, _ in kept}
     nameless = cut or not text.strip() or any(n in dropped and not w.name for n, w in bad.items())
-    lost = [n for n in spare if n not in have and (nameless or n == "root" or n in known)]
+    lost = [n for n in spare if n not in have and (nameless or n == "root" or n in recorded)]
     order = list(spare)
     for name in lost:
         place = next(

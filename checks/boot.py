@@ -1,4 +1,4 @@
-"""What a host needs to start again: kernels, RAM disks and boot entries, modules, fstab, an sshd_config that is valid."""
+"""What a host needs to start again: kernels, RAM disks, boot entries, modules, fstab, an sshd_config that is valid."""
 
 from __future__ import annotations
 

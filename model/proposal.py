@@ -172,18 +172,18 @@ class MendAccounts(ActionBase):
         after: SHA-256 of what will be there.
         returned: names whose line comes back.
         dropped: numbers of lines that nobody can read.
-        known: names the baseline recorded.
+        known: ids by name, from the baseline.
     """
 
     kind: Literal["mend_accounts"] = "mend_accounts"
-    path: Literal["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"]
+    path: str = Field(pattern=r"^/etc/(passwd|group|shadow|gshadow)$")
     source: str
     before: str = Field(pattern=r"^[0-9a-f]{64}$")
     source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     after: str = Field(pattern=r"^[0-9a-f]{64}$")
     returned: tuple[HostText, ...] = ()
     dropped: tuple[int, ...] = ()
-    known: tuple[HostText, ...] = ()
+    known: dict[str, int] = {}
 
 
 Action = Annotated[

@@ -69,7 +69,7 @@ class Mend(Value):
     after: str
     returned: tuple[HostText, ...] = ()
     dropped: tuple[int, ...] = ()
-    known: tuple[HostText, ...] = ()
+    known: dict[str, int] = {}
 
 
 class SystemSupply(Value):

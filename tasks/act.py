@@ -12,32 +12,41 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
+from model.host_state import host_state
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    FreeSpace,
+    MendAccounts,
     ReinstallDistribution,
     ReinstallPackage,
+    RemountWritable,
     RestartService,
+    RestartTimeDaemon,
     RestoreDatabase,
     RestoreFiles,
+    RestoreUnits,
     SetMetadata,
 )
 from tasks import (
+    host_repairs,
+    mend_accounts,
     reinstall_distribution,
     reinstall_package,
     restart_service,
     restore_database,
     restore_files,
+    restore_units,
     set_metadata,
 )
 from tasks.performed import Performed
 from tasks.snapshot import load_snapshot
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
-from tasks.work import Work, owner
+from tasks.work import Work, baseline, owner
 
 Progress = Callable[[int, int], None]
 LEASE_SECONDS = 3600.0
@@ -205,7 +214,40 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case _, SystemAsset() as asset:
+            return _perform_on_host(effect, action, asset)
         case _, asset:
+            raise Unsupported(
+                f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
+                action.host,
+                "propose again: the plan changed",
+            )
+
+
+def _perform_on_host(effect: Effecting, action: Action, asset: SystemAsset) -> Performed:
+    connection, prefix, token, progress = effect.connection, effect.prefix, effect.token, effect.progress
+    match action:
+        case RestoreUnits():
+            state = host_state(baseline(effect.work.store, effect.work.plan, action.asset) or ())
+            contents = state.contents if state else {}
+            return restore_units.perform(
+                connection, action, contents, job_prefix=prefix, token=token, progress=progress
+            )
+        case MendAccounts():
+            return mend_accounts.perform(
+                connection, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case FreeSpace():
+            return host_repairs.free_space(
+                connection, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case RemountWritable():
+            return host_repairs.remount(connection, action, job_prefix=prefix, token=token, progress=progress)
+        case RestartTimeDaemon():
+            return host_repairs.restart_time_daemon(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case _:
             raise Unsupported(
                 f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
                 action.host,
@@ -230,6 +272,15 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 raise
             except ReinstateError as error:  # what was down before the recovery is down again after its undo
                 return Performed(f"{action.service} does not run, as before the recovery: {error.what}")
+        case RestoreUnits(), _:
+            folder = effect.work.folder(f"snapshot/{action.host}")
+            return restore_units.undo(
+                effect.connection, action, folder, job_prefix=prefix, token=token, progress=progress
+            )
+        case RemountWritable(), _:
+            return host_repairs.remount(
+                effect.connection, action, job_prefix=prefix, token=token, progress=progress, writable=False
+            )
         case _:
             folder = effect.work.folder(f"snapshot/{action.host}")
             return roll_back_files(
