@@ -72,6 +72,7 @@ def units(
         f for f in every if f.code is Code.UNIT_FAILED and f.subject in touched and f.subject not in ours
     ]
     way.start |= {f.subject: None for f in failed}
+    down = {f.subject for f in every if f.code is Code.UNIT_FAILED}
     paths = sorted({*way.files, *way.gone})
     folders = {path.rpartition("/")[0] for path in paths} - {*UNIT_FOLDERS, RUNTIME}
     draft.actions.append(
@@ -83,7 +84,7 @@ def units(
             findings=tuple(f.id for f in (*way.cured, *failed)), files=tuple(way.files[p] for p in sorted(way.files)),
             gone=tuple(way.gone[p] for p in sorted(way.gone)),
             # A service of the plan is started by its own action, after everything it needs.
-            start=tuple(sorted(unit for unit in way.start if unit not in ours)), restart=tuple(sorted(way.restart)),
+            start=tuple(sorted(unit for unit in way.start if unit not in ours)), restart=tuple(sorted(unit for unit in way.restart if unit not in down)),
         )
     )  # fmt: skip
 
