@@ -13,7 +13,7 @@ SUDOERS = "/etc/sudoers"
 _ALIAS = re.compile(r"(User|Runas|Host|Cmnd|Cmd)_Alias\s+[A-Z][A-Z0-9_]*\s*=\s*\S")
 _DEFAULTS = re.compile(r"Defaults([@:!>]\S+)?(\s+\S|$)")
 _INCLUDE = re.compile(r"[@#]include(dir)?\s+\S")
-_SPEC = re.compile(r"[^\s=]\S*(\s*,\s*\S+)*\s+[^=]+=\s*\S")
+_SPEC = re.compile(r"(?!\w+_Alias\b)[^\s=]\S*(\s*,\s*\S+)*\s+[^=]+=\s*\S")
 
 
 def record(data: SystemData) -> tuple[dict[str, int], dict[str, int]]:

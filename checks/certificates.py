@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from model.errors import ReinstateError, Transient
 from model.finding import Code, Degree
 
 ANSWER_SECONDS = 10.0
+_KEYS = re.compile("-----BEGIN [A-Z0-9 ]*(KEY|PARAMETERS)-----")
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
@@ -87,7 +89,7 @@ def judge(j: Judging) -> None:
             j.find(Code.CERTIFICATE_EXPIRED, path, "a valid certificate", "no such file")
     for path, text in j.data.named("pem").items():
         certificates, broken = read_pem(text)
-        if not certificates and not broken and "-----BEGIN" in text:
+        if not certificates and not broken and _KEYS.search(text):
             continue  # a file of keys
         j.examined += 1
         if broken or not certificates:

@@ -11,6 +11,7 @@ from model.finding import Code
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _READ_ONLY_BY_NATURE = frozenset({"squashfs", "iso9660", "erofs", "ramfs"})
+"""Images: full and read-only is what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,7 @@ def spaces(data: SystemData) -> dict[str, Space]:
 
 def fstab(text: str) -> list[list[str]]:
     """Fields of every line that is no comment."""
-    lines = (
-        line.split("#", 1)[0].split() if line.lstrip().startswith("#") else line.split()
-        for line in text.splitlines()
-    )
-    return [words for words in lines if words]
+    return [line.split() for line in text.splitlines() if line.split() and not line.lstrip().startswith("#")]
 
 
 def watched(j: Judging) -> dict[str, tuple[Mount, Space]]:
@@ -89,6 +86,8 @@ def watched(j: Judging) -> dict[str, tuple[Mount, Space]]:
     for mount in sorted(mounts(j.data), key=lambda m: len(m.place)):
         space = room.get(mount.device)
         whole = mount.root == "/" or mount.kind == "btrfs"
+        if mount.kind in _READ_ONLY_BY_NATURE:
+            continue
         if space is None or not space.total or not whole or (mount.device in seen and not wanted):
             continue
         if wanted and mount.place not in wanted:
@@ -147,7 +146,7 @@ def _room(j: Judging, place: str, space: Space) -> None:
 
 
 def _writable(j: Judging, mount: Mount, declared: Mapping[str, list[str]]) -> None:
-    if mount.writable or mount.kind in _READ_ONLY_BY_NATURE:
+    if mount.writable:
         return
     by_fstab = mount.place in declared and "ro" not in declared[mount.place]
     by_baseline = j.known is not None and mount.place in j.known.mounts

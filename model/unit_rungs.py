@@ -84,7 +84,8 @@ def units(
             findings=tuple(f.id for f in (*way.cured, *failed)), files=tuple(way.files[p] for p in sorted(way.files)),
             gone=tuple(way.gone[p] for p in sorted(way.gone)),
             # A service of the plan is started by its own action, after everything it needs.
-            start=tuple(sorted(unit for unit in way.start if unit not in ours)), restart=tuple(sorted(unit for unit in way.restart if unit not in down)),
+            start=tuple(sorted(unit for unit in way.start if unit not in ours)),
+            restart=tuple(sorted(unit for unit in way.restart if unit not in down)),
         )
     )  # fmt: skip
 
