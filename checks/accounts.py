@@ -52,6 +52,8 @@ def judge(j: Judging) -> None:
             said.append(f"mode {mode:04o}: others may write it")
         if said:
             j.find(Code.ACCOUNTS_DAMAGED, path, "whole lines, root, everybody recorded", _few(said))
+    if "stat" in j.data.lines("missing"):
+        j.note("modes of account files: the host has no `stat`")
     if j.known is None:
         j.note("whether users or groups are missing: there is no baseline")
     _sudoers(j, modes)
@@ -66,8 +68,10 @@ def _known(j: Judging, path: str) -> Mapping[str, int]:
 def _modes(data: SystemData) -> Iterator[tuple[str, tuple[int, int, int]]]:
     for line in data.lines("accountfiles"):
         words = line.split(" ", 4)
-        if len(words) == 5:
+        if len(words) == 5 and words[0].isdigit():
             yield words[4], (int(words[0], 8), int(words[1]), int(words[2]))
+        elif len(words) == 5:  # the host has no `stat`
+            yield words[4], (0, 0, 0)
 
 
 def _shadowed(data: SystemData, path: str) -> bool:

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from blocks.hosts.base import Connection
 from checks.judging import Judging
+from model.command import Command
 from model.errors import ReinstateError, Transient
 from model.finding import Code, Degree
 
@@ -73,10 +74,11 @@ def ask(connection: Connection, endpoints: Iterable[str]) -> dict[str, bytes | s
                 context.wrap_socket(plain, server_hostname=name) as secured,
             ):
                 found[endpoint] = secured.getpeercert(binary_form=True) or "it shows no certificate"
-        except Transient:
-            raise
         except (OSError, ReinstateError) as error:
-            found[endpoint] = str(error)
+            # A port nobody listens on and a connection that is gone look alike: the host decides.
+            if isinstance(error, Transient) and connection.run(Command(("true",))).status is None:
+                raise
+            found[endpoint] = error.what if isinstance(error, ReinstateError) else str(error)
     return found
 
 

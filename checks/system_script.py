@@ -76,7 +76,8 @@ fi
 if wants accounts; then
     part accountfiles
     for file in passwd group shadow gshadow sudoers; do
-        [ -e "/etc/$file" ] && stat -c '%a %u %g %s %n' -- "/etc/$file"
+        [ -e "/etc/$file" ] || continue
+        stat -c '%a %u %g %s %n' -- "/etc/$file" 2>/dev/null || printf -- '- - - - /etc/%s\n' "$file"
     done
     part passwd; show /etc/passwd
     part group; show /etc/group
