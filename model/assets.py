@@ -186,8 +186,8 @@ class SystemAsset(AssetBase):
 
     kind: Literal["system"]
     watch: tuple[Watched, ...] = EVERYTHING
-    free_percent: float = Field(default=5.0, ge=0, lt=100)
-    free_bytes: int = Field(default=1 << 30, ge=0)
+    free_percent: int = Field(default=5, ge=0, le=99)
+    free_bytes: int = Field(default=1 << 30, ge=0, le=1 << 50)
     mounts: tuple[HostPath, ...] = ()
     clock_tolerance: Seconds = 5.0
     certificates: tuple[HostPath, ...] = ("/etc/letsencrypt/live/*/fullchain.pem",)

@@ -17,6 +17,7 @@ from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
 from checks import system
 from model.assets import SystemAsset
+from model.errors import PreconditionFailed
 from model.finding import CheckResult, Code, Verdict
 from model.outcome import RunVerdict, Stage
 from model.proposal import FreeSpace, RestartTimeDaemon, Rung
@@ -193,7 +194,7 @@ def test_clock_and_room_are_repaired_by_named_jobs(connection: Connection, lab_h
         mount="/", files=(found,), frees=7,
     )  # fmt: skip
     lab_host.inside("/srv").joinpath("one").write_text("another content")
-    with pytest.raises(host_repairs.PreconditionFailed, match="signed for"):
+    with pytest.raises(PreconditionFailed, match="signed for"):
         host_repairs.free_space(connection, room, job_prefix="inc-a02-1", token=1, progress=quiet)
     lab_host.inside("/srv").joinpath("one").write_text("content")
     for _ in range(2):
