@@ -89,6 +89,8 @@ def judge(j: Judging) -> None:
         if not any(sign in path for sign in "*?["):
             j.examined += 1
             j.find(Code.CERTIFICATE_EXPIRED, path, "a valid certificate", "no such file")
+    if "sed" in j.data.lines("missing"):
+        j.note("certificates in files: the host has no working `sed`")
     for path, text in j.data.named("pem").items():
         certificates, broken = read_pem(text)
         if not certificates and not broken and _KEYS.search(text):

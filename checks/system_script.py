@@ -10,12 +10,16 @@ SCRIPT = r"""
 LC_ALL=C PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin; export LC_ALL PATH
 watch=" $1 "; shift
 part() { printf '\0%s\0' "$1"; }
-clean() { tr '\000' '\177'; }
+# A tool is tried on a known answer first: on a damaged host one that lies is worse than none.
+works() { [ "$(printf abc | "$@" 2>/dev/null)" = axc ]; }
+if works tr b x; then clean() { tr '\000' '\177'; }; else clean() { cat; }; fi
+edit=; if works sed s/b/x/; then edit=yes; fi
 show() { [ -f "$1" ] && clean <"$1"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 wants() { case $watch in *" $1 "*) return 0 ;; esac; return 1; }
 part began; date +%s.%N
-part missing; for tool in find stat tr sed head od grep; do has "$tool" || printf '%s\n' "$tool"; done
+part missing; for tool in find stat tr head od grep; do has "$tool" || printf '%s\n' "$tool"; done
+[ -n "$edit" ] || echo sed
 part container
 if [ -r /proc/1/environ ]; then tr '\000' '\n' </proc/1/environ | sed -n 's/^container=//p'; fi
 show /run/systemd/container
@@ -49,10 +53,16 @@ if wants clock; then
     part chrony; if has chronyc && has timeout; then timeout 5 chronyc -n -c tracking 2>/dev/null; fi
 fi
 if wants certificates; then
+    # Certificates and nothing else: a private key in the same file stays where it is.
+    certificates() {
+        head -c 262144 -- "$1" | sed -n -e '/-----BEGIN CERTIFICATE-----/,/-----/p' -e '/-----BEGIN [A-Z ]*KEY-----/p' \
+            -e '/-----BEGIN [A-Z ]*PARAMETERS-----/p' | clean
+    }
+    [ -n "$edit" ] || set --
     for pattern; do
         IFS=; set -- $pattern; unset IFS
         for file; do
-            if [ -f "$file" ]; then part "pem $file"; head -c 262144 -- "$file" | clean
+            if [ -f "$file" ]; then part "pem $file"; certificates "$file"
             elif [ "$file" = "$pattern" ]; then part "absent $file"; fi
         done
     done
@@ -61,7 +71,7 @@ if wants certificates; then
         /etc/nginx /etc/apache2 /etc/httpd /etc/postfix/main.cf /etc/dovecot /etc/postgresql /etc/mysql 2>/dev/null |
         grep -v '^[[:space:]]*#' | sed "s/.*[[:space:]=]//; s/^[<\"']*//; s/[\"']\$//" | sort -u | head -n 200 |
         while IFS= read -r file; do
-            case $file in /*) if [ -f "$file" ]; then part "pem $file"; head -c 262144 -- "$file" | clean; fi ;; esac
+            case $file in /*) if [ -f "$file" ]; then part "pem $file"; certificates "$file"; fi ;; esac
         done
 fi
 if wants units; then
@@ -81,8 +91,9 @@ if wants accounts; then
     done
     part passwd; show /etc/passwd
     part group; show /etc/group
-    part shadow; show /etc/shadow | sed -E 's/^([^:]*):[^:]+/\1:*/'
-    part gshadow; show /etc/gshadow | sed -E 's/^([^:]*):[^:]+/\1:*/'
+    # Without hashes of passwords; where sed does not work, not at all.
+    [ -z "$edit" ] || { part shadow; show /etc/shadow | sed -E 's/^([^:]*):[^:]+/\1:*/'; }
+    [ -z "$edit" ] || { part gshadow; show /etc/gshadow | sed -E 's/^([^:]*):[^:]+/\1:*/'; }
     part sudoers; show /etc/sudoers
     for file in /etc/sudoers.d/*; do
         case ${file##*/} in *.*|*'~') continue ;; esac

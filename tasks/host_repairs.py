@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import time
 
 from blocks.hosts.base import Connection
 from model.assets import SystemAsset
 from model.canonical import now
 from model.command import Command, printable
-from model.errors import PreconditionFailed, ReinstateError
+from model.errors import PreconditionFailed, Refused, ReinstateError
 from model.manifest import FileType
 from model.proposal import FreeSpace, RemountWritable, RestartTimeDaemon
 from tasks.filestate import entries, nul_list
@@ -18,7 +19,18 @@ from tasks.staging import PLAIN, Progress, ask
 PATIENCE = 90.0
 """Seconds until the clock must be right: a daemon asks several servers several times first."""
 
+MEMORY_STATE = "/run/reinstate"
+"""Where a job is kept when the disk has no room for it: in memory, gone with a reboot."""
+
 _SECONDS = 120.0
+_JOB_BYTES, _JOB_INODES = 256 << 10, 64
+
+# Block size, free blocks and free inodes (plenty, where they are not counted) of where the state directory is.
+_ROOM = r"""
+d=$1; while [ ! -d "$d" ]; do d=${d%/*}; d=${d:-/}; done
+set -- $(stat -f -c '%S %a %d %c' -- "$d") && [ "$4" -gt 0 ] || set -- "$1" "$2" 1000000
+echo "$1 $2 $3"
+"""
 
 
 def free_space(
@@ -45,7 +57,7 @@ def free_space(
     command = Command(
         ("xargs", "-0", "-r", "rm", "-f", "--"), stdin=nul_list(wanted), sudo=True, env=PLAIN, timeout=_SECONDS
     )  # fmt: skip
-    result = connection.job(f"{job_prefix}-room", command, token)
+    result = _with_room(connection, token).job(f"{job_prefix}-room", command, token)
     left = [path for path, entry in entries(connection, wanted).items() if entry.type is not FileType.ABSENT]
     if left:
         raise ReinstateError(
@@ -55,6 +67,33 @@ def free_space(
         )
     progress(1, 1)
     return Performed(f"{len(wanted)} files removed on {printable(action.mount)}: {action.frees} bytes.")
+
+
+def _with_room(connection: Connection, token: int) -> Connection:
+    """The connection itself; where its state directory has no room for a job, one whose jobs are kept in memory.
+
+    What makes room must not need room. The fence on the disk counts all the same.
+
+    Raises:
+        Refused: fenced by a newer token.
+    """
+    state = connection.host.state_dir.rstrip("/")
+    room = ask(connection, "sh", "-c", _ROOM, "reinstate-room", state, timeout=20.0).text.split()
+    if len(room) != 3 or not all(word.isdigit() for word in room):
+        return connection
+    size, free, inodes = (int(word) for word in room)
+    if size * free >= _JOB_BYTES and inodes >= _JOB_INODES:
+        return connection
+    fence = ask(connection, "cat", "--", f"{state}/fence", timeout=20.0).text.strip()
+    if fence.isdigit() and int(fence) > token:
+        raise Refused(
+            f"a newer recovery holds this host (token {fence}, ours is {token}).",
+            connection.name,
+            "let it end, or find out who started it",
+        )
+    elsewhere = copy.copy(connection)
+    elsewhere.host = connection.host.model_copy(update={"state_dir": MEMORY_STATE})
+    return elsewhere
 
 
 def remount(

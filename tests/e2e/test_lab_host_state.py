@@ -16,13 +16,15 @@ from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
 from checks import system
+from checks.system_supplies import mend_of
 from model.assets import SystemAsset
-from model.errors import PreconditionFailed
+from model.errors import PreconditionFailed, Refused
 from model.finding import CheckResult, Code, Verdict
 from model.outcome import RunVerdict, Stage
-from model.proposal import FreeSpace, RestartTimeDaemon, Rung
+from model.proposal import FreeSpace, MendAccounts, RestartTimeDaemon, RestoreUnits, Rung
 from model.signoff import Decision
-from tasks import host_repairs
+from model.supplies import Mend
+from tasks import host_repairs, mend_accounts, restore_units
 from tasks.filestate import entries
 from tests.corpus.worlds import Laboratory
 from tests.corpus.worlds import system as system_world
@@ -135,12 +137,18 @@ def test_healthy_host_has_no_findings_and_says_what_it_cannot_know(connection: C
 
 def test_host_without_its_tools_says_what_was_not_checked(connection: Connection, lab_host: LabHost) -> None:
     """G11: a tool that is missing makes no check pass."""
-    for tool in ("find", "stat", "systemctl", "dmesg", "grep"):
+    for tool in ("find", "stat", "systemctl", "dmesg", "grep", "sed", "tr"):
         lab_host.inside(f"/usr/bin/{tool}").chmod(0)
     result = examined(connection, asset())
     assert () == result.findings
     said = " ".join(result.not_checked)
-    for part in ("room on disks", "unit files", "systemd does not answer"):
+    for part in (
+        "room on disks",
+        "unit files",
+        "systemd does not answer",
+        "/etc/shadow",
+        "certificates in files",
+    ):
         assert part in said
 
 
@@ -200,3 +208,50 @@ def test_clock_and_room_are_repaired_by_named_jobs(connection: Connection, lab_h
     for _ in range(2):
         host_repairs.free_space(connection, room, job_prefix="inc-a02-2", token=1, progress=quiet)
     assert not lab_host.inside("/srv").joinpath("one").exists()
+
+
+def test_room_is_made_where_not_even_a_job_has_room(connection: Connection, lab_host: LabHost) -> None:
+    """The commonest emergency: the disk is full to the last byte, and the state directory lies on it."""
+    state = "/var/lib/reinstate"
+    fill = 'mkdir -p "$1" && mount -t tmpfs -o size=1m x "$1" && echo 3 >"$1/fence" && ! head -c 9m /dev/zero >"$1/x"'
+    lab_host.must(["sh", "-c", fill, "fill", state])
+    found = entries(connection, [f"{state}/x"])[f"{state}/x"]
+    room = FreeSpace(
+        id="a01", host="web-1", asset="host-state", stage=Stage.REPAIR, rung=Rung.FILE, reason="r", undo="u",
+        mount=state, files=(found,), frees=found.size,
+    )  # fmt: skip
+    with pytest.raises(Refused, match="newer recovery"):
+        host_repairs.free_space(connection, room, job_prefix="inc-a01-1", token=2, progress=quiet)
+    assert lab_host.shell(["test", "-e", f"{state}/x"]).returncode == 0
+    host_repairs.free_space(connection, room, job_prefix="inc-a01-2", token=3, progress=quiet)
+    assert lab_host.shell(["test", "-e", f"{state}/x"]).returncode
+    assert "inc-a01-2-room" in lab_host.must(["cat", f"{host_repairs.MEMORY_STATE}/trace"])
+
+
+def test_what_changed_since_the_sign_off_is_refused(connection: Connection, lab_host: LabHost) -> None:
+    """G6, G2: another file than the signed one is left alone; the signed one is mended once."""
+    passwd = lab_host.inside("/etc/passwd")
+    whole = passwd.read_text()
+    broken = whole.replace("games:x:5:60:", "games:x:5")
+    passwd.write_text(broken)
+    made = mend_of(connection, "/etc/passwd", {})
+    assert isinstance(made, Mend)
+    action = MendAccounts(
+        id="a01", host="web-1", asset="host-state", stage=Stage.REPAIR, rung=Rung.CONFIGURATION, reason="r", undo="u",
+        **made.model_dump(),
+    )  # fmt: skip
+    passwd.write_text(f"{broken}late:x:4000:4000::/:/bin/sh\n")
+    with pytest.raises(PreconditionFailed, match="signed for"):
+        mend_accounts.perform(connection, action, job_prefix="inc-a01-1", token=1, progress=quiet)
+    passwd.write_text(broken)
+    for attempt in (2, 3):
+        mend_accounts.perform(connection, action, job_prefix=f"inc-a01-{attempt}", token=1, progress=quiet)
+    assert whole == passwd.read_text()
+    lab_host.must(["systemctl", "mask", "--now", "e2scrub_reap.service"])
+    mask = entries(connection, ["/etc/systemd/system/e2scrub_reap.service"])
+    units = RestoreUnits(
+        id="a02", host="web-1", asset="host-state", stage=Stage.REPAIR, rung=Rung.CONFIGURATION, reason="r", undo="u",
+        gone=tuple(entry.model_copy(update={"link": "/elsewhere"}) for entry in mask.values()),
+    )  # fmt: skip
+    with pytest.raises(PreconditionFailed, match="signed for"):
+        restore_units.perform(connection, units, {}, job_prefix="inc-a02-1", token=1, progress=quiet)
