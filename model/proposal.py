@@ -55,10 +55,29 @@ class ActionBase(Value):
 
 
 class SetMetadata(ActionBase):
-    """Set mode and owner of files whose content is right."""
+    """Set mode and owner of files whose content is right.
+
+    Attributes:
+        capable: those of them whose file capabilities are set as well; the others keep theirs.
+    """
 
     kind: Literal["set_metadata"] = "set_metadata"
     files: tuple[Entry, ...] = Field(min_length=1)
+    capable: tuple[HostText, ...] = ()
+
+
+class RestoreLinks(ActionBase):
+    """Make symbolic links lead where they should; `links` hold path and target."""
+
+    kind: Literal["restore_links"] = "restore_links"
+    links: tuple[Entry, ...] = Field(min_length=1)
+
+
+class SetAside(ActionBase):
+    """Move what belongs to nobody into quarantine on the host, below the state directory."""
+
+    kind: Literal["set_aside"] = "set_aside"
+    paths: tuple[HostText, ...] = Field(min_length=1)
 
 
 class ReinstallPackage(ActionBase):
@@ -187,8 +206,19 @@ class MendAccounts(ActionBase):
 
 
 Action = Annotated[
-    SetMetadata | ReinstallPackage | ReinstallDistribution | RestoreFiles | RestoreDatabase | RestartService
-    | RestoreUnits | FreeSpace | RemountWritable | RestartTimeDaemon | MendAccounts,
+    SetMetadata
+    | RestoreLinks
+    | SetAside
+    | ReinstallPackage
+    | ReinstallDistribution
+    | RestoreFiles
+    | RestoreDatabase
+    | RestartService
+    | RestoreUnits
+    | FreeSpace
+    | RemountWritable
+    | RestartTimeDaemon
+    | MendAccounts,
     Field(discriminator="kind"),
 ]  # fmt: skip
 

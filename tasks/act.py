@@ -15,31 +15,31 @@ from blocks.hosts.identity import prove
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
-from model.host_state import host_state
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
-    FreeSpace,
-    MendAccounts,
     ReinstallDistribution,
     ReinstallPackage,
     RemountWritable,
     RestartService,
-    RestartTimeDaemon,
     RestoreDatabase,
     RestoreFiles,
+    RestoreLinks,
     RestoreUnits,
+    SetAside,
     SetMetadata,
 )
 from tasks import (
+    act_on_host,
     host_repairs,
-    mend_accounts,
     reinstall_distribution,
     reinstall_package,
     restart_service,
     restore_database,
     restore_files,
+    restore_links,
     restore_units,
+    set_aside,
     set_metadata,
 )
 from tasks.performed import Performed
@@ -181,6 +181,14 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return set_metadata.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case RestoreLinks(), asset:
+            return restore_links.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case SetAside(), asset:
+            return set_aside.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
         case ReinstallPackage(), DpkgAsset() as asset:
             return reinstall_package.perform(
                 connection,
@@ -223,39 +231,11 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
         case _, SystemAsset() as asset:
-            return _perform_on_host(effect, action, asset)
+            recorded = baseline(effect.work.store, plan, action.asset) or ()
+            return act_on_host.perform(
+                connection, asset, action, recorded, job_prefix=prefix, token=token, progress=progress
+            )
         case _, asset:
-            raise Unsupported(
-                f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
-                action.host,
-                "propose again: the plan changed",
-            )
-
-
-def _perform_on_host(effect: Effecting, action: Action, asset: SystemAsset) -> Performed:
-    connection, prefix, token, progress = effect.connection, effect.prefix, effect.token, effect.progress
-    match action:
-        case RestoreUnits():
-            state = host_state(baseline(effect.work.store, effect.work.plan, action.asset) or ())
-            contents = state.contents if state else {}
-            return restore_units.perform(
-                connection, action, contents, job_prefix=prefix, token=token, progress=progress
-            )
-        case MendAccounts():
-            return mend_accounts.perform(
-                connection, action, job_prefix=prefix, token=token, progress=progress
-            )
-        case FreeSpace():
-            return host_repairs.free_space(
-                connection, action, job_prefix=prefix, token=token, progress=progress
-            )
-        case RemountWritable():
-            return host_repairs.remount(connection, action, job_prefix=prefix, token=token, progress=progress)
-        case RestartTimeDaemon():
-            return host_repairs.restart_time_daemon(
-                connection, asset, action, job_prefix=prefix, token=token, progress=progress
-            )
-        case _:
             raise Unsupported(
                 f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
                 action.host,
@@ -271,6 +251,10 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
+        case SetAside(), _:
+            return set_aside.undo(
+                effect.connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestartService(), ServiceAsset() as asset:
             try:
                 return restart_service.perform(

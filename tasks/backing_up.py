@@ -5,7 +5,7 @@ from __future__ import annotations
 from blocks.home import open_store
 from blocks.hosts.identity import prove
 from checks import system
-from checks.packages import record_baseline
+from checks.baseline import record as record_baseline
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset, SystemAsset
 from model.errors import BadInput
 from tasks.backup_database import back_up_database
