@@ -20,13 +20,16 @@ from model.finding import Code, Finding
 NEAR = 900.0
 """Seconds from the onset within which a line counts as near."""
 
-FAR, SLACK = 86400.0, 5.0
-"""Seconds added to what lies more than SLACK before the last evidence of health."""
+SLACK = 5.0
+"""Seconds before the last evidence of health from which on a line still counts: clocks and checks take time."""
 
 HINTS, PER_CODE, LINES = 8, 2, 4
 """Hints of a host, hints of one code, lines of a hint."""
 
 DEPTH = {Cause.PACKAGE_OPERATION: 3, Cause.INTERRUPTED_PACKAGE_OPERATION: 3, Cause.PERSONS_COMMAND: 3}
+_LASTING = frozenset({Cause.IO_ERROR, Cause.HARDWARE})
+"""What does not go away when the damage is repaired: it counts also from before the last evidence of health."""
+
 _PLAIN = frozenset({"index.html", "config", "README", "data", "main", "default"})
 _BROKEN = frozenset({Code.PACKAGE_STATE_BROKEN, Code.PACKAGE_NOT_INSTALLED, Code.PACKAGE_DATABASE_DAMAGED})
 
@@ -107,6 +110,8 @@ def hints(
     ]  # fmt: skip
     groups: dict[tuple[Cause, str], list[Candidate]] = {}
     for candidate in candidates:
+        if _older(candidate, subjects):
+            continue
         groups.setdefault((candidate.code, candidate.sentence), []).append(candidate)
     ranked = []
     for (code, sentence), group in groups.items():
@@ -160,7 +165,8 @@ def _from_lines(lines: Sequence[Line], subjects: Sequence[Subject], skew: float)
 
 
 def _from_packages(lines: Sequence[Line], subjects: Sequence[Subject], skew: float) -> Iterator[Candidate]:
-    for left in interrupted(lines):
+    unfinished = list(interrupted(lines))
+    for left in unfinished:
         sentence = (
             f"An operation on package {shown(left.package, 100)} was begun and never ended: dpkg left it "
             f"{left.state}."
@@ -175,6 +181,8 @@ def _from_packages(lines: Sequence[Line], subjects: Sequence[Subject], skew: flo
                 f"it is the package {left.package}",
             )  # fmt: skip
     for done in operations(lines):
+        if any(left.package == done.package for left in unfinished):
+            continue
         links = {s.finding.id: 2.0 for s in subjects if s.finding.package.partition(":")[0] == done.package}
         sentence = f"Package {shown(done.package, 100)} was {done.verb} just before."
         linked = [s.window.high for s in subjects if s.finding.id in links]
@@ -265,14 +273,25 @@ def _silent(subjects: Sequence[Subject]) -> Iterator[Candidate]:
             )  # fmt: skip
 
 
+def _about(candidate: Candidate, subjects: Sequence[Subject]) -> list[Window]:
+    """The windows of what it is about; of everything when it names nothing."""
+    return [s.window for s in subjects if s.finding.id in candidate.links] or [s.window for s in subjects]
+
+
+def _older(candidate: Candidate, subjects: Sequence[Subject]) -> bool:
+    """Whether all it is about was seen whole after it: then it belongs to an older incident."""
+    moment = candidate.at
+    if moment is None or candidate.code in _LASTING:
+        return False
+    return all(w.low is not None and moment < w.low - SLACK for w in _about(candidate, subjects))
+
+
 def _distance(candidate: Candidate, subjects: Sequence[Subject]) -> float:
     """Seconds from the onset of what it is about; 0 for what holds now and is about a finding."""
-    about = [s.window.high for s in subjects if s.finding.id in candidate.links] or [
-        s.window.high for s in subjects
-    ]
     if candidate.at is None:
         return 0.0 if candidate.links else NEAR
-    return min(abs(candidate.at - high) for high in about)
+    moment = candidate.at
+    return min(abs(moment - window.high) for window in _about(candidate, subjects))
 
 
 def _score(candidate: Candidate, subjects: Sequence[Subject]) -> float:

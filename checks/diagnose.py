@@ -75,9 +75,7 @@ def diagnose(
     for name, host in hosts.items():
         hints.append(_causes(plan, name, host, connections.get(name), windows, impacts))
     ordered = _merged(hints)
-    since = onset.onset(
-        findings, windows, _moments(findings, windows, ordered, reported), reported.timestamp()
-    )
+    since = onset.onset(findings, windows, _moments(findings, windows, ordered, reported))
     confidence, because = _confidence(ordered, since, findings)
     left = [note for result in results for note in result.not_checked]
     left = [*(f"{n}: {note}" for n, h in hosts.items() for note in h.not_checked), *left]
@@ -200,7 +198,7 @@ def _fits(path: str, pattern: str) -> bool:
     return (
         path.removesuffix(".1") == pattern
         if not star
-        else path.startswith(head) and path.rstrip(".1").endswith(tail)
+        else path.startswith(head) and path.removesuffix(".1").endswith(tail)
     )
 
 
@@ -229,7 +227,9 @@ def _moments(
                     at=onset.at(window.high), host=finding.host, kind="damage", sentence=window.high_because
                 )
             )
-    for hint in hints[:5]:
+    for hint in [
+        hint for hint in hints if hint.confidence is not Confidence.LOW or hint.code in causes.DEPTH
+    ][:4]:
         before = hint.code in causes.DEPTH
         dated = [line for line in hint.lines if line.at is not None]
         for line in dated[:1]:
@@ -257,7 +257,7 @@ def _confidence(
     explained = {
         finding for hint in hints if hint.confidence is not Confidence.LOW for finding in hint.findings
     }
-    share = f"{len(explained)} of {len(findings)} findings are explained by a line that is about them"
+    share = f"{len(explained)} of {len(findings)} findings explained by what the host says about them"
     narrow = since.earliest is not None and (since.latest - since.earliest).total_seconds() <= 24 * 3600
     when = "the onset is known to the day or better" if narrow else "the onset is not narrowed to a day"
     if top.confidence is Confidence.HIGH and narrow and len(explained) * 2 >= len(findings):

@@ -110,8 +110,8 @@ def impact_scope(results: Sequence[CheckResult], plan: Plan, impacts: Sequence[I
     Args:
         results: of the checks.
         plan: the plan.
-        impacts: of the diagnosis. A service counts when it is stopped or uses what is damaged, or depends on damaged data
-            (that a plan restarts it after repairs of packages is no sign that it uses the damaged one); so does a unit
+        impacts: of the diagnosis. A service counts when it is stopped, uses what is damaged, or depends on
+            damaged data (that a plan restarts it after repairs of packages is no sign that it uses the damaged one); so does a unit
             that no plan names.
     """
     findings = [finding for result in results for finding in result.findings]

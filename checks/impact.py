@@ -48,12 +48,9 @@ class Effects:
         )  # fmt: skip
         old = self.found.get(key)
         if old is not None:
-            first, second = sorted((old, new), key=lambda impact: _STATES[impact.reach])
+            first = min((old, new), key=lambda impact: (_STATES[impact.reach], -len(impact.chain)))
             joined = tuple(dict.fromkeys((*old.findings, *new.findings)))
-            chain = tuple(
-                dict.fromkeys((*first.chain, *(second.chain if first.reach is second.reach else ())))
-            )
-            new = first.model_copy(update={"findings": joined, "chain": chain[:4]})
+            new = first.model_copy(update={"findings": joined})
         self.found[key] = new
         return new
 
@@ -220,7 +217,8 @@ def _depending(effects: Effects, plan: Plan, findings: Sequence[Finding]) -> Non
     for finding in findings:
         if finding.asset in plan.assets and not isinstance(plan.assets[finding.asset], ServiceAsset):
             count = sum(f.asset == finding.asset for f in findings)
-            said = f"{count} thing{'' if count == 1 else 's'} of {finding.asset} {'is' if count == 1 else 'are'} damaged"
+            things = "1 thing" if count == 1 else f"{count} things"
+            said = f"{things} of {finding.asset} {'is' if count == 1 else 'are'} damaged"
             effects.add(
                 "asset", finding.asset, plan.assets[finding.asset].host, Reach.USES, [said], [finding.id]
             )
@@ -251,7 +249,7 @@ def _ports(effects: Effects, plan: Plan, usage: Mapping[str, Usage], recorded: M
         for listener in dict.fromkeys((*now, *before)):
             if not _belongs(listener, impact):
                 continue
-            open_now = any(l.port == listener.port and l.protocol == listener.protocol for l in now)
+            open_now = any(one.port == listener.port and one.protocol == listener.protocol for one in now)
             said = f"{impact.name} listens on {listener.name}" if open_now else (
                 f"{impact.name} listened on {listener.name} while its host was healthy; nothing does now"
             )  # fmt: skip

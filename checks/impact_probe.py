@@ -1,25 +1,34 @@
 """Runs on the host, as `python3 -I -c`: who uses these files? Processes, units, libraries, listening ports.
 
-Standard input: JSON `{"paths": […], "packages": […], "record": bool}`; standard output: one JSON object. Nothing but the
-standard library of Python 3.6. It only reads; no damaged program is executed, ELF files are read byte by byte.
+Standard input: JSON `{"paths": […], "packages": […], "record": bool}`; standard output: one JSON object. The text of
+`elf_probe` is sent in front of this one. Nothing but the standard library of Python 3.6. It only reads.
 """
-# ruff: noqa: PTH100, PTH109, PTH110, PTH111, PTH112, PTH113, PTH115, PTH117, PTH118, PTH119, PTH120, PTH123, PTH208,
-# ruff: noqa: UP031, SIM105, SIM115, PERF203, C901 - plain os calls start fastest and run on old interpreters; every
-# look at /proc may fail by itself, because processes come and go
+# ruff: noqa: PTH110, PTH112, PTH115, PTH118, PTH119, PTH120, PTH123, PTH207, PTH208, UP031, SIM105, PERF401, C901 - plain
+# os calls start fastest and run on old interpreters; every look at /proc may fail by itself, because processes come and go
 
 import glob
 import json
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
 import time
 
+TYPE_CHECKING = False  # without the typing module; type checkers know the name
+if TYPE_CHECKING:
+    from typing import Any
+
+    Row = list[Any]
+    Unit = dict[str, str]
+
+if "Elf" not in globals():  # on the host its text stands above
+    from checks.elf_probe import Elf
+
 DEADLINE = time.time() + 25
 MAX_PROCESSES = 8000
-MAX_ELF = 6000
-notes = []
+notes: "list[str]" = []
 
 
 def read(path: str, limit: int = 1 << 20) -> bytes:
@@ -55,7 +64,7 @@ def unit_of(pid: str) -> str:
     return best
 
 
-def sockets() -> dict:
+def sockets() -> "dict[str, tuple[str, str, int]]":
     """Inode -> (protocol, address, port) of what listens."""
     found = {}
     for name, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
@@ -69,15 +78,16 @@ def sockets() -> dict:
 
 def spelled(raw: str) -> str:
     """An address of /proc/net in the usual spelling."""
-    import socket
-
     words = [struct.pack("=I", int(raw[i : i + 8], 16)) for i in range(0, len(raw), 8)]
     return socket.inet_ntop(socket.AF_INET if len(raw) == 8 else socket.AF_INET6, b"".join(words))
 
 
-def processes(wanted: dict, record: bool) -> tuple:
+def processes(wanted: "dict[str, str]", record: bool) -> "tuple[list[Row], list[Row], dict[str, set[str]]]":
     """What has the wanted files open, who listens, and (recording) which files each unit uses."""
-    hits, listeners, files, listening = [], [], {}, sockets()
+    hits: list[Row] = []
+    listeners: list[Row] = []
+    files: dict[str, set[str]] = {}
+    listening = sockets()
     pids = [name for name in os.listdir("/proc") if name.isdigit() and name != str(os.getpid())]
     if len(pids) > MAX_PROCESSES:
         notes.append("processes")
@@ -133,20 +143,21 @@ PROPERTIES = (
 )  # fmt: skip
 
 
-def units() -> list:
+def units() -> "list[Unit]":
     """Every loaded service unit, as systemd shows it; nothing where systemd does not answer."""
     try:
         shown = subprocess.run(
             ["systemctl", "show", "--no-pager", "--property=" + ",".join(PROPERTIES), "--", "*.service"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=15,
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=15,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         notes.append("systemctl")
         return []
     if shown.returncode != 0:
         notes.append("systemctl")
-    found, one = [], {}
-    for line in shown.stdout.decode("utf-8", "surrogateescape").split("\n") + [""]:
+    found: list[Unit] = []
+    one: Unit = {}
+    for line in shown.stdout.decode("utf-8", "surrogateescape").split("\n"):
         if not line:
             if one.get("Id"):
                 found.append(one)
@@ -154,124 +165,16 @@ def units() -> list:
         else:
             name, _, value = line.partition("=")
             one[name] = (one[name] + "\n" + value) if name in one else value
-    return found
+    return [*found, one] if one.get("Id") else found
 
 
 EXEC = re.compile(r"path=(\S+) ; argv\[\]=(.*?) ; ignore_errors=")
 
 
-def commands(unit: dict) -> list:
+def commands(unit: "Unit") -> "list[list[str]]":
     """[program, word, …] of each command that starts a unit."""
     lines = unit.get("ExecStartPre", "") + "\n" + unit.get("ExecStart", "")
-    return [[program] + argv.split(" ")[1:] for program, argv in EXEC.findall(lines)]
-
-
-class Elf:
-    """Which libraries a file needs, and where the loader finds them."""
-
-    def __init__(self) -> None:
-        self.known, self.count = {}, 0
-        self.folders = []
-        for name in ["/etc/ld.so.conf"] + sorted(glob.glob("/etc/ld.so.conf.d/*.conf")):
-            self.folders += [line.strip() for line in text(name).split("\n") if line.startswith("/")]
-        self.folders += ["/lib64", "/usr/lib64", "/lib", "/usr/lib"]
-        self.folders += glob.glob("/lib/*-linux-*") + glob.glob("/usr/lib/*-linux-*")
-
-    def needs(self, path: str) -> list:
-        """Paths of the libraries a file needs directly; a name that is nowhere stays a bare name."""
-        if path not in self.known:
-            self.count += 1
-            if self.count > MAX_ELF:
-                if "elf" not in notes:
-                    notes.append("elf")
-                return []
-            try:
-                names, runpath = dynamic(path)
-            except (OSError, ValueError, struct.error, IndexError):
-                names, runpath = [], []
-            own = [
-                r.replace("$ORIGIN", os.path.dirname(path)).replace("${ORIGIN}", os.path.dirname(path))
-                for r in runpath
-            ]
-            self.known[path] = [self.find(name, own) for name in names]
-        return self.known[path]
-
-    def find(self, name: str, own: list) -> str:
-        """Where a needed library is; also where a link to it leads into the void."""
-        if "/" in name:
-            return name
-        for folder in own + self.folders:
-            place = os.path.join(folder, name)
-            if os.path.lexists(place):
-                return place
-        return name
-
-    def way(self, start: str, wanted: dict) -> list:
-        """The files from `start` to each wanted file it needs: [[start, …, wanted], …]."""
-        ways, todo, seen = [], [[start]], {os.path.realpath(start)}
-        while todo and not late():
-            trail = todo.pop(0)
-            for needed in self.needs(trail[-1]):
-                real = os.path.realpath(needed) if "/" in needed else needed
-                if real in seen:
-                    continue
-                seen.add(real)
-                hit = wanted.get(real) or wanted.get(needed) or wanted.get("/?/" + os.path.basename(needed))
-                if hit:
-                    ways.append(trail + [hit])
-                if "/" in needed:
-                    todo.append(trail + [real])
-        return ways
-
-
-def dynamic(path: str) -> tuple:
-    """DT_NEEDED and DT_RUNPATH/DT_RPATH of an ELF file (System V ABI, chapter 5)."""
-    with open(path, "rb") as file:
-        head = file.read(64)
-        if head[:4] != b"\x7fELF":
-            return [], []
-        wide, order = head[4] == 2, "<" if head[5] == 1 else ">"
-        if wide:
-            (start,) = struct.unpack(order + "Q", head[32:40])
-            size, count = struct.unpack(order + "HH", head[54:58])
-        else:
-            (start,) = struct.unpack(order + "I", head[28:32])
-            size, count = struct.unpack(order + "HH", head[42:46])
-        loads, table = [], None
-        for number in range(min(count, 128)):
-            file.seek(start + number * size)
-            entry = file.read(size)
-            (kind,) = struct.unpack(order + "I", entry[:4])
-            if wide:
-                offset, address = struct.unpack(order + "QQ", entry[8:24])
-                (length,) = struct.unpack(order + "Q", entry[32:40])
-            else:
-                offset, address = struct.unpack(order + "II", entry[4:12])
-                (length,) = struct.unpack(order + "I", entry[16:20])
-            if kind == 1:
-                loads.append((address, offset, length))
-            elif kind == 2:
-                table = (offset, min(length, 1 << 16))
-        if table is None:
-            return [], []
-        file.seek(table[0])
-        data, step = file.read(table[1]), 16 if wide else 8
-        form = order + ("QQ" if wide else "II")
-        tags = [struct.unpack(form, data[i : i + step]) for i in range(0, len(data) - step + 1, step)]
-        strings = next(value for tag, value in tags if tag == 5)
-        base = next(o + strings - a for a, o, length in loads if a <= strings < a + length)
-        needed, paths = [], []
-        for tag, value in tags:
-            if tag == 0:
-                break
-            if tag in {1, 15, 29}:
-                file.seek(base + value)
-                word = file.read(1024).split(b"\0")[0].decode("utf-8", "surrogateescape")
-                if tag == 1:
-                    needed.append(word)
-                else:
-                    paths += word.split(":")
-        return needed, paths
+    return [[program, *argv.split(" ")[1:]] for program, argv in EXEC.findall(lines)]
 
 
 PLUGINS = (
@@ -283,9 +186,9 @@ PLUGINS = (
 )
 
 
-def plugins(program: str) -> list:
+def plugins(program: str) -> "list[str]":
     """Libraries in folders that carry the program's name: what it loads by itself."""
-    found = []
+    found: list[str] = []
     for pattern in PLUGINS:
         for folder in glob.glob(pattern % os.path.basename(program)):
             for place, _, names in os.walk(folder):
@@ -314,10 +217,11 @@ def interpreter(program: str) -> str:
     )
 
 
-def uses(unit: dict, wanted: dict, owned: dict, elf: Elf) -> list:
+def uses(unit: "Unit", wanted: "dict[str, str]", owned: "dict[str, str]", elf: Elf) -> "list[Row]":
     """Why a unit needs damaged things: [path, [sentence, …]]."""
-    found, name = [], unit["Id"]
-    for path in [unit.get("FragmentPath", "")] + unit.get("DropInPaths", "").split():
+    found: list[Row] = []
+    name = unit["Id"]
+    for path in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split()]:
         if path in wanted:
             found.append([wanted[path], ["it is a unit file of " + name]])
     for line in unit.get("EnvironmentFiles", "").split("\n"):
@@ -342,7 +246,7 @@ def uses(unit: dict, wanted: dict, owned: dict, elf: Elf) -> list:
                 found.append([wanted[path], ["%s runs in the Python environment %s" % (name, inside)]])
         script = interpreter(program)
         for way in elf.way(real, wanted) + (elf.way(os.path.realpath(script), wanted) if script else []):
-            found.append([way[-1], linked(way) + [name + " starts " + program]])
+            found.append([way[-1], [*linked(way), name + " starts " + program]])
         for plugin in plugins(program):
             hits = (
                 [[plugin, wanted[plugin]]] if plugin in wanted else elf.way(os.path.realpath(plugin), wanted)
@@ -358,15 +262,15 @@ def uses(unit: dict, wanted: dict, owned: dict, elf: Elf) -> list:
     return found
 
 
-def linked(way: list) -> list:
+def linked(way: "list[str]") -> "list[str]":
     """A chain of libraries in words, from the damaged one up to the program."""
-    pairs = list(zip(way[:-1], way[1:]))[::-1]
+    pairs = [(way[n], way[n + 1]) for n in range(len(way) - 1)][::-1]
     return ["%s is linked with %s" % (user, needed) for user, needed in pairs]
 
 
-def package_files(names: list) -> dict:
+def package_files(names: "list[str]") -> "dict[str, str]":
     """Path -> package, of the packages named (dpkg's own lists)."""
-    owned = {}
+    owned: dict[str, str] = {}
     for name in names:
         for place in glob.glob("/var/lib/dpkg/info/%s.list" % glob.escape(name)) + glob.glob(
             "/var/lib/dpkg/info/%s:*.list" % glob.escape(name)
@@ -388,10 +292,12 @@ def main() -> None:
         if not os.path.lexists(path) and ".so" in os.path.basename(path):
             wanted["/?/" + os.path.basename(path)] = path
     hits, listeners, files = processes(wanted, asked["record"])
-    loaded, owned, elf, links = units(), package_files(asked["packages"]), Elf(), []
+    loaded, owned, elf, links = units(), package_files(asked["packages"]), Elf(late), []
     if asked["paths"] or asked["packages"]:
         for unit in loaded:
-            links += [[unit["Id"]] + use for use in uses(unit, wanted, owned, elf)]
+            links += [[unit["Id"], *use] for use in uses(unit, wanted, owned, elf)]
+    if elf.full:
+        notes.append("elf")
     keep = [u for u in loaded if u.get("ExecStart") or u.get("MainPID", "0") != "0"]
     json.dump(
         {

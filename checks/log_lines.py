@@ -1,7 +1,8 @@
-"""Log lines as values: the time formats of journald, syslog, the kernel, package managers, databases and web servers."""
+"""Log lines as values: the time formats of journald, syslog, kernel, package managers, databases and web servers."""
 
 from __future__ import annotations
 
+import calendar
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 TEXT_LIMIT = 1000
 """Characters of a line that are looked at: signatures lie at its beginning."""
 
-_MONTHS = {m: n for n, m in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), start=1)}
+_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 _ISO = re.compile(
     r"^\[?(\d{4})[-/](\d\d)[-/](\d\d)[T ]{1,2}(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\]?"
     r"(?: ?(Z|UTC|[+-]\d\d:?\d\d)\b)?[ \t]*"

@@ -47,7 +47,9 @@ LC_ALL=C; export LC_ALL
 since=$1 near=$2 cap=$3 fields=$4; shift 4
 limit() { if command -v timeout >/dev/null 2>&1; then timeout 20 "$@"; else "$@"; fi; }
 part() { printf '\0%s\0' "$1"; }
-journal() { limit journalctl --no-pager -q -o json --output-fields="$fields" "$@" 2>/dev/null | tr -d '\000' | tail -c "$cap"; }
+journal() {
+    limit journalctl --no-pager -q -o json --output-fields="$fields" "$@" 2>/dev/null | tr -d '\000' | tail -c "$cap"
+}
 if limit journalctl --no-pager -q -n 1 -o cat >/dev/null 2>&1; then
     part journal; journal --since "@$since" --until "@$near" -n 15000
     part journal; journal --since "@$near" -n 5000
@@ -57,7 +59,8 @@ fi
 part kernel; limit dmesg --time-format iso 2>/dev/null | tr -d '\000' | tail -c "$cap" || :
 for pattern do
     case $pattern in -*) always=1; pattern=${pattern#-} ;; *) always= ;; esac
-    find "${pattern%/*}" -maxdepth 1 -name "${pattern##*/}" -type f 2>/dev/null | head -n 20 | while IFS= read -r file; do
+    find "${pattern%/*}" -maxdepth 1 -name "${pattern##*/}" -type f 2>/dev/null | head -n 20 |
+    while IFS= read -r file; do
         for old in "$file.1" "$file"; do
             [ -f "$old" ] || continue
             if [ -n "$always" ] || [ -n "$(find "$old" -newermt "@$since" 2>/dev/null)" ]; then

@@ -61,6 +61,11 @@ class Health:
     running: Mapping[str, Running]
 
 
+def probe_key(name: str) -> str:
+    """Under which name a probe's evidence of health is kept: assets have their own."""
+    return f"probe:{name}"
+
+
 def paths_to_time(findings: Iterable[Finding]) -> list[str]:
     """Paths whose times are asked for: the damaged ones, the folders of lost ones, the packages' own lists."""
     wanted: dict[str, None] = {}
@@ -145,9 +150,10 @@ def _healthy(
 ) -> Iterable[tuple[float, str, bool]]:
     """(moment, why, whether the content was proven) of each evidence of health."""
     asset = plan.assets.get(finding.asset)
-    if finding.asset in health.clean:
-        moment = health.clean[finding.asset]
-        yield moment.timestamp(), f"{finding.asset} was examined and whole", True
+    probe = finding.code is Code.PROBE_FAILED
+    if (key := probe_key(finding.asset) if probe else finding.asset) in health.clean:
+        said = f"probe {finding.asset} passed" if probe else f"{finding.asset} was examined and whole"
+        yield health.clean[key].timestamp(), said, True
     if isinstance(asset, FilesAsset | PostgresAsset) and finding.asset in health.points:
         moment = health.points[finding.asset]
         yield moment.timestamp(), f"the recovery point of {finding.asset} was taken", True
@@ -170,9 +176,7 @@ def narrowed(old: Window, high: float, because: str) -> Window:
     return replace(old, high=high, high_because=because, dated=True)
 
 
-def onset(
-    findings: Sequence[Finding], windows: Mapping[str, Window], moments: Iterable[Moment]
-) -> Onset:
+def onset(findings: Sequence[Finding], windows: Mapping[str, Window], moments: Iterable[Moment]) -> Onset:
     """The onset of all: no later than the first finding's, and no earlier than the first one can have begun."""
     primary = [f for f in findings if f.code not in CONSEQUENCES] or list(findings)
     if not any(windows[f.id].dated for f in primary) and any(windows[f.id].low is None for f in primary):
@@ -185,21 +189,24 @@ def onset(
     for moment in sorted(moments, key=lambda m: m.at):
         kept.setdefault((moment.at.replace(microsecond=0), moment.sentence), moment)
     return Onset(
-        earliest=None if low is None else at(math.floor(low)),
+        earliest=None if low is None else at(low),
         earliest_because=first.low_because,
-        latest=at(math.ceil(last.high)),
+        latest=at(last.high + TICK),
         latest_because=last.high_because,
-        moments=tuple(_nearest(list(kept.values()), last.high)),
+        moments=tuple(_nearest(list(kept.values()), last.high, first.low_because)),
     )
 
+
+TICK = 0.02
+"""Seconds by which a file's change time may lie before the change itself: the kernel's clock tick, with room."""
 
 MOMENTS = 9
 """Moments a timeline shows."""
 
 
-def _nearest(moments: list[Moment], high: float) -> list[Moment]:
+def _nearest(moments: list[Moment], high: float, health: str) -> list[Moment]:
     """The moments nearest to the onset, in order; what was healthy last and the report always."""
-    healthy = [m for m in moments if m.kind == "healthy"][-1:]
+    healthy = [m for m in moments if m.kind == "healthy" and m.sentence == health][-1:]
     others = [m for m in moments if m.kind != "healthy"]
     others.sort(key=lambda m: abs(m.at.timestamp() - high))
     return sorted([*healthy, *others[: MOMENTS - 1]], key=lambda m: m.at)

@@ -50,10 +50,9 @@ def operations(lines: Iterable[Line]) -> Iterator[Operation]:
                 again = found[1] == "upgrade" and found[3] == found[4]
                 verb = "reinstall" if again else found[1]
                 yield Operation(line.at, found[2].partition(":")[0], _VERBS[verb], line)
-        elif line.source.startswith("/var/log/dnf"):
-            if found := _RPM.search(line.text):
-                name = _NEVRA.match(found[2])
-                yield Operation(line.at, name[1] if name else found[2], found[1].lower(), line)
+        elif line.source.startswith("/var/log/dnf") and (found := _RPM.search(line.text)):
+            name = _NEVRA.match(found[2])
+            yield Operation(line.at, name[1] if name else found[2], found[1].lower(), line)
 
 
 def interrupted(lines: Iterable[Line]) -> Iterator[Interrupted]:

@@ -15,7 +15,7 @@ from model.command import Command, printable
 from model.diagnosis import Listener, Running
 from model.errors import PreconditionFailed
 
-PROBE = Path(__file__).with_name("impact_probe.py")
+PROBES = tuple(Path(__file__).with_name(name) for name in ("elf_probe.py", "impact_probe.py"))
 PATH_LIMIT = 500
 """Damaged paths that are looked for; more would be the whole host."""
 
@@ -104,7 +104,7 @@ def collect(
         Transient: the connection was lost. PreconditionFailed: there is no `python3` that runs.
     """
     asked = {"paths": list(paths[:PATH_LIMIT]), "packages": list(packages[:PATH_LIMIT]), "record": record}
-    script = PROBE.read_text("utf-8")
+    script = "\n".join(probe.read_text("utf-8") for probe in PROBES)
     command = Command(
         ("python3", "-I", "-c", script), stdin=json.dumps(asked).encode(), sudo=True, timeout=60.0
     )

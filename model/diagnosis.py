@@ -1,7 +1,7 @@
 """The diagnosis: since when, why, who is affected, how sure we are and what was not checked (R-RESP-2).
 
-The findings say *what* is damaged; this says the rest of what a person needs to decide. All of it is read from hosts and
-therefore tainted; a hint is never more than a hint, least of all one about a person.
+The findings say *what* is damaged; this says the rest of what a person needs to decide. All of it is read from hosts
+and therefore tainted; a hint is never more than a hint, least of all one about a person.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from model.diagnosis import CauseHint, Confidence, Diagnosis, Impact, Moment, Reach
+from model.diagnosis import Cause, CauseHint, Confidence, Diagnosis, Impact, Moment, Reach
 from model.finding import CheckResult, Code, Finding
 from model.severity import Severity
 from tasks.render import safe
@@ -26,6 +26,8 @@ _WORDS = {
     Code.SERVICE_DOWN: "is down", Code.UNIT_FAILED: "has failed", Code.DISK_FULL: "is full",
     Code.DISK_READ_ONLY: "is read-only", Code.PROBE_FAILED: "does not answer as it should",
 }  # fmt: skip
+_NOUNS = (("PACKAGE_STATE", "package "), ("PACKAGE_NOT", "package "), ("DATABASE_TABLE", "table "),
+          ("DATABASE_CHECKSUM", "table "), ("DATABASE_", "database "))  # fmt: skip
 _LAST = (
     Code.SERVICE_DOWN,
     Code.UNIT_FAILED,
@@ -132,7 +134,7 @@ def _said(finding: Finding) -> str:
         if finding.package and finding.package != finding.subject
         else ""
     )
-    noun = "package " if finding.code in {Code.PACKAGE_STATE_BROKEN, Code.PACKAGE_NOT_INSTALLED} else ""
+    noun = next((noun for start, noun in _NOUNS if finding.code.startswith(start)), "")
     return f"{noun}{safe(finding.subject)}{owner} {words}"
 
 
@@ -173,14 +175,16 @@ def _causes(causes: Sequence[CauseHint]) -> str:
     if not causes:
         return "No log line shows a cause. That the logs are silent is no proof that nothing happened."
     parts = []
-    for number, hint in enumerate(causes[:CAUSES], start=1):
+    telling = [hint for hint in causes if hint.code is not Cause.UNIT_FAILED] or list(causes)
+    rest_of = [hint for hint in causes if hint not in telling[:CAUSES]]
+    for number, hint in enumerate(telling[:CAUSES], start=1):
         parts.append(
             f"**{number}. {safe(hint.sentence)}**  \n{safe(hint.code)} on {safe(hint.host)}, how sure: "
             f"**{hint.confidence}**, because {safe(hint.because)}."
         )
         parts.append("\n".join(f"- {_line(hint, n)}" for n in range(min(LINES, len(hint.lines)))))
-    if len(causes) > CAUSES:
-        rest = ", ".join(dict.fromkeys(f"{safe(hint.code)} ({hint.confidence})" for hint in causes[CAUSES:]))
+    if rest_of:
+        rest = ", ".join(dict.fromkeys(f"{safe(hint.code)} ({hint.confidence})" for hint in rest_of))
         parts.append(f"Seen as well: {rest}.")
     return "\n\n".join(parts)
 
@@ -201,18 +205,25 @@ def _affected(impacts: Sequence[Impact]) -> str:
         here = [impact for impact in impacts if impact.reach is reach]
         if not here:
             continue
-        shown = [_impact(impact) for impact in here if impact.kind in {"service", "unit"}][:IMPACTS]
+        main = [i for i in here if i.kind == "service" or (i.kind == "unit" and not _told(i, impacts))]
+        shown = [_impact(impact) for impact in main[:IMPACTS]]
         for kind in ("port", "probe", "asset", "table", "process"):
             names = [impact.name for impact in here if impact.kind == kind]
             if names:
                 more = f" and {len(names) - 8} more" if len(names) > 8 else ""
                 plural = {"process": "processes"}.get(kind, f"{kind}s") if len(names) > 1 else kind
                 shown.append(f"- {plural} **{safe(', '.join(names[:8]))}**{more}")
-        hidden = sum(impact.kind in {"service", "unit"} for impact in here) - IMPACTS
-        if hidden > 0:
-            shown.append(f"- and {hidden} more services and units")
+        if len(main) > IMPACTS:
+            shown.append(f"- and {len(main) - IMPACTS} more services and units")
         parts.append(f"**{title}**\n\n" + "\n".join(shown))
     return "\n\n".join(parts)
+
+
+def _told(unit: Impact, impacts: Sequence[Impact]) -> bool:
+    """Whether a service of the plan that is shown is this unit."""
+    return any(
+        i.kind == "service" and i.host == unit.host and unit.name in i.chain[-1].split() for i in impacts
+    )
 
 
 def _impact(impact: Impact) -> str:

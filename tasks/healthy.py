@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from blocks.home import open_store
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
-from checks.onset import Health
+from checks.onset import Health, probe_key
 from checks.usage import record_running
 from model.canonical import canonical_json
 from model.diagnosis import Running
@@ -50,7 +50,11 @@ def save_clean(store: JournalStore, plan: Plan, results: Iterable[CheckResult], 
         results: of the checks.
         begun: when the first of them began: what was changed after that may not have been seen.
     """
-    passed = {r.asset: begun for r in results if r.verdict is Verdict.PASSED and r.asset in plan.assets}
+    passed = {
+        (probe_key(r.asset) if r.check == "probe" else r.asset): begun
+        for r in results
+        if r.verdict is Verdict.PASSED and (r.check == "probe" or r.asset in plan.assets)
+    }
     if passed:
         known = _clean(store, plan) | passed
         store.put(_clean_path(plan), canonical_json({name: at.isoformat() for name, at in known.items()}))

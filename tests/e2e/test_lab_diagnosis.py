@@ -71,9 +71,8 @@ def judged(scenario: Scenario, seen: Confirmed, begun: object, ended: object) ->
     onset = diagnosis.onset
     second = timedelta(seconds=1)
     assert onset.earliest is not None, scenario.name
-    if not (onset.earliest <= ended and begun - second <= onset.latest <= ended + second):  # type: ignore[operator]
-        if scenario.name != "interrupted-upgrade":  # dpkg does not log that it was killed
-            wrong.append(f"onset: {onset.earliest} … {onset.latest}, true: {begun} … {ended}")
+    if not (onset.earliest <= ended and begun - second <= onset.latest <= ended + 5 * second):  # type: ignore[operator]
+        wrong.append(f"onset: {onset.earliest} … {onset.latest}, true: {begun} … {ended}")
     services = {i.name for i in diagnosis.affected("service") if i.reach is not Reach.DEPENDS}
     if not scenario.services <= services:
         wrong.append(f"services: {services}")
