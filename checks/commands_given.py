@@ -17,9 +17,9 @@ _SUDO = re.compile(
     r"^ *(?P<who>[A-Za-z0-9_.@-]{1,64}) : (?:.* ; )?USER=(?P<as>\S+) ; .*?COMMAND=(?P<command>.+)$"
 )
 _LOOKING = frozenset((
-    "cat", "less", "more", "head", "tail", "ls", "stat", "file", "find", "grep", "egrep", "zgrep", "journalctl", "dmesg",
-    "ps", "top", "ss", "netstat", "df", "du", "lsof", "md5sum", "sha256sum", "sha1sum", "id", "whoami", "w", "who", "last",
-    "dpkg-query", "apt-cache", "rpmquery", "true", "test", "[", "psql", "pg_dump", "env",
+    "cat", "less", "more", "head", "tail", "ls", "stat", "file", "find", "grep", "egrep", "zgrep", "journalctl",
+    "dmesg", "ps", "top", "ss", "netstat", "df", "du", "lsof", "md5sum", "sha256sum", "sha1sum", "id", "whoami", "w",
+    "who", "last", "dpkg-query", "apt-cache", "rpmquery", "true", "test", "[", "psql", "pg_dump", "env",
 ))  # fmt: skip
 _ASKING = (
     "systemctl status", "systemctl show", "systemctl is-active", "systemctl is-enabled", "systemctl list-units",

@@ -63,7 +63,11 @@ def diagnose(
     if not findings:
         return None
     hosts = {
-        name: _look(connections.get(name), [f for f in findings if f.host == name])
+        name: _look(
+            connections.get(name),
+            [f for f in findings if f.host == name],
+            [asset.unit for _, asset in _services(plan, name) if asset.unit],
+        )
         for name in dict.fromkeys(finding.host for finding in findings)
     }
     windows = {
@@ -106,7 +110,7 @@ def why(
         )
 
 
-def _look(connection: Connection | None, findings: list[Finding]) -> Host:
+def _look(connection: Connection | None, findings: list[Finding], units: list[str]) -> Host:
     """Clock, times, disks, and who uses what; two commands."""
     nothing = Host(findings, logs.Facts(now=time.time()))
     if connection is None:
@@ -126,7 +130,7 @@ def _look(connection: Connection | None, findings: list[Finding]) -> Host:
     except ReinstateError as error:
         host.not_checked.append(f"clock, disks and times of its files: {error.what}")
     try:
-        host.usage = usage.collect(connection, impact.paths_of(findings), impact.packages_of(findings))
+        host.usage = usage.collect(connection, impact.paths_of(findings), impact.packages_of(findings), units)
         host.not_checked += host.usage.not_checked
     except ReinstateError as error:
         host.not_checked.append(f"who uses the damaged files: {error.what}")

@@ -33,7 +33,7 @@ _OWN_FOLDERS = ("/etc/{}/", "/etc/{}.conf", "/etc/default/{}", "/etc/sysconfig/{
 
 @dataclass
 class Effects:
-    """Impacts while they are gathered: one per thing, the strongest reach and its chain first."""
+    """Impacts while they are gathered: one per thing, with the strongest reach and the chain that tells most."""
 
     found: dict[tuple[str, str, str], Impact] = field(default_factory=dict)
 
@@ -48,9 +48,10 @@ class Effects:
         )  # fmt: skip
         old = self.found.get(key)
         if old is not None:
-            first = min((old, new), key=lambda impact: (_STATES[impact.reach], -len(impact.chain)))
+            telling = max((old, new), key=lambda i: (i.reach is not Reach.DEPENDS, len(i.chain)))
             joined = tuple(dict.fromkeys((*old.findings, *new.findings)))
-            new = first.model_copy(update={"findings": joined})
+            strongest = min(old.reach, new.reach, key=_STATES.__getitem__)
+            new = telling.model_copy(update={"findings": joined, "reach": strongest})
         self.found[key] = new
         return new
 
@@ -219,9 +220,8 @@ def _depending(effects: Effects, plan: Plan, findings: Sequence[Finding]) -> Non
             count = sum(f.asset == finding.asset for f in findings)
             things = "1 thing" if count == 1 else f"{count} things"
             said = f"{things} of {finding.asset} {'is' if count == 1 else 'are'} damaged"
-            effects.add(
-                "asset", finding.asset, plan.assets[finding.asset].host, Reach.USES, [said], [finding.id]
-            )
+            reach = Reach.STOPPED if finding.code is Code.DATABASE_UNREACHABLE else Reach.USES
+            effects.add("asset", finding.asset, plan.assets[finding.asset].host, reach, [said], [finding.id])
     todo = [*effects.of("asset"), *effects.of("service")]
     while todo:
         impact = todo.pop(0)

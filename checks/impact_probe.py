@@ -1,10 +1,10 @@
 """Runs on the host, as `python3 -I -c`: who uses these files? Processes, units, libraries, listening ports.
 
-Standard input: JSON `{"paths": […], "packages": […], "record": bool}`; standard output: one JSON object. The text of
-`elf_probe` is sent in front of this one. Nothing but the standard library of Python 3.6. It only reads.
+Standard input: JSON `{"paths": […], "packages": […], "units": […], "record": bool}`; standard output: one JSON object.
+The text of `elf_probe` is sent in front of this one. Nothing but the standard library of Python 3.6. It only reads.
 """
 # ruff: noqa: PTH110, PTH112, PTH115, PTH118, PTH119, PTH120, PTH123, PTH207, PTH208, UP031, SIM105, PERF401, C901 - plain
-# os calls start fastest and run on old interpreters; every look at /proc may fail by itself, because processes come and go
+# os calls start fastest and run on old interpreters; each look at /proc may fail by itself, as processes come and go
 
 import glob
 import json
@@ -143,11 +143,11 @@ PROPERTIES = (
 )  # fmt: skip
 
 
-def units() -> "list[Unit]":
-    """Every loaded service unit, as systemd shows it; nothing where systemd does not answer."""
+def units(named: "list[str]") -> "list[Unit]":
+    """Every loaded service unit and those named, as systemd shows them; nothing where systemd does not answer."""
     try:
         shown = subprocess.run(
-            ["systemctl", "show", "--no-pager", "--property=" + ",".join(PROPERTIES), "--", "*.service"],
+            ["systemctl", "show", "--no-pager", "--property=" + ",".join(PROPERTIES), "--", "*.service", *named],
             check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=15,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
@@ -292,7 +292,7 @@ def main() -> None:
         if not os.path.lexists(path) and ".so" in os.path.basename(path):
             wanted["/?/" + os.path.basename(path)] = path
     hits, listeners, files = processes(wanted, asked["record"])
-    loaded, owned, elf, links = units(), package_files(asked["packages"]), Elf(late), []
+    loaded, owned, elf, links = units(asked["units"]), package_files(asked["packages"]), Elf(late), []
     if asked["paths"] or asked["packages"]:
         for unit in loaded:
             links += [[unit["Id"], *use] for use in uses(unit, wanted, owned, elf)]

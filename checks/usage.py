@@ -90,7 +90,12 @@ class Usage:
 
 
 def collect(
-    connection: Connection, paths: Sequence[str], packages: Sequence[str] = (), *, record: bool = False
+    connection: Connection,
+    paths: Sequence[str],
+    packages: Sequence[str] = (),
+    units: Sequence[str] = (),
+    *,
+    record: bool = False,
 ) -> Usage:
     """Ask the host's own Python; no damaged program is executed.
 
@@ -98,12 +103,16 @@ def collect(
         connection: an open connection.
         paths: absolute; the first PATH_LIMIT are looked for.
         packages: packages whose files units may start.
+        units: units to show although systemd may have unloaded them.
         record: also return which files each unit's processes use.
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: there is no `python3` that runs.
     """
-    asked = {"paths": list(paths[:PATH_LIMIT]), "packages": list(packages[:PATH_LIMIT]), "record": record}
+    asked = {
+        "paths": list(paths[:PATH_LIMIT]), "packages": list(packages[:PATH_LIMIT]), "units": list(units),
+        "record": record,
+    }  # fmt: skip
     script = "\n".join(probe.read_text("utf-8") for probe in PROBES)
     command = Command(
         ("python3", "-I", "-c", script), stdin=json.dumps(asked).encode(), sudo=True, timeout=60.0

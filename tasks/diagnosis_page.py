@@ -200,7 +200,7 @@ def _affected(impacts: Sequence[Impact]) -> str:
         return "Nothing is known to use what is damaged."
     parts = []
     for reach, title in (
-        (Reach.STOPPED, "Stopped"), (Reach.USES, "Uses what is damaged"), (Reach.DEPENDS, "Depends on it"),
+        (Reach.STOPPED, "Stopped"), (Reach.USES, "Damaged, or uses what is damaged"), (Reach.DEPENDS, "Depends on it"),
     ):  # fmt: skip
         here = [impact for impact in impacts if impact.reach is reach]
         if not here:
