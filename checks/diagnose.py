@@ -231,9 +231,8 @@ def _moments(
                     at=onset.at(window.high), host=finding.host, kind="damage", sentence=window.high_because
                 )
             )
-    for hint in [
-        hint for hint in hints if hint.confidence is not Confidence.LOW or hint.code in causes.DEPTH
-    ][:4]:
+    telling = [hint for hint in hints if hint.confidence is not Confidence.LOW or hint.code in causes.DEPTH]
+    for hint in [hint for hint in telling if hint.code is not Cause.UNIT_FAILED][:4] or telling[:1]:
         before = hint.code in causes.DEPTH
         dated = [line for line in hint.lines if line.at is not None]
         for line in dated[:1]:
@@ -261,10 +260,10 @@ def _confidence(
     explained = {
         finding for hint in hints if hint.confidence is not Confidence.LOW for finding in hint.findings
     }
-    share = f"{len(explained)} of {len(findings)} findings explained by what the host says about them"
+    share = f"{len(explained)} of {len(primary)} damaged things explained by what the host says about them"
     narrow = since.earliest is not None and (since.latest - since.earliest).total_seconds() <= 24 * 3600
     when = "the onset is known to the day or better" if narrow else "the onset is not narrowed to a day"
-    if top.confidence is Confidence.HIGH and narrow and len(explained) * 2 >= len(findings):
+    if top.confidence is Confidence.HIGH and narrow and len(explained) * 2 >= len(primary):
         return Confidence.HIGH, f"{share}, {when}"
     confidence = Confidence.LOW if top.confidence is Confidence.LOW and not explained else Confidence.MEDIUM
     return confidence, f"{share}, {when}"

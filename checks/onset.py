@@ -209,7 +209,9 @@ def _nearest(moments: list[Moment], high: float, health: str) -> list[Moment]:
     healthy = [m for m in moments if m.kind == "healthy" and m.sentence == health][-1:]
     others = [m for m in moments if m.kind != "healthy"]
     others.sort(key=lambda m: abs(m.at.timestamp() - high))
-    return sorted([*healthy, *others[: MOMENTS - 1]], key=lambda m: m.at)
+    order = ("healthy", "before", "damage", "sign", "report")
+    chosen = [*healthy, *others[: MOMENTS - 1]]
+    return sorted(chosen, key=lambda m: (m.at.replace(microsecond=0), order.index(m.kind), m.at))
 
 
 def at(seconds: float) -> datetime:

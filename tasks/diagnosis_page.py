@@ -39,7 +39,7 @@ _MARKS = {
     "healthy": "✓ last known good",
     "before": "just before",
     "damage": "✗ damage",
-    "sign": "sign",
+    "sign": "first sign",
     "report": "reported",
 }
 _KINDS = {"service": "service", "unit": "unit", "port": "port", "probe": "probe", "asset": "asset", "table": "table",

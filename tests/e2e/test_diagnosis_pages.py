@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -28,6 +29,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.browser, pytest.mark.slow, pytest.mar
 SECTIONS = (
     "What is damaged", "Since when", "Probable cause", "Who is affected", "How sure we are, and what was not checked",
 )  # fmt: skip
+ALWAYS = {"bit-flipped-library", "deleted-configuration"}
+"""The longest pages; the others are looked at too where pictures are asked for ($REINSTATE_SCREENSHOTS)."""
+
 assert callable(shots)  # the fixture lives beside the other browser test
 
 
@@ -52,11 +56,12 @@ def picture(browser: Browser, run: UUID, scenario: Scenario) -> None:
     page = browser.page
     page.set_viewport_size({"width": 1180, "height": 900})
     browser.artifact(f"{browser.url}/runs/flow-run/{run}", "diagnosis", SECTIONS[0])
-    shown = page.locator(".markdown-renderer").first
+    shown = page.get_by_role("tabpanel", name="Artifact")
     for title in SECTIONS:
         expect(shown.get_by_role("heading", name=title)).to_be_visible()
     expect(shown.get_by_text(scenario.top.value).first).to_be_visible()
-    assert not shown.get_by_text("\\_").count(), "an escape is shown to people"
+    assert "\\" not in shown.inner_text(), "an escape is shown to people"
+    assert 0 == shown.get_by_role("link").count(), "text of a host became a link"
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "wider than the screen"
     box = shown.bounding_box()
     assert box is not None
@@ -82,6 +87,8 @@ def test_diagnosis_is_legible_in_the_ui_for_each_kind_of_damage(
         browser.log_in(up.where.auth)
         page.wait_for_url("**/dashboard")
         for scenario in scenarios():
+            if scenario.name not in ALWAYS and not os.environ.get("REINSTATE_SCREENSHOTS"):
+                continue
             scenario.act(world.host)
             picture(browser, confirmed(up, scenario), scenario)
             scenario.undo(world.host)
