@@ -10,6 +10,7 @@ from datetime import datetime
 from blocks.hosts.base import Connection
 from checks import causes, impact, logs, onset, usage
 from checks.log_lines import Line
+from checks.many import side_by_side
 from checks.onset import Health, Window
 from model.assets import PostgresAsset, ServiceAsset
 from model.diagnosis import Cause, CauseHint, Confidence, Diagnosis, Impact, Moment, Onset, shown, unique
@@ -62,22 +63,21 @@ def diagnose(
     findings = [finding for result in results for finding in result.findings]
     if not findings:
         return None
-    hosts = {
-        name: _look(
-            connections.get(name),
-            [f for f in findings if f.host == name],
-            [asset.unit for _, asset in _services(plan, name) if asset.unit],
-        )
-        for name in dict.fromkeys(finding.host for finding in findings)
-    }
+    names = list(dict.fromkeys(finding.host for finding in findings))
+
+    def look(name: str) -> Host:
+        units = [asset.unit for _, asset in _services(plan, name) if asset.unit]
+        return _look(connections.get(name), [f for f in findings if f.host == name], units)
+
+    hosts = dict(zip(names, side_by_side(look, names), strict=True))
     windows = {
         f.id: onset.window(plan, f, host.known, host.usage, health, host.skew, reported.timestamp())
         for host in hosts.values() for f in host.findings
     }  # fmt: skip
     impacts = impact.judge(plan, results, {n: h.usage for n, h in hosts.items()}, health.running)
-    hints: list[tuple[CauseHint, ...]] = []
-    for name, host in hosts.items():
-        hints.append(_causes(plan, name, host, connections.get(name), windows, impacts))
+    hints = side_by_side(
+        lambda name: _causes(plan, name, hosts[name], connections.get(name), windows, impacts), names
+    )
     ordered = _merged(hints)
     since = onset.onset(findings, windows, _moments(findings, windows, ordered, reported))
     confidence, because = _confidence(ordered, since, findings)
@@ -257,7 +257,8 @@ def _confidence(
     if not hints:
         return Confidence.LOW, "no log line shows a cause"
     top = hints[0]
-    explained = {
+    primary = {f.id for f in findings if f.code not in onset.CONSEQUENCES} or {f.id for f in findings}
+    explained = primary & {
         finding for hint in hints if hint.confidence is not Confidence.LOW for finding in hint.findings
     }
     share = f"{len(explained)} of {len(primary)} damaged things explained by what the host says about them"

@@ -20,9 +20,10 @@ from blocks.journals.base import JournalStore
 from checks.diagnose import why
 from checks.examine import examine, impact_scope
 from checks.expectations import expect_tables
+from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import FilesAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
 from model.finding import CheckResult, Finding, Verdict
@@ -34,6 +35,7 @@ from model.outcome import Stage
 from model.proposal import Action, Proposal, Unmet
 from model.severity import grade
 from tasks import act as acting
+from tasks.delivered import delivered
 from tasks.diagnosis_page import page
 from tasks.evidence import collect_evidence
 from tasks.healthy import load_health, save_clean
@@ -44,7 +46,7 @@ from tasks.render import checks_rows, findings_rows, mark, proposal_markdown, si
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
 from tasks.verdict import conclude
-from tasks.work import PlanFile, baseline, load_plan, open_incident, open_work
+from tasks.work import Baselines, PlanFile, accepted, baseline, load_plan, open_incident, open_work
 
 PROPOSAL_LIFE = timedelta(hours=24)
 """A proposal older than this is made again: packages, backups and the host move on."""
@@ -97,14 +99,19 @@ def _look(
     plan, begun = file.plan, now()
     hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
     known = manifests(file, file.backups())
-    baselines = {n: b for n in plan.assets if (b := baseline(journal, plan, n)) is not None}
     health = load_health(journal, plan, known)
+    packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
+    agreed = {name: accepted(journal, plan, name) for name in packages}
+    dirs = file.package_dirs()
+    shelves = {store: delivered(dirs[store]) for store in {a.store for a in packages.values() if a.store}}
+    stocked = {
+        name: shelf for name, asset in packages.items() if asset.store and (shelf := shelves[asset.store])
+    }
     with file.connections(hosts) as connections:
-        for connection in connections.values():
-            prove(connection)
+        side_by_side(prove, list(connections.values()))
         results = examine(
-            plan, connections, baselines=baselines, manifests=known, secrets=file.secrets, only=assets,
-            progress=progress,
+            plan, connections, baselines=Baselines(journal, plan), manifests=known, secrets=file.secrets, only=assets,
+            progress=progress, accepted=agreed, delivered=stocked,
         )  # fmt: skip
         diagnosis = None if reported is None else why(plan, connections, results, health, reported)
     save_clean(journal, plan, results, begun)
