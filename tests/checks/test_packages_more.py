@@ -267,5 +267,4 @@ def test_broken_package_is_no_candidate(here: LocalConnection, root: Path) -> No
 
 def test_dpkg_asset_of_one_package_does_not_look_for_strangers(here: LocalConnection, root: Path) -> None:
     data = packages.collect(here, asset(root, packages=("hello",)))
-    )
     assert data.strangers is None
