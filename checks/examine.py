@@ -8,11 +8,11 @@ from functools import partial
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service, stat
+from checks import database, files, packages, pip_environment, probe, service, stat, system
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
 from model.accepted import Accepted
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
 from model.diagnosis import Impact, Reach
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
@@ -116,6 +116,8 @@ def _one(
                 )
             case ServiceAsset():
                 return service.judge(name, asset, service.collect(connection, asset))
+            case SystemAsset():
+                return system.judge(name, asset, system.collect(connection, asset), baselines.get(name, ()))
     except Transient:
         raise
     except (PreconditionFailed, ReinstateError) as error:

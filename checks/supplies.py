@@ -10,15 +10,16 @@ from pathlib import Path, PurePosixPath
 
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
-from checks import dpkg
+from checks import dpkg, system_supplies
 from checks.dpkg import Database, Package
 from checks.stat import list_tree
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, SystemAsset
 from model.command import Command
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
 from model.finding import Finding
+from model.manifest import Entry
 from model.plan import Plan
-from model.supplies import PackageSupply, PointSupply, Supplies, WheelSupply
+from model.supplies import PackageSupply, PointSupply, Supplies, SystemSupply, WheelSupply
 
 POINTS = 3
 """Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
@@ -46,6 +47,7 @@ def gather(
     findings: Sequence[Finding],
     stores: Mapping[str, BackupStore],
     package_dirs: Mapping[str, Path],
+    baselines: Mapping[str, Sequence[Entry]] | None = None,
 ) -> Supplies:
     """Look for what can repair the findings.
 
@@ -55,6 +57,7 @@ def gather(
         findings: what is damaged; nothing is looked for that nobody needs.
         stores: backup sources by name.
         package_dirs: package stores of the plan by name, folders on this machine.
+        baselines: recorded states by asset.
 
     Raises:
         Transient: a host or a store cannot be reached.
@@ -62,6 +65,7 @@ def gather(
     packages: list[PackageSupply] = []
     wheels: list[WheelSupply] = []
     points: list[PointSupply] = []
+    systems: list[SystemSupply] = []
     remarks: list[str] = []
     for name in sorted({finding.asset for finding in findings} & set(plan.assets)):
         asset = plan.assets[name]
@@ -81,11 +85,23 @@ def gather(
                 found, said = _points(name, stores[asset.backup])
                 points += found
                 remarks += said
+            case SystemAsset():
+                known = (baselines or {}).get(name, ())
+                systems.append(system_supplies.gather(plan, name, asset, connection, findings, stores, known))
+                for other, owner in plan.assets.items():
+                    if (
+                        wanted
+                        and isinstance(owner, DpkgAsset)
+                        and (owner.host, owner.root) == (asset.host, "/")
+                    ):
+                        packages += _packages(other, owner, connection, wanted, package_dirs)
+                        break
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), remarks=tuple(remarks)
-    )
+        packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), systems=tuple(systems),
+        remarks=tuple(remarks),
+    )  # fmt: skip
 
 
 def _points(name: str, store: BackupStore) -> tuple[list[PointSupply], list[str]]:

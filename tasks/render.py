@@ -34,6 +34,7 @@ from model.journal import (
 from model.plan import Plan
 from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
 from model.signoff import Standing
+from tasks.render_system import what_of_system
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%@]|:(?=//)|(?<=www)\.)")
 ROW_LIMIT = 200
@@ -128,7 +129,9 @@ def what(action: Action) -> str:
                 return ", ".join(action.paths[:5])
             if action.kind == "set_metadata":
                 return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
-            return action.service
+            if action.kind == "restart_service":
+                return action.service
+            return what_of_system(action)
 
 
 def findings_markdown(findings: Sequence[Finding]) -> str:

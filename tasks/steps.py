@@ -172,8 +172,9 @@ def build_proposal(
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
     with file.connections() as connections:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
-        supplies = gather(file.plan, connections, findings, file.backups(), file.package_dirs())
-    baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
+        baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
+        stores, packages = file.backups(), file.package_dirs()
+        supplies = gather(file.plan, connections, findings, stores, packages, baselines)
     return propose(
         file.plan,
         incident,
