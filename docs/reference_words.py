@@ -164,6 +164,7 @@ KEYS = {
     "ServiceAsset.unit": "systemd unit; instead of the three commands",
     "ServiceAsset.start": "command that starts it, as a list of words",
     "ServiceAsset.stop": "command that stops it",
+    "ServiceAsset.logs": "its own log files, read for the cause of a damage; `*` may stand in the last part",
     "ServiceAsset.status": "command that ends with 0 when it runs, with 3 when it is stopped",
     "SystemAsset.kind": "the state of a host itself",
     "Checks.probes": "HTTP requests that must succeed",

@@ -138,13 +138,18 @@ class PostgresAsset(AssetBase):
 
 
 class ServiceAsset(AssetBase):
-    """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped)."""
+    """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped).
+
+    Attributes:
+        logs: log files of its own on the host, read for the cause of a damage; `*` is allowed in the last part.
+    """
 
     kind: Literal["service"]
     unit: Unit | None = None
     start: Argv | None = None
     stop: Argv | None = None
     status: Argv | None = None
+    logs: tuple[HostPath, ...] = ()
 
     @model_validator(mode="after")
     def _can_be_driven(self) -> Self:
