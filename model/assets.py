@@ -52,6 +52,14 @@ Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 """A command as a list of words; never a shell line."""
 
 
+def _public_key(text: str) -> str:
+    lines = text.strip().splitlines()
+    edges = ("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----")
+    if len(lines) < 3 or (lines[0].strip(), lines[-1].strip()) != edges:
+        raise ValueError("give an ASCII-armoured public key, as `gpg --armor --export` prints it")
+    return text.strip() + "\n"
+
+
 class AssetBase(Value):
     """What all assets have: a host, an order, and the services to restart once they are repaired."""
 
@@ -77,6 +85,25 @@ class DpkgAsset(AssetBase):
     store: Name | None = None
     ignore: tuple[str, ...] = ()
     rootless: bool = False
+
+
+class RpmAsset(AssetBase):
+    """RPM packages. An empty `packages` means every installed package.
+
+    Attributes:
+        store: package store with .rpm files, used before the host's own repositories.
+        keys: public keys that packages must be signed with, as text (`-----BEGIN PGP PUBLIC KEY BLOCK-----`); empty:
+            the keys the host's own rpm database trusts.
+        backup: keep a copy of the rpm database there, to repair it from.
+        ignore: glob patterns of paths that are not damage.
+    """
+
+    kind: Literal["rpm"]
+    packages: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")], ...] = ()
+    store: Name | None = None
+    keys: tuple[Annotated[str, AfterValidator(_public_key)], ...] = ()
+    backup: Name | None = None
+    ignore: tuple[str, ...] = ()
 
 
 class PipAsset(AssetBase):
@@ -164,5 +191,5 @@ class ServiceAsset(AssetBase):
 
 
 Asset = Annotated[
-    DpkgAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset, Field(discriminator="kind")
+    DpkgAsset | RpmAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset, Field(discriminator="kind")
 ]

@@ -80,6 +80,63 @@ class ReinstallPackage(ActionBase):
     conffiles: tuple[str, ...] = ()
 
 
+class ReinstallRpm(ActionBase):
+    """Install the same version of an RPM package again.
+
+    Attributes:
+        version: `epoch:version-release`, without the epoch where it is 0.
+        source: `host-cache`, `mirror` (the host's configured repositories) or `store:NAME`.
+        filename: name of the .rpm in that source; for the host's cache its path.
+        sha256: hash the .rpm must have.
+        replaces: other versions that an interrupted transaction left in the rpm database; they are removed from it.
+        aside: paths of another type that stand in the way; they are moved aside first.
+        leftovers: files that an interrupted rpm left beside the package's own; they are removed.
+        conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+    """
+
+    kind: Literal["reinstall_rpm"] = "reinstall_rpm"
+    package: str
+    version: str
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    replaces: tuple[str, ...] = ()
+    aside: tuple[HostText, ...] = ()
+    leftovers: tuple[HostText, ...] = ()
+    conffiles: tuple[HostText, ...] = ()
+
+
+class RpmHeader(Value):
+    """A package whose record the rpm database lost, and the .rpm file that gives it back."""
+
+    package: str
+    version: str
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class RebuildRpmDatabase(ActionBase):
+    """Make the rpm database anew beside the damaged one, and swap it in once it is proven whole.
+
+    Attributes:
+        database: its folder on the host.
+        point: kept copy that it is made from; None: what can still be read of the damaged one.
+        files: files of the kept copy.
+        lost: records that come back from .rpm files.
+        expected: packages that it must hold afterwards, as `NAME-VERSION.ARCHITECTURE`.
+    """
+
+    kind: Literal["rebuild_rpm_database"] = "rebuild_rpm_database"
+    database: str
+    point: RecoveryPoint | None = None
+    files: tuple[Entry, ...] = ()
+    lost: tuple[RpmHeader, ...] = ()
+    expected: tuple[str, ...] = ()
+
+
 class ReinstallDistribution(ActionBase):
     """Install the same version of a Python distribution again from the wheelhouse, offline."""
 
@@ -115,7 +172,14 @@ class RestartService(ActionBase):
 
 
 Action = Annotated[
-    SetMetadata | ReinstallPackage | ReinstallDistribution | RestoreFiles | RestoreDatabase | RestartService,
+    SetMetadata
+    | ReinstallPackage
+    | ReinstallRpm
+    | RebuildRpmDatabase
+    | ReinstallDistribution
+    | RestoreFiles
+    | RestoreDatabase
+    | RestartService,
     Field(discriminator="kind"),
 ]
 

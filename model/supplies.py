@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 
 from model.canonical import Value
-from model.manifest import Manifest, RecoveryPoint
+from model.manifest import Entry, Manifest, RecoveryPoint
 
 
 class PackageSupply(Value):
-    """A .deb of exactly the installed version.
+    """A .deb or .rpm of exactly the installed version.
 
     Attributes:
         source: `host-cache`, `mirror` or `store:NAME`.
@@ -25,6 +25,28 @@ class PackageSupply(Value):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     touches: tuple[str, ...] = ()
+
+
+class RpmDatabaseSupply(Value):
+    """What the damaged rpm database of an asset still holds.
+
+    Attributes:
+        folder: where it is.
+        files: absolute paths of its files, also those that come and go.
+        readable: packages that can still be read, as `NAME-VERSION.ARCHITECTURE`.
+    """
+
+    asset: str
+    folder: str
+    files: tuple[str, ...]
+    readable: tuple[str, ...]
+
+
+class RecordSupply(Value):
+    """Mode and owner of paths as the package tool's own database has them."""
+
+    asset: str
+    entries: tuple[Entry, ...]
 
 
 class WheelSupply(Value):
@@ -53,4 +75,6 @@ class Supplies(Value):
     packages: tuple[PackageSupply, ...] = ()
     wheels: tuple[WheelSupply, ...] = ()
     points: tuple[PointSupply, ...] = ()
+    records: tuple[RecordSupply, ...] = ()
+    rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
     remarks: tuple[str, ...] = ()
