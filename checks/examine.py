@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from checks import database, files, packages, pip_environment, probe, rpm_packages, service
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Entry, Manifest
@@ -76,6 +76,9 @@ def _one(
             case DpkgAsset():
                 recorded = tuple(baselines.get(name, ()))
                 return packages.judge(name, asset, packages.collect(connection, asset, recorded), recorded)
+            case RpmAsset():
+                recorded = tuple(baselines.get(name, ()))
+                return rpm_packages.judge(name, asset, rpm_packages.collect(connection, asset), recorded)
             case PipAsset():
                 return pip_environment.judge(name, asset, pip_environment.collect(connection, asset))
             case FilesAsset():
