@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from pathlib import Path
 
-from tests.corpus.cases import Case
+from tests.corpus.cases import Case, families, load
 from tests.corpus.outcome import GroupOutcome
+from tests.lab.base import locked
 
 FAMILIES = {
     "dpkg": "Debian packages",
@@ -27,28 +28,11 @@ with what it was before. **{count} cases**, {repaired} repaired, {kept} left as 
 {refused} refused with a remedy. Nothing that is not in this table was called damaged.
 """
 
-Row = tuple[str, Case, GroupOutcome]
+TABLE = "| damage | kind | place | found as | cured by | result |\n| --- | --- | --- | --- | --- | --- |"
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The whole page."""
-    results = [result(case, outcome) for _, case, outcome in rows]
-    head = HEAD.format(
-        count=len(rows), repaired=sum(r.startswith("repaired") for r in results),
-        kept=sum(r.startswith("kept") for r in results), refused=sum(r.startswith("refused") for r in results),
-    )  # fmt: skip
-    parts = [head]
-    for family, its in groupby(rows, key=lambda row: row[0]):
-        parts.append(f"## {FAMILIES.get(family, family)}\n")
-        parts.append(
-            "| damage | kind | place | found as | cured by | result |\n| --- | --- | --- | --- | --- | --- |"
-        )
-        parts += [_line(case, outcome) for _, case, outcome in its]
-        parts.append("")
-    return "\n".join(parts).rstrip() + "\n"
-
-
-def _line(case: Case, outcome: GroupOutcome) -> str:
+def line(case: Case, outcome: GroupOutcome) -> str:
+    """A case's row, from what its recovery was seen to do."""
     finding = outcome.finding(case)
     action = outcome.action(finding) if finding else None
     cells = (
@@ -56,6 +40,44 @@ def _line(case: Case, outcome: GroupOutcome) -> str:
         action.kind.replace("_", " ") if action else "–", result(case, outcome),
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def rows(text: str) -> dict[str, tuple[str, str]]:
+    """Damage → its family and row, of a page."""
+    found, family = {}, ""
+    for one in text.splitlines():
+        if one.startswith("## "):
+            family = next(name for name, title in FAMILIES.items() if title == one[3:])
+        elif one.startswith("| ") and not one.startswith(("| damage ", "| --- ")):
+            found[one.split(" | ")[0][2:]] = (family, one)
+    return found
+
+
+def arranged(text: str) -> str:
+    """The page again from its own rows: in the order of the cases, without rows whose case is gone, counted."""
+    known = rows(text)
+    kept = {
+        family: [known[name][1] for case in load(family) if (name := case.name.replace("-", " ")) in known]
+        for family in families()
+    }
+    every = [row for its in kept.values() for row in its]
+    ends = [row.rsplit(" | ", 1)[-1] for row in every]
+    head = HEAD.format(
+        count=len(every), repaired=sum(end.startswith("repaired") for end in ends),
+        kept=sum(end.startswith("kept") for end in ends), refused=sum(end.startswith("refused") for end in ends),
+    )  # fmt: skip
+    parts = ["\n".join((f"## {FAMILIES[family]}\n", TABLE, *its)) for family, its in kept.items() if its]
+    return "\n\n".join((head.rstrip(), *parts)) + "\n"
+
+
+def write(page: Path, family: str, new: Sequence[str]) -> None:
+    """Put rows into the page; other processes may write theirs at the same time."""
+    with locked(page.with_suffix(".lock")):
+        known = rows(page.read_text(encoding="utf-8") if page.exists() else "")
+        known |= {row.split(" | ")[0][2:]: (family, row) for row in new}
+        text = "\n".join(f"## {FAMILIES[its]}\n{row}" for its, row in known.values())
+        page.write_text(arranged(text), encoding="utf-8")
+    page.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def result(case: Case, outcome: GroupOutcome) -> str:
