@@ -9,9 +9,10 @@ from model.manifest import Manifest, RecoveryPoint
 
 
 class PackageSupply(Value):
-    """A .deb of exactly the installed version.
+    """A .deb of exactly the installed version, or of the nearest one where the plan says so.
 
     Attributes:
+        instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
         touches: absolute paths on the host that its installation changes.
     """
@@ -19,6 +20,7 @@ class PackageSupply(Value):
     asset: str
     package: str
     version: str
+    instead_of: str = ""
     architecture: str
     source: str
     filename: str
@@ -47,10 +49,18 @@ class PointSupply(Value):
     manifest: Manifest
 
 
+class Refusal(Value):
+    """A source that could have served and was refused, and why."""
+
+    asset: str
+    sentence: str
+
+
 class Supplies(Value):
     """All there is to repair from; `remarks` say what was looked for and not found, by package or asset."""
 
     packages: tuple[PackageSupply, ...] = ()
     wheels: tuple[WheelSupply, ...] = ()
     points: tuple[PointSupply, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()
