@@ -31,9 +31,13 @@ class DictMemory:
         return self.kept.get(path)
 
 
-@cache
 def key(name: str = "ours") -> SigningKey:
     """A signing key of the test session, by name."""
+    return _key(name)
+
+
+@cache
+def _key(name: str) -> SigningKey:
     return SigningKey.load_or_create(Path(tempfile.mkdtemp(prefix=f"reinstate-key-{name}-")))
 
 

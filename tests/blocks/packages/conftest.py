@@ -1,0 +1,3 @@
+"""The S3 server of the session."""
+
+from tests.support.stores import s3_endpoint as s3_endpoint
