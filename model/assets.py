@@ -74,7 +74,10 @@ class DpkgAsset(AssetBase):
 
     Attributes:
         root: the dpkg root (`dpkg --root`); `/` on an ordinary host.
-        store: package store with .debs, used when the host has no copy of the same version.
+        store: package store with .debs, used before the host's mirrors when its cache has no copy of the same version.
+        allow_unsigned_mirror: also use mirrors whose index nobody signed (`[trusted=yes]`).
+        other_version: `refuse`, or `propose` the nearest version in the store when the installed one is nowhere.
+        conffiles: where deleted configuration files come from first: the `backup` of a files asset, or the `package`.
         ignore: glob patterns of paths that are not damage (path excludes, accepted local changes).
         rootless: run dpkg with `--force-not-root --force-script-chrootless` (a tree owned by a user).
     """
@@ -83,6 +86,9 @@ class DpkgAsset(AssetBase):
     packages: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
     root: HostPath = "/"
     store: Name | None = None
+    allow_unsigned_mirror: bool = False
+    other_version: Literal["refuse", "propose"] = "refuse"
+    conffiles: Literal["backup", "package"] = "backup"
     ignore: tuple[str, ...] = ()
     rootless: bool = False
 

@@ -64,6 +64,7 @@ class ReinstallPackage(ActionBase):
     """Install the same version of a Debian package again.
 
     Attributes:
+        instead_of: the installed version, when another one is installed because that one is nowhere.
         source: `host-cache`, `mirror` (the host's configured apt sources) or `store:NAME`.
         filename: name of the .deb in that source.
         sha256: hash the .deb must have; from the source's index.
@@ -73,6 +74,7 @@ class ReinstallPackage(ActionBase):
     kind: Literal["reinstall_package"] = "reinstall_package"
     package: str
     version: str
+    instead_of: str = ""
     architecture: str
     source: str
     filename: str

@@ -9,9 +9,10 @@ from model.manifest import Entry, Manifest, RecoveryPoint
 
 
 class PackageSupply(Value):
-    """A .deb or .rpm of exactly the installed version.
+    """A .deb or .rpm of exactly the installed version, or of the nearest one where the plan says so.
 
     Attributes:
+        instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
         touches: absolute paths on the host that its installation changes.
     """
@@ -19,6 +20,7 @@ class PackageSupply(Value):
     asset: str
     package: str
     version: str
+    instead_of: str = ""
     architecture: str
     source: str
     filename: str
@@ -69,6 +71,13 @@ class PointSupply(Value):
     manifest: Manifest
 
 
+class Refusal(Value):
+    """A source that could have served and was refused, and why."""
+
+    asset: str
+    sentence: str
+
+
 class Supplies(Value):
     """All there is to repair from; `remarks` say what was looked for and not found, by package or asset."""
 
@@ -77,4 +86,5 @@ class Supplies(Value):
     points: tuple[PointSupply, ...] = ()
     records: tuple[RecordSupply, ...] = ()
     rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()

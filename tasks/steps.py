@@ -123,7 +123,7 @@ def build_proposal(
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
     with file.connections() as connections:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
-        supplies = gather(file.plan, connections, findings, file.backups(), file.package_dirs())
+        supplies = gather(file.plan, connections, findings, file.backups(), file.package_stores(journal))
     baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
     return propose(
         file.plan,
@@ -182,7 +182,9 @@ def prove_supplies_of(incident: str) -> str:
     if proposal is None:
         return "There is nothing to prove."
     progress = Progress("prove supplies", "prove-supplies")
-    proven, read = prove_supplies(proposal, work.file.backups(), work.file.package_dirs(), progress)
+    proven, read = prove_supplies(
+        proposal, work.file.backups(), work.file.package_stores(work.store), progress
+    )
     return f"{proven} supplies proven, {size(read)} read."
 
 

@@ -15,6 +15,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +56,20 @@ RPM_PACKAGES = (
 # Raise this when the way a base is built changes; the package list and the set-up files count by themselves.
 RECIPE = 2
 POOL = Path("srv/pool")
+KEYRING = Path("etc/apt/keyrings/lab.gpg")
 BUILD_SECONDS = 600
 _HERE = Path(__file__).parent
-_TOOLS = ("systemd-nspawn", "apt-get", "apt-ftparchive", "ip", "nsenter", "ssh-keygen", "mount", "umount")
+_TOOLS = (
+    "systemd-nspawn",
+    "apt-get",
+    "apt-ftparchive",
+    "gpg",
+    "ip",
+    "nsenter",
+    "ssh-keygen",
+    "mount",
+    "umount",
+)
 _CAPABILITIES = 1 << 12 | 1 << 21  # CAP_NET_ADMIN, CAP_SYS_ADMIN
 _ARCHIVES = "var/cache/apt/archives"
 
@@ -267,14 +279,38 @@ def _stock_pool(root: Path) -> None:
     for deb in sorted((root / _ARCHIVES).glob("*.deb")):
         # apt writes the epoch into the name as `_1%3a2`, and would decode that again when it reads file: sources.
         deb.rename(pool / re.sub(r"_\d+%3a", "_", deb.name))
-    index = subprocess.run(
-        ["apt-ftparchive", "packages", "."],
+    (pool / "Packages").write_text(_ftparchive(pool, "packages"), encoding="utf-8")
+    sign_pool(pool, root / KEYRING)
+
+
+def sign_pool(pool: Path, keyring: Path) -> None:
+    """Write the pool's `InRelease`, signed with a key nobody keeps, and the keyring that verifies it.
+
+    Args:
+        pool: folder with a `Packages` index.
+        keyring: where the public key goes.
+    """
+    release = pool / "Release"
+    release.write_text(_ftparchive(pool, "release"), encoding="utf-8")
+    keyring.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home:
+        gpg = ["gpg", "--homedir", home, "--batch", "--yes", "--quiet", "--passphrase", ""]
+        run([*gpg, "--quick-generate-key", "Reinstate laboratory", "ed25519", "sign", "0"])
+        run([*gpg, "--output", str(pool / "InRelease"), "--clearsign", str(release)])
+        run([*gpg, "--output", str(keyring), "--export"])
+        run(["gpgconf", "--homedir", home, "--kill", "all"])
+    keyring.chmod(0o644)
+
+
+def _ftparchive(pool: Path, what: str) -> str:
+    done = subprocess.run(
+        ["apt-ftparchive", what, "."],
         cwd=pool,
         capture_output=True,
         text=True,
         check=False,
         timeout=BUILD_SECONDS,
     )
-    if index.returncode or not index.stdout:
-        raise LabError(f"apt-ftparchive could not index the pool of packages:\n{index.stderr}")
-    (pool / "Packages").write_text(index.stdout, encoding="utf-8")
+    if done.returncode or not done.stdout:
+        raise LabError(f"apt-ftparchive could not make the pool's {what}:\n{done.stderr}")
+    return done.stdout

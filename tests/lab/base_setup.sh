@@ -6,7 +6,7 @@ set -eu
 # Packages: the pool in /srv/pool is the only source, so every repair is offline and deterministic.
 rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/99mmdebstrap /var/lib/apt/lists/*
 mkdir -p /var/lib/apt/lists/partial
-echo 'deb [trusted=yes] file:/srv/pool ./' >/etc/apt/sources.list
+echo 'deb [signed-by=/etc/apt/keyrings/lab.gpg] file:/srv/pool ./' >/etc/apt/sources.list
 apt-get update
 
 people
