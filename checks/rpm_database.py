@@ -165,6 +165,17 @@ class RpmDatabase:
         return tuple(f"{self.folder}/{name}" for name in sorted(names))
 
 
+def folder(connection: Connection) -> str:
+    """Where a host's rpm database is.
+
+    Raises:
+        Transient: the connection was lost. PreconditionFailed: rpm is missing or does not start.
+    """
+    result = connection.run(Command(("rpm", "--eval", "%_dbpath"), sudo=True))
+    require(result, connection.name, "asking rpm where its database is")
+    return result.text.strip().rstrip("/")
+
+
 def read(connection: Connection) -> RpmDatabase:
     """Read the database of a host.
 
@@ -188,7 +199,9 @@ def parse(output: bytes, where: str = "") -> RpmDatabase:
     parts = dict(zip(pieces[1::2], pieces[2::2], strict=False))
     if "end" not in parts:
         raise PreconditionFailed(
-            "the rpm database's answer was cut off or holds NUL bytes.", where, "look at `rpm -qa` on the host"
+            "the rpm database's answer was cut off or holds NUL bytes.",
+            where,
+            "look at `rpm -qa` on the host",
         )
     needs = dict(_needs(parts.get("needs", "")))
     packages = sorted(_packages(parts.get("packages", ""), needs), key=lambda p: (p.name, p.installed, p.id))

@@ -11,16 +11,24 @@ from pathlib import Path, PurePosixPath
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
-from checks import dpkg, package_sources
+from checks import dpkg, package_sources, rpm_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.stat import list_tree
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset
 from model.command import Command
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
 from model.finding import Finding
 from model.plan import Plan
-from model.supplies import PackageSupply, PointSupply, Refusal, Supplies, WheelSupply
+from model.supplies import (
+    PackageSupply,
+    PointSupply,
+    RecordSupply,
+    Refusal,
+    RpmDatabaseSupply,
+    Supplies,
+    WheelSupply,
+)
 
 POINTS = 3
 """Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
@@ -60,6 +68,8 @@ def gather(
     points: list[PointSupply] = []
     remarks: list[str] = []
     refused: list[Refusal] = []
+    records: list[RecordSupply] = []
+    rpm_databases: list[RpmDatabaseSupply] = []
     for name in sorted({finding.asset for finding in findings} & set(plan.assets)):
         asset = plan.assets[name]
         wanted = sorted({(f.package, f.version) for f in findings if f.asset == name and f.package})
@@ -69,6 +79,18 @@ def gather(
                 found_packages, no = _packages(name, asset, connection, wanted, package_stores)
                 packages += found_packages
                 refused += no
+            case RpmAsset():
+                rpm = rpm_supplies.gather(
+                    name, asset, connection, [f for f in findings if f.asset == name], package_stores
+                )
+                packages += rpm.packages
+                refused += rpm.refused
+                records += rpm.records
+                rpm_databases += rpm.databases
+                if asset.backup is not None and rpm.databases:
+                    found, said = _points(name, stores[asset.backup])
+                    points += found
+                    remarks += said
             case PipAsset():
                 try:
                     wheels += _wheels(name, asset, connection, wanted, package_stores[asset.store])
@@ -85,7 +107,7 @@ def gather(
                 pass
     return Supplies(
         packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), refused=tuple(refused),
-        remarks=tuple(remarks),
+        remarks=tuple(remarks), records=tuple(records), rpm_databases=tuple(rpm_databases),
     )  # fmt: skip
 
 

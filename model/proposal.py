@@ -110,7 +110,11 @@ class ReinstallRpm(ActionBase):
 
 
 class RpmHeader(Value):
-    """A package whose record the rpm database lost, and the .rpm file that gives it back."""
+    """A record the rpm database lost, and the .rpm file (or the key, of `gpg-pubkey`) that gives it back.
+
+    Attributes:
+        source: as of `ReinstallRpm`; of a key: `plan`, or `host-key` for a file of the host.
+    """
 
     package: str
     version: str
@@ -118,6 +122,7 @@ class RpmHeader(Value):
     source: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
 
 
 class RebuildRpmDatabase(ActionBase):

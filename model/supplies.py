@@ -36,12 +36,14 @@ class RpmDatabaseSupply(Value):
         folder: where it is.
         files: absolute paths of its files, also those that come and go.
         readable: packages that can still be read, as `NAME-VERSION.ARCHITECTURE`.
+        complete: rpm found no fault in any record, only in the order it keeps them in.
     """
 
     asset: str
     folder: str
     files: tuple[str, ...]
     readable: tuple[str, ...]
+    complete: bool
 
 
 class RecordSupply(Value):

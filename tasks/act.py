@@ -12,22 +12,26 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    RebuildRpmDatabase,
     ReinstallDistribution,
     ReinstallPackage,
+    ReinstallRpm,
     RestartService,
     RestoreDatabase,
     RestoreFiles,
     SetMetadata,
 )
 from tasks import (
+    rebuild_rpm_database,
     reinstall_distribution,
     reinstall_package,
+    reinstall_rpm,
     restart_service,
     restore_database,
     restore_files,
@@ -182,6 +186,16 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 token=token,
                 progress=progress,
             )
+        case ReinstallRpm(), RpmAsset() as asset:
+            return reinstall_rpm.perform(
+                connection, asset, action, file.package_stores(effect.work.store),
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
+        case RebuildRpmDatabase(), RpmAsset() as asset:
+            return rebuild_rpm_database.perform(
+                connection, asset, action, file.package_stores(effect.work.store), file.backups(),
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
         case ReinstallDistribution(), PipAsset() as asset:
             return reinstall_distribution.perform(
                 connection,

@@ -13,7 +13,15 @@ from blocks.packages import PackageStore
 from model.command import printable
 from model.errors import Damaged
 from model.manifest import Entry, FileType, Manifest
-from model.proposal import Proposal, ReinstallDistribution, ReinstallPackage, RestoreDatabase, RestoreFiles
+from model.proposal import (
+    Proposal,
+    RebuildRpmDatabase,
+    ReinstallDistribution,
+    ReinstallPackage,
+    ReinstallRpm,
+    RestoreDatabase,
+    RestoreFiles,
+)
 from tasks.pieces import Piece, read_pieces
 
 Tell = Callable[[int, int], None]
@@ -56,10 +64,21 @@ def prove_supplies(
                 _object(store, store.manifest(action.point))
                 read += action.point.bytes
                 proven += 1
-            case ReinstallPackage() if action.source.startswith("store:"):
+            case ReinstallPackage() | ReinstallRpm() if action.source.startswith("store:"):
                 shelf = package_stores[action.source.partition(":")[2]]
                 read += shelf.get(action.filename, action.sha256, lambda _chunk: None)
                 proven += 1
+            case RebuildRpmDatabase():
+                if action.point is not None:
+                    kept = stores[action.point.source]
+                    read += sum(
+                        entry.size for entry in _members(kept, kept.manifest(action.point), action.files)
+                    )
+                for header in action.lost:
+                    if header.source.startswith("store:"):
+                        shelf = package_stores[header.source.partition(":")[2]]
+                        read += shelf.get(header.filename, header.sha256, lambda _chunk: None)
+                proven += len(action.files) + len(action.lost)
             case ReinstallDistribution():
                 held = [one for one in package_stores.values() if one.objects.exists(action.filename)]
                 for one in held or list(package_stores.values())[:1]:

@@ -12,6 +12,7 @@ _LEAD = b"\xed\xab\xee\xdb"
 _MAGIC = b"\x8e\xad\xe8\x01"
 _LARGEST = 64 << 20
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH, _SOURCE = 1000, 1001, 1002, 1003, 1022, 1044
+_BASENAMES, _DIRNAMES, _DIRINDEXES = 1117, 1118, 1116
 _INT32, _TEXTS = 4, (6, 8, 9)
 _REMEDY = "find out where this file came from; nothing was changed"
 
@@ -36,6 +37,36 @@ def rpm_fields(path: Path) -> tuple[str, str, str]:
         raise Damaged(f"this rpm package cannot be read: {error}.", str(path), _REMEDY) from error
     epoch = f"{tags[_EPOCH]}:" if tags.get(_EPOCH, "0") != "0" else ""
     return name, f"{epoch}{version}-{release}", arch if _SOURCE in tags else "src"
+
+
+def rpm_paths(path: Path) -> list[str]:
+    """Absolute paths of all that an .rpm holds.
+
+    Raises:
+        Damaged: this is no .rpm.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(96)
+            file.seek(-_header(file)[1] % 8, 1)
+            magic, _reserved, count, size = struct.unpack(">4s4sII", file.read(16))
+            if magic != _MAGIC or count * 16 > _LARGEST or size > _LARGEST:
+                raise ValueError("its header is none")
+            entries = {tag: rest for tag, *rest in struct.iter_unpack(">IIII", file.read(count * 16))}
+            data = file.read(size)
+            names, folders = (_texts(data, entries.get(tag)) for tag in (_BASENAMES, _DIRNAMES))
+            _kind, offset, number = entries.get(_DIRINDEXES, [_INT32, 0, 0])
+            indexes = struct.unpack_from(f">{number}I", data, offset)
+        return [folders[index] + name for index, name in zip(indexes, names, strict=True)]
+    except (struct.error, ValueError, IndexError) as error:
+        raise Damaged(f"this rpm package cannot be read: {error}.", str(path), _REMEDY) from error
+
+
+def _texts(data: bytes, entry: list[int] | None) -> list[str]:
+    if entry is None:
+        return []
+    _kind, offset, number = entry
+    return [raw.decode("utf-8", "surrogateescape") for raw in data[offset:].split(b"\0", number)[:number]]
 
 
 def _header(file: BinaryIO) -> tuple[dict[int, str], int]:
