@@ -18,7 +18,7 @@ from model.errors import Transient
 
 _SCRIPT = r"""
 LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
-file=$1 own=$2
+file=$1 own=$2 database=$3
 set --
 if [ -n "$own" ]; then
     umask 077
@@ -33,6 +33,7 @@ if [ -n "$own" ]; then
         rpmkeys --dbpath "$d/keyring" --import "$key" || exit 91
     done
     set -- --dbpath "$d/keyring"
+elif [ -n "$database" ]; then set -- --dbpath "$database"
 fi
 rpmkeys "$@" --define '_pkgverify_level all' --checksig --verbose -- "$file" 2>&1
 """
@@ -40,20 +41,21 @@ _SIGNATURE = re.compile(r"\bsignature\b.*: *(?P<said>\S.*)$", re.IGNORECASE)
 _DIGEST = re.compile(r"^\s*Payload .*digest.*: OK$|^\s*MD5 digest: OK", re.IGNORECASE)
 
 
-def problem(connection: Connection, path: str, keys: Sequence[str]) -> str:
+def problem(connection: Connection, path: str, keys: Sequence[str], database: str = "") -> str:
     """Why a file is not to be trusted; empty when a key that counts signed it and all of it is as it was signed.
 
     Args:
         connection: the host.
         path: the .rpm on it.
-        keys: armoured public keys that count; none: those of the host's rpm database.
+        keys: armoured public keys that count; none: those of an rpm database.
+        database: folder of that database; empty: the host's own.
 
     Raises:
         Transient: the connection was lost.
     """
     result = connection.run(
         Command(
-            ("sh", "-c", _SCRIPT, "reinstate-signature", path, "own" if keys else ""), sudo=True,
+            ("sh", "-c", _SCRIPT, "reinstate-signature", path, "own" if keys else "", database), sudo=True,
             stdin="".join(keys).encode(), timeout=300.0,
         )
     )  # fmt: skip
@@ -65,7 +67,7 @@ def problem(connection: Connection, path: str, keys: Sequence[str]) -> str:
         return f"the plan's keys cannot be used on the host: {result.tail(2)}"
     lines = result.text.splitlines()
     said = [match["said"].strip() for line in lines if (match := _SIGNATURE.search(line))]
-    if not said:
+    if not said or set(said) <= {"NOTFOUND"}:
         return "it is not signed" if any("digest" in line.lower() for line in lines) else result.tail(2)
     wrong = [
         line.strip() for line in lines if (match := _SIGNATURE.search(line)) and match["said"].strip() != "OK"

@@ -72,7 +72,7 @@ def gather(
                 PackageSupply(
                     asset=name, package=package.name, version=offer.version, architecture=offer.architecture,
                     source=offer.source, filename=offer.filename, sha256=offer.sha256, bytes=offer.bytes,
-                    touches=tuple(sorted({*_touches(package, database)})),
+                    touches=tuple(sorted({*_touches(package, database)})), keeps=tuple(_keeps(package)),
                 )
             )  # fmt: skip
     keys = [p.id for p in lost.values() if p.name == "gpg-pubkey"]
@@ -128,6 +128,15 @@ def _touches(package: RpmPackage, database: RpmDatabase) -> Iterator[str]:
                 yield from (f"{file.path}.{ending}" for ending in ("rpmnew", "rpmsave", "rpmorig"))
     yield from database.all_files
     yield "/etc/ld.so.cache"
+
+
+def _keeps(package: RpmPackage) -> Iterator[str]:
+    """Files whose content the packager excepts from verification, and that rpm overwrites all the same."""
+    never = rpm_database.CONFIG | rpm_database.GHOST
+    for file in package.files:
+        lawful = not file.verify & rpm_database.DIGEST and not file.flags & never
+        if lawful and file.digest and modes.S_ISREG(file.mode) and file.state == 0:
+            yield file.path
 
 
 def _records(database: RpmDatabase, findings: Sequence[Finding]) -> Iterator[Entry]:

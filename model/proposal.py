@@ -92,6 +92,8 @@ class ReinstallRpm(ActionBase):
         sha256: hash the .rpm must have.
         replaces: other versions that an interrupted transaction left in the rpm database; they are removed from it.
         aside: paths of another type that stand in the way; they are moved aside first.
+        keeps: files the host changes lawfully, though they are no configuration (`%verify(not md5)`); rpm would
+            overwrite them, so they are put back as they are now.
         leftovers: files that an interrupted rpm left beside the package's own; they are removed.
         conffiles: missing configuration files the reinstall brings back; edited ones are kept.
     """
@@ -105,6 +107,7 @@ class ReinstallRpm(ActionBase):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     replaces: tuple[str, ...] = ()
     aside: tuple[HostText, ...] = ()
+    keeps: tuple[HostText, ...] = ()
     leftovers: tuple[HostText, ...] = ()
     conffiles: tuple[HostText, ...] = ()
 

@@ -100,6 +100,7 @@ def _package(
             findings=tuple(f.id for f in damaged), package=package, version=version,
             architecture=supply.architecture, source=supply.source, filename=supply.filename, sha256=supply.sha256,
             replaces=tuple(replaces), aside=tuple(sorted(aside)), leftovers=tuple(sorted(left)),
+            keeps=tuple(path for path in supply.keeps if path not in {f.subject for f in damaged}),
             conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
         )
     )  # fmt: skip

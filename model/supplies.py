@@ -15,6 +15,7 @@ class PackageSupply(Value):
         instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
         touches: absolute paths on the host that its installation changes.
+        keeps: files in it that the host changes lawfully, and that its installation would overwrite.
     """
 
     asset: str
@@ -27,6 +28,7 @@ class PackageSupply(Value):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     touches: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
 
 
 class RpmDatabaseSupply(Value):

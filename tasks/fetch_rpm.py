@@ -32,6 +32,7 @@ class Supplier:
         stores: package stores of the plan.
         job_prefix: start of every job's name.
         token: our fencing token.
+        keyring: folder of the rpm database whose keys count where the plan names none; empty: the host's own.
     """
 
     stage: Staging
@@ -39,6 +40,7 @@ class Supplier:
     stores: Mapping[str, PackageStore]
     job_prefix: str
     token: int
+    keyring: str = ""
 
     def fetch(self, wanted: ReinstallRpm | RpmHeader, progress: Progress) -> tuple[str, int]:
         """The proven .rpm in staging, and how many bytes were moved to the host.
@@ -49,7 +51,7 @@ class Supplier:
         """
         path, moved = self._bring(wanted, progress)
         self._require_same(path, wanted)
-        why = rpm_signature.problem(self.stage.connection, path, self.asset.keys)
+        why = rpm_signature.problem(self.stage.connection, path, self.asset.keys, self.keyring)
         if why:
             raise Damaged(
                 f"{printable(wanted.filename)} is refused: {why}.",

@@ -86,7 +86,7 @@ def perform(
     with staging(connection, job_prefix, token) as stage:
         made = f"{stage.path}/database"
         moved = _kept(stage, action, stores, made, progress) if action.point else _anew(stage, action, made)
-        supplier = Supplier(stage, asset, package_stores, job_prefix, token)
+        supplier = Supplier(stage, asset, package_stores, job_prefix, token, keyring=made)
         for header in action.lost:
             if header.package == "gpg-pubkey":
                 moved += _key(stage, asset, header, made)

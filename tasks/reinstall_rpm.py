@@ -20,9 +20,13 @@ from model.proposal import ReinstallRpm
 from tasks.fetch_package import INSTALL_SECONDS
 from tasks.fetch_rpm import ENVIRONMENT, Supplier
 from tasks.performed import Performed
-from tasks.placing import Step, flushes, place
-from tasks.staging import Progress, ask, staging
+from tasks.placing import Step, flushes, place, put
+from tasks.staging import Progress, Staging, ask, staging
 
+_KEEP = r"""
+[ -f "$1" ] && [ ! -L "$1" ] || exit 4
+[ -e "$2" ] || { cp --preserve=all -- "$1" "$2.part" && mv -- "$2.part" "$2"; }
+"""
 _QUERY = "%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\n"
 
 
@@ -69,6 +73,7 @@ def perform(
         if folders:  # rpm puts a file or a link over anything but a folder
             steps = [Step("gone", folder) for folder in folders]
             place(connection, f"{job_prefix}-aside", [*steps, *flushes(folders)], token, aside=aside)
+        kept = _keep(stage, action)
         options = ("--upgrade", "--replacepkgs", "--nodeps", *(("--oldpackage",) if action.replaces else ()))
         command = Command(("rpm", *options, "--", path), sudo=True, env=ENVIRONMENT, timeout=INSTALL_SECONDS)
         result = connection.job(f"{job_prefix}-install", command, token)
@@ -78,15 +83,13 @@ def perform(
                 connection.name,
                 "roll back, or cure what the message names and recover again",
             )
-        if action.leftovers:
-            steps = [Step("gone", left) for left in action.leftovers]
-            place(
-                connection,
-                f"{job_prefix}-leftovers",
-                [*steps, *flushes(action.leftovers)],
-                token,
-                aside=aside,
-            )
+        after = [
+            *(Step("gone", left) for left in action.leftovers),
+            *(put(path, held) for path, held in kept.items()),
+        ]
+        if after:
+            paths = [*action.leftovers, *kept]
+            place(connection, f"{job_prefix}-after", [*after, *flushes(paths)], token, aside=aside)
     there = set(_installed(connection, action))
     if there != {action.version}:
         raise ReinstateError(
@@ -97,6 +100,23 @@ def perform(
         )
     progress(1, 1)
     return Performed(f"{action.package} {action.version} ({action.architecture}) was installed again.", moved)
+
+
+def _keep(stage: Staging, action: ReinstallRpm) -> dict[str, str]:
+    """Copies of what the package would overwrite; made once: a second attempt must not copy the delivered file."""
+    kept = {}
+    for number, path in enumerate(action.keeps):
+        held = f"{stage.path}/keep{number}"
+        copied = ask(stage.connection, "sh", "-c", _KEEP, "reinstate-keep", path, held)
+        if copied.ok:
+            kept[path] = held
+        elif copied.status != 4:  # 4: it is no file, so the package brings it back
+            raise PreconditionFailed(
+                f"{path} cannot be kept: {copied.tail(2)}.",
+                stage.connection.name,
+                "free space in the state directory; nothing live was touched",
+            )
+    return kept
 
 
 def _installed(connection: Connection, action: ReinstallRpm) -> list[str]:

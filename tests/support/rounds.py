@@ -10,13 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+
 from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.packages import PackageStore
 from blocks.secrets import Secrets
 from checks.examine import examine
 from checks.supplies import gather
-from model.assets import Asset, DpkgAsset
+from model.assets import Asset
 from model.canonical import now
 from model.finding import Code, Finding
 from model.journal import State
@@ -39,7 +41,7 @@ class Round:
     Attributes:
         host: seen from outside.
         stores: package stores by name.
-        changes: fields of the dpkg asset `system`.
+        changes: fields of the asset `system`, which is of kind dpkg unless they say otherwise.
         user: login.
     """
 
@@ -53,7 +55,7 @@ class Round:
     @property
     def plan(self) -> Plan:
         """Its plan."""
-        asset = DpkgAsset.model_validate({"kind": "dpkg", "host": HOST} | dict(self.changes))
+        asset: Asset = TypeAdapter(Asset).validate_python({"kind": "dpkg", "host": HOST} | dict(self.changes))
         here = Host(
             address=self.host.address, port=self.host.port, user=self.user, sudo=self.user != "root",
             key=f"file:{self.host.key_path}", host_key=self.host.host_key, machine_id=self.host.machine_id,
@@ -102,7 +104,7 @@ class Round:
 
     def perform(self, connection: Connection, proposal: Proposal) -> list[str]:
         """Execute every action; what `tasks.act` does, without its guards."""
-        file = SimpleNamespace(package_stores=lambda _memory: self.stores)
+        file = SimpleNamespace(package_stores=lambda _memory: self.stores, backups=dict)
         work = cast("Any", SimpleNamespace(plan=self.plan, file=file, store=None))
         number = next(_NUMBERS)
         said = []

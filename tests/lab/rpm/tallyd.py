@@ -11,7 +11,7 @@ PAGE = pathlib.Path("/usr/share/tallyd/page.html")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         page = PAGE.read_bytes()
         body = page + b"sum %d\n" % LIBRARY.crc32(0, page, len(page))
         self.send_response(200)
@@ -19,7 +19,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
