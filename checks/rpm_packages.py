@@ -14,28 +14,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blocks.hosts.base import Connection
-from checks import capabilities, rpm_database, stat
-from checks.compare import Difference, degree, mode_text, nature, owner_text
+from checks import rpm_database, stat
+from checks.compare import Difference, degree, nature
 from checks.fact import Digests, Fact, require
+from checks.package_rules import SYSTEM, same
 from checks.rpm_database import RpmDatabase, RpmFile, RpmPackage
+from checks.rpm_rules import HASHES, grade, wrong
+from checks.strangers import ELSEWHERE, MADE_ANEW
+from model.accepted import Accepted
 from model.assets import RpmAsset
 from model.command import Command
-from model.errors import PreconditionFailed
 from model.finding import CheckResult, Code, Degree, Finding, judged
 from model.manifest import Entry, FileType
 
 MARK = "rpm:"
 """Before the full name of a package in a baseline; its hash is that of the package's record."""
 
-_HASHES: Mapping[int, Digests] = {1: "md5", 8: "sha256"}
-_TYPES = {modes.S_IFREG: FileType.FILE, modes.S_IFDIR: FileType.DIRECTORY, modes.S_IFLNK: FileType.LINK}
 _SEVERAL = re.compile(r"kernel(-.+)?|kmod-.+|gpg-pubkey")
 """Packages of which several versions are installed side by side on purpose."""
 
-_LEFTOVERS = (
-    r"""exec xargs -0 -r sh -c 'exec find -P "$@" -mindepth 1 -maxdepth 1 -name "*;????????" -print0' find"""
-)
-_LEFT = re.compile(r"(?P<path>.+);[0-9a-f]{8}")
+_LIST = r"""
+pattern=$1
+export pattern
+exec xargs -0 -r sh -c 'exec find -P "$@" -mindepth 1 -maxdepth 1 -name "$pattern" -print0' find
+"""
+_LEFT = re.compile(r";[0-9a-f]{8}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class RpmData:
         owned: path → the records of it (several packages may own a directory).
         facts: by path.
         behind: path → what is behind it, for directories that became links.
-        leftovers: files beside a package's own that an interrupted rpm left.
+        strangers: what is nobody's where only packages put files, and what an interrupted rpm left.
         skipped: paths left out on purpose.
     """
 
@@ -55,12 +58,23 @@ class RpmData:
     owned: Mapping[str, tuple[tuple[RpmPackage, RpmFile], ...]] = field(default_factory=dict)
     facts: Mapping[str, Fact] = field(default_factory=dict)
     behind: Mapping[str, Fact] = field(default_factory=dict)
-    leftovers: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
     skipped: int = 0
 
 
-def collect(connection: Connection, asset: RpmAsset) -> RpmData:
+def collect(
+    connection: Connection,
+    asset: RpmAsset,
+    accepted: Sequence[Accepted] = (),
+    progress: stat.Tell | None = None,
+) -> RpmData:
     """Look at every path of the asset's packages.
+
+    Args:
+        connection: the host.
+        asset: which packages.
+        accepted: differences a person accepted; their contents are looked at as well.
+        progress: told (paths looked at, paths in all).
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: rpm does not start, or the host's tools are damaged.
@@ -68,47 +82,26 @@ def collect(connection: Connection, asset: RpmAsset) -> RpmData:
     database = rpm_database.read(connection)
     owned, skipped = _owned(database, asset)
     wanted = {path: _digest(records) for path, records in owned.items()}
-    facts = stat.collect(connection, wanted)
+    extra = _extra(connection, database, owned, asset)
+    agreed: dict[str, Digests] = {one.entry.path: "both" for one in accepted if one.entry.path in owned}
+    nobodys: dict[str, Digests] = dict.fromkeys(extra, "sha256")
+    facts = stat.collect(connection, {**wanted, **nobodys, **agreed}, progress=progress)
     linked = [
         path for path, records in owned.items()
         if facts[path].type is FileType.LINK and any(modes.S_ISDIR(file.mode) for _, file in records)
     ]  # fmt: skip
     behind = stat.collect(connection, [f"{path}/." for path in linked], "none")
-    return RpmData(
-        database,
-        owned,
-        facts,
-        {path: behind[f"{path}/."] for path in linked},
-        _leftovers(connection, owned),
-        skipped,
-    )
+    return RpmData(database, owned, facts, {path: behind[f"{path}/."] for path in linked}, extra, skipped)
 
 
-def record_baseline(connection: Connection, asset: RpmAsset) -> tuple[Entry, ...]:
-    """Which packages there are, to be kept off the host: a database that lost some cannot say so itself.
-
-    Modes, owners and contents need no baseline, rpm has them. Entries `rpm:NAME-VERSION.ARCH` hold the SHA-256 of the
-    package's record.
-
-    Raises:
-        Transient: the connection was lost. PreconditionFailed: the database is damaged: damage is never the measure.
-    """
-    database = rpm_database.read(connection)
-    if database.damaged:
-        raise PreconditionFailed(
-            f"the rpm database is damaged ({database.damaged}): what it says now is not recorded.",
-            f"{connection.name}:{database.path}",
-            "recover this asset first",
-        )
-    return tuple(
-        Entry(path=f"{MARK}{package.id}", type=FileType.OTHER, sha256=package.header)
-        for package in (*database.packages, *database.keys)
-        if package.name == "gpg-pubkey" or _named(package, asset)
-    )
-
-
-def judge(name: str, asset: RpmAsset, data: RpmData, baseline: Sequence[Entry] = ()) -> CheckResult:
-    """Compare the facts with rpm's records. What a person accepted is in the baseline, by path."""
+def judge(
+    name: str,
+    asset: RpmAsset,
+    data: RpmData,
+    baseline: Sequence[Entry] = (),
+    accepted: Sequence[Accepted] = (),
+) -> CheckResult:
+    """Compare the facts with rpm's records. A difference that a person accepted is none while it stays as it was."""
     findings: dict[tuple[Code, str], Finding] = {}
 
     def add(
@@ -125,27 +118,27 @@ def judge(name: str, asset: RpmAsset, data: RpmData, baseline: Sequence[Entry] =
         )  # fmt: skip
 
     for code, subject, expected, actual, package, detail in _states(asset, data.database, baseline):
-        grade = Degree.SLIGHT if code is Code.HASH_LIST_DIFFERS else Degree.SERIOUS
-        add(code, subject, expected, actual, package, grade, detail)
-    accepted = {entry.path: entry for entry in baseline if entry.path.startswith("/")}
+        how_bad = Degree.SLIGHT if code is Code.HASH_LIST_DIFFERS else Degree.SERIOUS
+        add(code, subject, expected, actual, package, how_bad, detail)
+    settled = {one.entry.path for one in accepted if _as_accepted(one, data.facts.get(one.entry.path))}
     for path, records in data.owned.items():
-        package, file, wrong = _mildest(data, records)
-        if wrong and not _accepted(accepted.get(path), data.facts[path]):
-            for code, expected, actual in wrong:
-                add(code, path, expected, actual, package, _degree(code, file))
-    owners = {path: records[-1][0] for path, records in data.owned.items()}
-    for path in data.leftovers:
-        of = path.rpartition(";")[0]
-        add(
-            Code.FILE_FOREIGN,
-            path,
-            "nothing",
-            "a file that rpm did not put into place",
-            owners[of],
-            Degree.SLIGHT,
-        )
+        package, file, differs = _mildest(data, records)
+        if differs and path not in settled:
+            for code, expected, actual in differs:
+                add(code, path, expected, actual, package, grade(code, file))
+    for path in data.strangers:
+        if path not in settled:
+            said = nature(data.facts[path].type, data.facts[path].link)
+            add(
+                Code.FILE_FOREIGN,
+                path,
+                "absent: no package delivers it",
+                said,
+                None,
+                degree(Code.FILE_FOREIGN, path),
+            )
     return judged(
-        "rpm", asset.host, name, len(data.facts), tuple(findings.values()), "files of packages",
+        "rpm", asset.host, name, len(data.owned), tuple(findings.values()), "files of packages",
         tuple(_not_checked(asset, data, baseline)),
     )  # fmt: skip
 
@@ -162,10 +155,10 @@ def _owned(
     database: RpmDatabase, asset: RpmAsset
 ) -> tuple[dict[str, tuple[tuple[RpmPackage, RpmFile], ...]], int]:
     """The paths to look at, and how many are left out on purpose."""
-    ignore = re.compile("|".join(fnmatch.translate(glob) for glob in asset.ignore) or r"(?!)")
+    ignore = _ignored(asset)
     owned: dict[str, tuple[tuple[RpmPackage, RpmFile], ...]] = {}
     skipped = 0
-    for versions in newest(p for p in database.packages if _named(p, asset)).values():
+    for versions in newest(p for p in database.packages if named(p, asset)).values():
         # Of an interrupted upgrade the newest counts; the others' files may be gone.
         for package in versions if _SEVERAL.fullmatch(versions[-1].name) else versions[-1:]:
             for file in package.files:
@@ -176,33 +169,54 @@ def _owned(
     return owned, skipped
 
 
+def _ignored(asset: RpmAsset) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in asset.ignore) or r"(?!)")
+
+
 def _digest(records: Sequence[tuple[RpmPackage, RpmFile]]) -> Digests:
     wanted = {
-        _HASHES.get(package.algorithm, "none")
+        HASHES.get(package.algorithm, "none")
         for package, file in records
         if file.digest and file.verify & rpm_database.DIGEST
     } - {"none"}
     return "both" if len(wanted) > 1 else next(iter(wanted), "none")
 
 
-def _named(package: RpmPackage, asset: RpmAsset) -> bool:
+def named(package: RpmPackage, asset: RpmAsset) -> bool:
+    """Whether a package belongs to an asset."""
     return not asset.packages or package.name in asset.packages
 
 
-def _leftovers(connection: Connection, owned: Iterable[str]) -> tuple[str, ...]:
-    """Files `NAME;TRANSACTION` beside a package's file NAME: rpm unpacks under such names and renames at the end."""
-    known = set(owned)
-    folders = {path.rpartition("/")[0] or "/" for path in known}
+def _extra(
+    connection: Connection, database: RpmDatabase, owned: Mapping[str, object], asset: RpmAsset
+) -> tuple[str, ...]:
+    """What no package owns: in folders that belong to packages, and files `NAME;TRANSACTION` beside a file NAME.
+
+    rpm unpacks under such names and renames at the end; a killed one leaves them.
+    """
+    folders = {path.rpartition("/")[0] or "/" for path in owned}
+    own = {
+        f for f in folders & owned.keys() if f"{f}/".startswith(SYSTEM) and not f"{f}/".startswith(ELSEWHERE)
+    }
+    known = {file.path for package in database.packages for file in package.files}
+    ignore = _ignored(asset)
+    left = [
+        p for p in _listed(connection, folders, "*;????????") if _LEFT.search(p) and _LEFT.sub("", p) in owned
+    ]
+    nobodys = [p for p in _listed(connection, own, "*") if p not in known and not MADE_ANEW.fullmatch(p)]
+    return tuple(sorted(path for path in {*left, *nobodys} if not ignore.match(path)))
+
+
+def _listed(connection: Connection, folders: Iterable[str], pattern: str) -> list[str]:
     command = Command(
-        ("sh", "-c", _LEFTOVERS), sudo=True, env={"LC_ALL": "C"}, timeout=300.0,
+        ("sh", "-c", _LIST, "reinstate-list", pattern), sudo=True, env={"LC_ALL": "C"}, timeout=300.0,
         stdin=b"".join(folder.encode("utf-8", "surrogateescape") + b"\0" for folder in sorted(folders)),
     )  # fmt: skip
     chunks: list[bytes] = []
     result = connection.run(command, on_stdout=chunks.append)
     if result.status not in {0, 1, 123}:  # 1, 123: a folder is not there, which is a finding of its own
-        require(result, connection.name, "looking for what rpm left behind (xargs, find)")
-    names = [raw.decode("utf-8", "surrogateescape") for raw in b"".join(chunks).split(b"\0") if raw]
-    return tuple(sorted(n for n in names if (match := _LEFT.fullmatch(n)) and match["path"] in known))
+        require(result, connection.name, "looking for what is nobody's (xargs, find)")
+    return [raw.decode("utf-8", "surrogateescape") for raw in b"".join(chunks).split(b"\0") if raw]
 
 
 State = tuple[Code, str, str, str, RpmPackage | None, str]
@@ -229,7 +243,7 @@ def _states(asset: RpmAsset, database: RpmDatabase, baseline: Sequence[Entry]) -
         if not database.damaged:
             package = before or RpmPackage(wanted, "", "")
             yield Code.PACKAGE_NOT_INSTALLED, wanted, "installed", "unknown to rpm", package, ""
-    for (name, _), versions in newest(p for p in database.packages if _named(p, asset)).items():
+    for (name, _), versions in newest(p for p in database.packages if named(p, asset)).items():
         last = versions[-1]
         if len(versions) > 1 and not _SEVERAL.fullmatch(name):
             actual = f"{' and '.join(p.version for p in versions)} (an interrupted transaction)"
@@ -258,130 +272,46 @@ def _mildest(
     data: RpmData, records: Sequence[tuple[RpmPackage, RpmFile]]
 ) -> tuple[RpmPackage, RpmFile, list[Difference]]:
     """The record a path agrees with best: two packages may own one folder and differ about it."""
-    judged_ = [(package, file, _wrong(data, package, file)) for package, file in records]
+    judged_ = [(package, file, _one(data, package, file)) for package, file in records]
     return min(judged_, key=lambda item: len(item[2]))
 
 
-def _wrong(data: RpmData, package: RpmPackage, file: RpmFile) -> list[Difference]:
-    """What is wrong with one path by one package's record."""
-    fact, config = data.facts[file.path], bool(file.flags & rpm_database.CONFIG)
-    kind = _TYPES.get(modes.S_IFMT(file.mode), FileType.OTHER)
-    if fact.type is FileType.ABSENT:
-        if file.flags & rpm_database.MISSING_OK:
-            return []
-        return [(Code.CONFFILE_MISSING if config else Code.FILE_MISSING, nature(kind, file.link), "absent")]
-    if fact.type is FileType.OTHER and fact.error:
-        return [(Code.FILE_UNREADABLE, "readable", fact.error)]
-    if kind is FileType.DIRECTORY and fact.type is FileType.LINK:
-        behind = data.behind.get(file.path, fact)
-        if behind.type is FileType.DIRECTORY:  # rpm lets people move a folder and leave a link
-            return _dressed(data.database, file, behind)
-    if fact.type is not kind:
-        return [(Code.FILE_TYPE_DIFFERS, nature(kind, file.link), nature(fact.type, fact.link))]
-    if kind is FileType.LINK:
-        if file.verify & rpm_database.LINK and fact.link != file.link:
-            return [(Code.FILE_LINK_DIFFERS, f"link to {file.link}", f"link to {fact.link}")]
-        return _owner(data.database, file, fact)
-    found = _dressed(data.database, file, fact)
-    if kind is FileType.FILE and not config:
-        found = [*_content(package, file, fact), *found]
-    return found
+def _one(data: RpmData, package: RpmPackage, file: RpmFile) -> list[Difference]:
+    return wrong(data.database, package, file, data.facts[file.path], data.behind.get(file.path))
 
 
-def _content(package: RpmPackage, file: RpmFile, fact: Fact) -> list[Difference]:
-    algorithm = _HASHES.get(package.algorithm)
-    if not file.digest or algorithm is None or not file.verify & rpm_database.DIGEST:
-        return []
-    if fact.error:
-        return [(Code.FILE_UNREADABLE, "readable", fact.error)] if fact.mode & 0o400 else []
-    now = fact.sha256 if algorithm == "sha256" else fact.md5
-    if not now or now == file.digest:
-        return []
-    return [
-        (
-            Code.FILE_CONTENT_DIFFERS,
-            f"{algorithm} {file.digest[:16]}…",
-            f"{algorithm} {now[:16]}… ({fact.size} bytes)",
-        )
-    ]
-
-
-def _dressed(database: RpmDatabase, file: RpmFile, fact: Fact) -> list[Difference]:
-    """Mode, owner and capabilities."""
-    found: list[Difference] = []
-    wanted = modes.S_IMODE(file.mode)
-    if file.verify & rpm_database.MODE and fact.mode != wanted:
-        found.append((Code.FILE_MODE_DIFFERS, mode_text(wanted), mode_text(fact.mode)))
-    found += _owner(database, file, fact)
-    if (
-        file.verify & rpm_database.CAPABILITIES
-        and fact.type is FileType.FILE
-        and fact.capabilities is not None
-    ):
-        expected = capabilities.encode(file.capabilities)
-        if expected is not None and expected != fact.capabilities:
-            found.append(
-                (
-                    Code.FILE_CAPABILITIES_DIFFER,
-                    f"capabilities {file.capabilities or 'none'}",
-                    f"capabilities {capabilities.decode(fact.capabilities)}",
-                )
-            )
-    return found
-
-
-def _owner(database: RpmDatabase, file: RpmFile, fact: Fact) -> list[Difference]:
-    uid, gid = owner_ids(database, file)
-    user = not file.verify & rpm_database.USER or fact.uid == uid
-    group = not file.verify & rpm_database.GROUP or fact.gid == gid
-    if user and group:
-        return []
-    unknown = [name for name, number in ((file.user, uid), (file.group, gid)) if number is None]
-    said = f" (there is no {' and no '.join(unknown)} on this host)" if unknown else ""
-    return [
-        (Code.FILE_OWNER_DIFFERS, f"owner {file.user}:{file.group}{said}", owner_text(fact.uid, fact.gid))
-    ]
-
-
-def owner_ids(database: RpmDatabase, file: RpmFile) -> tuple[int | None, int | None]:
-    """Ids of a path's recorded owner and group on this host; None: there is no such account."""
-    uid = 0 if file.user == "root" else database.users.get(file.user)
-    gid = 0 if file.group == "root" else database.groups.get(file.group)
-    return uid, gid
-
-
-def _accepted(entry: Entry | None, fact: Fact) -> bool:
-    """Whether a person accepted the path as it is now."""
-    if entry is None or entry.type is not fact.type:
-        return False
-    same = (entry.mode, entry.uid, entry.gid, entry.link) == (fact.mode, fact.uid, fact.gid, fact.link)
-    content = not entry.sha256 or entry.sha256 == fact.sha256
-    return same and content and entry.capabilities == (fact.capabilities or "")
-
-
-def _degree(code: Code, file: RpmFile) -> Degree:
-    reading = rpm_database.DOCUMENTATION | rpm_database.LICENSE | rpm_database.README
-    return Degree.SLIGHT if file.flags & reading else degree(code, file.path)
+def _as_accepted(one: Accepted, fact: Fact | None) -> bool:
+    """Whether a path is now as it was when a person accepted it."""
+    if fact is None or fact.type is FileType.ABSENT:
+        return one.entry.type is FileType.ABSENT
+    return same(one.entry, fact, fact.capabilities is not None)
 
 
 def _not_checked(asset: RpmAsset, data: RpmData, baseline: Sequence[Entry]) -> Iterator[str]:
-    packages = [p for p in data.database.packages if _named(p, asset)]
+    packages = [p for p in data.database.packages if named(p, asset)]
     if not any(entry.path.startswith(MARK) for entry in baseline):
         yield "whether the rpm database lost packages: no baseline says which it held"
     if data.skipped:
         yield f"{data.skipped} paths never installed, shared, of another package by now, or in the plan's `ignore`"
-    if foreign := sum(p.algorithm not in _HASHES for p in packages):
+    if foreign := sum(p.algorithm not in HASHES for p in packages):
         yield f"contents of {foreign} packages: their digests are neither SHA-256 nor MD5"
     if unsigned := sum(not p.signed for p in packages):
         yield f"signatures of {unsigned} packages: they have none, so their records prove nothing against an intruder"
     caps = [f.path for r in data.owned.values() for _, f in r if f.capabilities]
     if any(data.facts[p].capabilities is None and data.facts[p].type is FileType.FILE for p in caps):
         yield "file capabilities: this host could not be asked"
-    edited = 0
+    changed = edited(data)
+    if changed:
+        yield f"the content of {len(changed)} configuration files edited on this host: edits are not damage"
+
+
+def edited(data: RpmData) -> list[str]:
+    """Configuration files whose content is not the delivered one."""
+    found = []
     for path, records in data.owned.items():
         package, file = records[-1]
         fact = data.facts[path]
-        now = fact.sha256 if package.algorithm != 1 else fact.md5
-        edited += bool(file.flags & rpm_database.CONFIG and now and file.digest and now != file.digest)
-    if edited:
-        yield f"the content of {edited} configuration files edited on this host: edits are not damage"
+        now = fact.md5 if HASHES.get(package.algorithm) == "md5" else fact.sha256
+        if file.flags & rpm_database.CONFIG and now and file.digest and now != file.digest:
+            found.append(path)
+    return found

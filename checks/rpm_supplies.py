@@ -12,18 +12,18 @@ from pathlib import Path
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
 from blocks.packages.rpmfile import rpm_paths
-from checks import rpm_database, rpm_sources
+from checks import capabilities, rpm_database, rpm_sources
 from checks.rpm_database import RpmDatabase, RpmPackage
-from checks.rpm_packages import newest, owner_ids, split
+from checks.rpm_packages import newest, split
+from checks.rpm_rules import TYPES, owner_ids
 from model.assets import RpmAsset
 from model.command import Command
 from model.errors import ReinstateError, Transient
 from model.finding import Code, Finding
-from model.manifest import Entry, FileType
+from model.manifest import Entry
 from model.supplies import PackageSupply, RecordSupply, Refusal, RpmDatabaseSupply
 
-_METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS})
-_TYPES = {modes.S_IFREG: FileType.FILE, modes.S_IFDIR: FileType.DIRECTORY, modes.S_IFLNK: FileType.LINK}
+_METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.FILE_CAPABILITIES_DIFFER})
 KEY_FOLDER = "/etc/pki/rpm-gpg"
 _KEYS = r"""
 for f in "$1"/*; do [ -f "$f" ] && [ ! -L "$f" ] && printf '%s\0' "$f" && head -c 65536 "$f" && printf '\0'; done
@@ -148,11 +148,17 @@ def _records(database: RpmDatabase, findings: Sequence[Finding]) -> Iterator[Ent
             if finding is None or (finding.package, finding.version) != (package.name, package.version):
                 continue
             uid, gid = owner_ids(database, file)
-            kind = _TYPES.get(modes.S_IFMT(file.mode))
-            # A change of owner takes a file's capabilities away: rpm itself puts those back.
-            if kind is None or uid is None or gid is None or file.capabilities:
-                continue
-            yield Entry(path=file.path, type=kind, mode=modes.S_IMODE(file.mode), uid=uid, gid=gid)
+            kind = TYPES.get(modes.S_IFMT(file.mode))
+            held = capabilities.encode(file.capabilities)
+            if kind is not None and uid is not None and gid is not None and held is not None:
+                yield Entry(
+                    path=file.path,
+                    type=kind,
+                    mode=modes.S_IMODE(file.mode),
+                    uid=uid,
+                    gid=gid,
+                    capabilities=held,
+                )
 
 
 def _keys(name: str, asset: RpmAsset, connection: Connection, lost: Sequence[str]) -> Iterator[PackageSupply]:

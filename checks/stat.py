@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,28 @@ __all__ = ["Digests", "Fact", "collect", "excluded", "list_tree", "require"]
 Tell = Callable[[int, int], None]
 """Told (paths looked at, paths in all)."""
 
+
+@dataclass
+class Around:
+    """A question for what lies in folders and is none of the paths looked at.
+
+    Attributes:
+        folders: absolute; links are not followed.
+        aliases: links at the top to the folder they stand for (`/bin` → `/usr/bin`): a path counts under both names.
+        found: the answer, sorted.
+    """
+
+    folders: frozenset[str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    found: list[str] = field(default_factory=list)
+
+
 PROBE = Path(__file__).with_name("stat_probe.py")
 
 # The interpreters of Debian and of RHEL (there `python3` may be missing); status 97: none.
 _RUN = r"""
 for python in python3 /usr/libexec/platform-python; do
-    command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -c "$1" "$2"
+    command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -c "$@"
 done
 exit 97
 """
@@ -50,7 +67,7 @@ _KINDS = {
 _KNOWN = [
     "900150983cd24fb0d6963f7d28e17f72", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", True,
 ]  # fmt: skip
-_LETTER = {"none": b"n", "md5": b"m", "sha256": b"s", "both": b"b"}
+_LETTER = {"none": "n", "md5": "m", "sha256": "s", "both": "b"}
 
 
 def collect(
@@ -58,6 +75,7 @@ def collect(
     paths: Iterable[str] | Mapping[str, Digests],
     digests: Digests = "sha256",
     *,
+    around: Around | None = None,
     jobs: int = 0,
     timeout: float = 7200.0,
     progress: Tell | None = None,
@@ -69,6 +87,7 @@ def collect(
         paths: absolute; odd bytes as surrogate escapes. Each path once, in the order of the answer. A mapping says
             which hashes each path needs.
         digests: which hashes of regular files, where `paths` does not say.
+        around: asks also for what else lies in some folders; the answer is put into it.
         jobs: processes on the host; 0: one per processor, four at most.
         timeout: seconds for all of it.
         progress: told now and then.
@@ -87,7 +106,9 @@ def collect(
         )
     if not wanted:
         return {}
-    facts = _by_python(connection, wanted, jobs, timeout, progress)
+    for folder in around.folders if around else ():
+        wanted.setdefault(folder, "none")
+    facts = _by_python(connection, wanted, jobs, timeout, progress, around)
     if facts is None:
         facts = {}
         for kind in dict.fromkeys(wanted.values()):
@@ -96,6 +117,8 @@ def collect(
             if progress is not None:
                 progress(len(facts), len(wanted))
         facts = {path: facts[path] for path in wanted}
+        if around is not None:
+            around.found[:] = stat_shell.around(connection, around.folders, around.aliases, facts)
     return facts
 
 
@@ -106,6 +129,7 @@ class _Answer:
         self.facts: dict[str, Fact] = {}
         self.paths = paths
         self.progress = progress
+        self.around: list[str] = []
         self.whole = False
         self.wrong = False
         self._rest = b""
@@ -125,36 +149,56 @@ class _Answer:
         if not self._greeted:
             self._greeted = True
             self.wrong = said != _KNOWN
+        elif said[0] == "in":
+            self.around = [str(path) for path in said[1]]
         elif said[0] == "end":
             self.whole = not self._rest and said[1] == len(self.paths) == len(self.facts)
         else:
+            facts, paths = self.facts, self.paths
             for number, kind, mode, uid, gid, size, mtime, link, md5, sha256, caps, error in said:
-                path = self.paths[number]
+                path = paths[number]
                 if not type(mode) is type(uid) is type(gid) is type(size) is type(mtime) is int:
                     raise TypeError
-                self.facts[path] = Fact(
-                    path, _KINDS[kind], mode, uid, gid, size, mtime, str(link), str(md5), str(sha256), str(caps),
-                    printable(str(error)) if error else "",
-                )  # fmt: skip
+                if not type(link) is type(md5) is type(sha256) is type(caps) is str:
+                    raise TypeError
+                problem = printable(str(error)) if error else ""
+                facts[path] = Fact(
+                    path, _KINDS[kind], mode, uid, gid, size, mtime, link, md5, sha256, caps, problem
+                )
             if self.progress is not None:
                 self.progress(len(self.facts), len(self.paths))
 
 
 def _by_python(
-    connection: Connection, wanted: Mapping[str, Digests], jobs: int, timeout: float, progress: Tell | None
+    connection: Connection,
+    wanted: Mapping[str, Digests],
+    jobs: int,
+    timeout: float,
+    progress: Tell | None,
+    around: Around | None,
 ) -> dict[str, Fact] | None:
     """The facts by the host's Python; None when there is none or it cannot be trusted."""
     paths = list(wanted)
     answer = _Answer(paths, progress)
+    records = [f"{_LETTER[d]}{p}\0" for p, d in wanted.items()]
+    aliases: tuple[str, ...] = ()
+    if around is not None:
+        folders = around.folders
+        records = [
+            record[0].upper() + record[1:] if record[1:-1] in folders else record for record in records
+        ]
+        aliases = tuple(word for pair in around.aliases.items() for word in pair)
     command = Command(
-        ("sh", "-c", _RUN, "reinstate-stat", PROBE.read_text(encoding="utf-8"), str(jobs)),
-        stdin=b"".join(_LETTER[d] + p.encode("utf-8", "surrogateescape") + b"\0" for p, d in wanted.items()),
+        ("sh", "-c", _RUN, "reinstate-stat", PROBE.read_text(encoding="utf-8"), str(jobs), *aliases),
+        stdin="".join(records).encode("utf-8", "surrogateescape"),
         sudo=True,
         timeout=timeout,
     )
     result = connection.run(command, on_stdout=answer.feed)
     if not result.ok or answer.wrong or not answer.whole:
         return None  # a lost connection shows again with the host's own tools
+    if around is not None:
+        around.found[:] = answer.around
     return {path: answer.facts[path] for path in paths}
 
 

@@ -1,9 +1,10 @@
 """Runs on the host, by `python3 -I -S -c`: facts and hashes of many paths, read once, by several processes.
 
-Arguments: the number of processes. Standard input: `<digests><path>` records that end in NUL, where the digests are
-`n`one, `m`d5, `s`ha256 or `b`oth. Writes a line with the answers to known questions, then lines of JSON rows
-`[number, type, mode, uid, gid, size, mtime_ns, link, md5, sha256, capabilities, error]`, then `["end", count]`.
-Nothing but the standard library of Python 3.6.
+Arguments: the number of processes, then pairs of a link at the top and the folder it stands for. Standard input:
+`<digests><path>` records that end in NUL, where the digests are `n`one, `m`d5, `s`ha256 or `b`oth; a capital letter
+asks also for what lies in that folder and is none of the paths. Output, a line each: the answers to known questions;
+lists of `[number, type, mode, uid, gid, size, mtime_ns, link, md5, sha256, capabilities, error]`;
+`["in", [path, …]]` for what else lies in folders; `["end", count]`. Only the standard library of Python 3.6.
 """
 # ruff: noqa: PTH115, S324 - plain os calls start fastest and take any bytes as names; md5 is what packages give
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # importing `typing` would take as long as hashing a hundred 
     from collections.abc import Callable
 
 BATCH = 64
+WRITE = 6
+"""Batches written at once: a packet on the wire costs as much as looking at ten files."""
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BUFFER = bytearray(1 << 18)
@@ -65,7 +68,7 @@ def capabilities(path: bytes) -> str:
 
 def row(number: int, record: bytes) -> "list[object]":
     """Everything about one path; links are not followed."""
-    want, path = record[:1], record[1:]
+    want, path = record[:1].lower(), record[1:]
     try:
         info = os.lstat(path)
     except OSError as error:
@@ -92,25 +95,53 @@ def row(number: int, record: bytes) -> "list[object]":
     ]  # fmt: skip
 
 
+def strangers(records: "list[bytes]", links: "list[bytes]") -> "list[str]":
+    """What lies in the folders asked for and is none of the paths, under whichever of its names."""
+    known = {record[1:] for record in records}
+    for place in range(0, len(links), 2):
+        link, target = links[place : place + 2]
+        top = link + b"/"
+        known |= {target + path[len(link) :] for path in known if path.startswith(top)}
+    found = []
+    for folder in (record[1:] for record in records if record[:1].isupper()):
+        try:
+            names = os.listdir(folder) if stat.S_ISDIR(os.lstat(folder).st_mode) else []  # noqa: PTH208
+        except OSError:
+            continue
+        found += [path for path in (folder + b"/" + name for name in names) if path not in known]
+    return [os.fsdecode(path) for path in sorted(found)]
+
+
 def write(data: bytes) -> None:
     """All of it to standard output."""
     while data:
         data = data[os.write(1, data) :]
 
 
+def look_around(records: "list[bytes]", links: "list[bytes]", lock: "tuple[int, int]") -> None:
+    """Write what else lies in folders."""
+    line = (json.dumps(["in", strangers(records, links)]) + "\n").encode()
+    os.read(lock[0], 1)
+    write(line)
+    os.write(lock[1], b"x")
+
+
 def work(records: "list[bytes]", tickets: int, lock: "tuple[int, int]") -> None:
     """Take batches until there are none; one process writes at a time."""
     encode = json.JSONEncoder(separators=(",", ":")).encode
-    while True:
+    lines = []  # type: list[str]
+    ticket = b"first"
+    while ticket:
         ticket = os.read(tickets, 4)
-        if not ticket:
-            return
-        start = int.from_bytes(ticket, "big")
-        rows = [row(number, records[number]) for number in range(start, min(start + BATCH, len(records)))]
-        line = (encode(rows) + "\n").encode()
-        os.read(lock[0], 1)
-        write(line)
-        os.write(lock[1], b"x")
+        if ticket:
+            start = int.from_bytes(ticket, "big")
+            lines.append(encode([row(n, records[n]) for n in range(start, min(start + BATCH, len(records)))]))
+        if lines and (len(lines) == WRITE or not ticket):
+            data = ("\n".join(lines) + "\n").encode()
+            os.read(lock[0], 1)
+            write(data)
+            os.write(lock[1], b"x")
+            lines = []
 
 
 def hand_out(count: int, tickets: int) -> None:
@@ -151,6 +182,9 @@ def main() -> int:
         child(lambda: work(records, take, lock)) for _ in range(max(1, min(jobs, len(records) // BATCH)))
     }
     os.close(take)
+    if any(record[:1].isupper() for record in records):
+        links = [os.fsencode(word) for word in sys.argv[2:]]
+        children.add(child(lambda: look_around(records, links, lock)))
     failed = False
     while children:
         pid, status = os.wait()

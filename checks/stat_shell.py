@@ -7,7 +7,7 @@ tried on a known answer first: on a damaged host a tool that lies is worse than 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from blocks.hosts.base import Connection
 from checks.fact import Digests, Fact, require
@@ -81,6 +81,11 @@ if [ -n "$d" ]; then find "$d" -type f -exec cat {} + || exit 92; fi
 printf 'D\0'
 """
 
+_AROUND = r"""
+LC_ALL=C; export LC_ALL
+exec xargs -0 -r sh -c 'find "$@" -mindepth 1 -maxdepth 1 -print0 || exit 255' sh
+"""
+
 _TYPES = {b"f": FileType.FILE, b"d": FileType.DIRECTORY, b"l": FileType.LINK}
 _HASH = re.compile(rb"([0-9a-f]{64}|[0-9a-f]{32}) [ *]")
 _WANT = {"none": "", "md5": "md5", "sha256": "sha256", "both": "md5 sha256"}
@@ -104,6 +109,24 @@ def collect(
     if not output.endswith(b"D\0"):
         raise Transient("the answer about files was cut off.", connection.name, "run it again")
     return _parse(output, paths, hashed=digests != "none", where=connection.name)
+
+
+def around(
+    connection: Connection, folders: Collection[str], aliases: Mapping[str, str], facts: Mapping[str, Fact]
+) -> list[str]:
+    """What lies in folders and is none of the paths, under whichever of its names; see `checks.stat.Around`."""
+    chunks: list[bytes] = []
+    there = [path for path in sorted(folders) if facts[path].type is FileType.DIRECTORY]
+    stdin = "".join(f"{path}\0" for path in there).encode("utf-8", "surrogateescape")
+    command = Command(("sh", "-c", _AROUND, "reinstate-around"), stdin=stdin, sudo=True, timeout=600.0)
+    require(
+        connection.run(command, on_stdout=chunks.append), connection.name, "listing folders (xargs, find)"
+    )
+    known = set(facts)
+    for link, target in aliases.items():
+        known |= {target + path[len(link) :] for path in known if path.startswith(f"{link}/")}
+    names = b"".join(chunks).decode("utf-8", "surrogateescape").split("\0")
+    return sorted(name for name in names if name and name not in known)
 
 
 def _parse(output: bytes, wanted: Sequence[str], *, hashed: bool, where: str) -> dict[str, Fact]:

@@ -54,10 +54,29 @@ class ActionBase(Value):
 
 
 class SetMetadata(ActionBase):
-    """Set mode and owner of files whose content is right."""
+    """Set mode and owner of files whose content is right.
+
+    Attributes:
+        capable: those of them whose file capabilities are set as well; the others keep theirs.
+    """
 
     kind: Literal["set_metadata"] = "set_metadata"
     files: tuple[Entry, ...] = Field(min_length=1)
+    capable: tuple[HostText, ...] = ()
+
+
+class RestoreLinks(ActionBase):
+    """Make symbolic links lead where they should; `links` hold path and target."""
+
+    kind: Literal["restore_links"] = "restore_links"
+    links: tuple[Entry, ...] = Field(min_length=1)
+
+
+class SetAside(ActionBase):
+    """Move what belongs to nobody into quarantine on the host, below the state directory."""
+
+    kind: Literal["set_aside"] = "set_aside"
+    paths: tuple[HostText, ...] = Field(min_length=1)
 
 
 class ReinstallPackage(ActionBase):
@@ -94,7 +113,6 @@ class ReinstallRpm(ActionBase):
         aside: paths of another type that stand in the way; they are moved aside first.
         keeps: files the host changes lawfully, though they are no configuration (`%verify(not md5)`); rpm would
             overwrite them, so they are put back as they are now.
-        leftovers: files that an interrupted rpm left beside the package's own; they are removed.
         conffiles: missing configuration files the reinstall brings back; edited ones are kept.
     """
 
@@ -108,7 +126,6 @@ class ReinstallRpm(ActionBase):
     replaces: tuple[str, ...] = ()
     aside: tuple[HostText, ...] = ()
     keeps: tuple[HostText, ...] = ()
-    leftovers: tuple[HostText, ...] = ()
     conffiles: tuple[HostText, ...] = ()
 
 
@@ -183,6 +200,8 @@ class RestartService(ActionBase):
 
 Action = Annotated[
     SetMetadata
+    | RestoreLinks
+    | SetAside
     | ReinstallPackage
     | ReinstallRpm
     | RebuildRpmDatabase

@@ -11,9 +11,10 @@ from model.finding import Code, Finding
 from model.manifest import Entry, FileType
 from model.outcome import Stage
 from model.proposal import Loss, RebuildRpmDatabase, ReinstallRpm, RpmHeader, Rung, SetMetadata
+from model.small_rungs import nobodys
 from model.supplies import PackageSupply, RpmDatabaseSupply
 
-METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS})
+METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.FILE_CAPABILITIES_DIFFER})
 MARK = "rpm:"
 _UNDO_DATABASE = "The rpm database goes back to the snapshot."
 
@@ -25,7 +26,7 @@ def rpm_packages(draft: Draft, name: str, asset: RpmAsset, wrong: Sequence[Findi
     broken = [finding for finding in wrong if finding.code is Code.PACKAGE_DATABASE_DAMAGED]
     if broken:
         _database(draft, name, asset, broken)
-    wrong = [finding for finding in wrong if finding not in broken]
+    wrong = nobodys(draft, name, asset.host, [finding for finding in wrong if finding not in broken])
     known = {e.path: e for record in draft.supplies.records if record.asset == name for e in record.entries}
     worse = {finding.subject for finding in wrong if finding.code not in METADATA}
     dressed = [f for f in wrong if f.code in METADATA and f.subject in known and f.subject not in worse]
@@ -44,6 +45,7 @@ def rpm_packages(draft: Draft, name: str, asset: RpmAsset, wrong: Sequence[Findi
                 undo="Mode and owner go back to what the snapshot recorded.",
                 touches=tuple(entry.path for entry in files), minutes=minutes(0.05, 0),
                 findings=tuple(f.id for f in dressed), files=files,
+                capable=tuple(sorted({f.subject for f in dressed if f.code is Code.FILE_CAPABILITIES_DIFFER})),
             )
         )  # fmt: skip
 
@@ -87,7 +89,6 @@ def _package(
     twice = [f for f in damaged if f.code is Code.PACKAGE_STATE_BROKEN]
     replaces = sorted({v for f in twice for v in f.actual.partition(" (")[0].split(" and ")} - {version})
     aside = {f.subject for f in damaged if f.code is Code.FILE_TYPE_DIFFERS}
-    left = {f.subject for f in damaged if f.code is Code.FILE_FOREIGN}
     touches = {*supply.touches, *(f.subject for f in damaged if f.subject.startswith("/"))}
     draft.actions.append(
         ReinstallRpm(
@@ -99,7 +100,7 @@ def _package(
             touches=tuple(sorted(touches)), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
             findings=tuple(f.id for f in damaged), package=package, version=version,
             architecture=supply.architecture, source=supply.source, filename=supply.filename, sha256=supply.sha256,
-            replaces=tuple(replaces), aside=tuple(sorted(aside)), leftovers=tuple(sorted(left)),
+            replaces=tuple(replaces), aside=tuple(sorted(aside)),
             keeps=tuple(path for path in supply.keeps if path not in {f.subject for f in damaged}),
             conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
         )

@@ -25,6 +25,8 @@ from model.proposal import (
     RestartService,
     RestoreDatabase,
     RestoreFiles,
+    RestoreLinks,
+    SetAside,
     SetMetadata,
 )
 from tasks import (
@@ -35,6 +37,8 @@ from tasks import (
     restart_service,
     restore_database,
     restore_files,
+    restore_links,
+    set_aside,
     set_metadata,
 )
 from tasks.performed import Performed
@@ -176,6 +180,14 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return set_metadata.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case RestoreLinks(), asset:
+            return restore_links.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case SetAside(), asset:
+            return set_aside.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
         case ReinstallPackage(), DpkgAsset() as asset:
             return reinstall_package.perform(
                 connection,
@@ -243,6 +255,10 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
+        case SetAside(), _:
+            return set_aside.undo(
+                effect.connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestartService(), ServiceAsset() as asset:
             try:
                 return restart_service.perform(

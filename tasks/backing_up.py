@@ -5,7 +5,8 @@ from __future__ import annotations
 from blocks.home import open_store
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
-from checks import packages, rpm_database, rpm_packages
+from checks import rpm_baseline, rpm_database
+from checks.baseline import record as record_baseline
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset
 from model.errors import BadInput
 from tasks.backup_database import back_up_database
@@ -13,7 +14,7 @@ from tasks.backup_files import back_up_files
 from tasks.one_act import one_act
 from tasks.progress import Progress
 from tasks.render import size
-from tasks.work import PlanFile, baseline, load_plan, save_baseline
+from tasks.work import PlanFile, load_plan, save_baseline
 
 
 def _wrong_kind(file: PlanFile, asset: str) -> BadInput:
@@ -68,17 +69,15 @@ def record_package_baseline(plan: str, asset: str, host: str) -> str:
         prove(connection)
         if isinstance(wanted, RpmAsset):
             return _record_rpm(file, asset, wanted, connection)
-        entries = packages.record_baseline(connection, wanted)
+        entries = record_baseline(connection, wanted)
     save_baseline(open_store(), file.plan, asset, entries)
     return f"{asset}: baseline of {len(entries)} paths recorded."
 
 
 def _record_rpm(file: PlanFile, name: str, asset: RpmAsset, connection: Connection) -> str:
-    """Which RPM packages there are; what people accepted stays accepted; a copy of the database where wanted."""
-    entries = rpm_packages.record_baseline(connection, asset)
-    store = open_store()
-    accepted = [e for e in baseline(store, file.plan, name) or () if e.path.startswith("/")]
-    save_baseline(store, file.plan, name, (*accepted, *entries))
+    """Which RPM packages there are; a copy of their database where the plan wants one."""
+    entries = rpm_baseline.record(connection, asset)
+    save_baseline(open_store(), file.plan, name, entries)
     said = f"{name}: {len(entries)} packages and keys recorded."
     if asset.backup is None:
         return said

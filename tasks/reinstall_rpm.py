@@ -83,13 +83,9 @@ def perform(
                 connection.name,
                 "roll back, or cure what the message names and recover again",
             )
-        after = [
-            *(Step("gone", left) for left in action.leftovers),
-            *(put(path, held) for path, held in kept.items()),
-        ]
-        if after:
-            paths = [*action.leftovers, *kept]
-            place(connection, f"{job_prefix}-after", [*after, *flushes(paths)], token, aside=aside)
+        if kept:
+            steps = [put(path, held) for path, held in kept.items()]
+            place(connection, f"{job_prefix}-keep", [*steps, *flushes(kept)], token, aside=aside)
     there = set(_installed(connection, action))
     if there != {action.version}:
         raise ReinstateError(

@@ -126,6 +126,10 @@ def what(action: Action) -> str:
                 return f"{action.package} {action.version} ({action.source})"
             if action.kind == "reinstall_distribution":
                 return f"{action.distribution} {action.version} ({action.filename})"
+            if action.kind == "restore_links":
+                return ", ".join(f"{entry.path} → {entry.link}" for entry in action.links[:5])
+            if action.kind == "set_aside":
+                return ", ".join(action.paths[:5])
             if action.kind == "set_metadata":
                 return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
             return action.service

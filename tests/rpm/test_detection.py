@@ -8,8 +8,10 @@ import time
 import pytest
 
 from blocks.hosts.base import Connection
-from checks import rpm_packages
+from checks import rpm_baseline, rpm_packages
+from model.accepted import Accepted
 from model.assets import RpmAsset
+from model.canonical import now
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Entry
 from tests.corpus.cases import Case
@@ -22,8 +24,11 @@ ASSET = RpmAsset(kind="rpm", host="rpm-1")
 DATA = "/usr/share/tally/data"
 
 
-def check(connection: Connection, baseline: tuple[Entry, ...] = (), asset: RpmAsset = ASSET) -> CheckResult:
-    return rpm_packages.judge("os", asset, rpm_packages.collect(connection, asset), baseline)
+def check(
+    connection: Connection, baseline: tuple[Entry, ...] = (), asset: RpmAsset = ASSET,
+    agreed: tuple[Accepted, ...] = (),
+) -> CheckResult:  # fmt: skip
+    return rpm_packages.judge("os", asset, rpm_packages.collect(connection, asset, agreed), baseline, agreed)
 
 
 def codes(result: CheckResult) -> set[tuple[Code, str]]:
@@ -55,7 +60,8 @@ DAMAGE: tuple[tuple[dict[str, object], Code | None, str], ...] = (
     ({"chmod": ["/etc/tally/rules.conf", "0666"]}, Code.FILE_MODE_DIFFERS, "/etc/tally/rules.conf"),
     ({"garble": "/usr/share/tally/odd names/Größe – 数量 $(id) \"x\"; y.txt"}, Code.FILE_CONTENT_DIFFERS,
      "/usr/share/tally/odd names/Größe – 数量 $(id) \"x\"; y.txt"),
-    ({"write": [f"{DATA}/0009.txt;6b070d67", "half"]}, Code.FILE_FOREIGN, f"{DATA}/0009.txt;6b070d67"),
+    ({"write": ["/usr/libexec/tallyd;6b070d67", "half"]}, Code.FILE_FOREIGN, "/usr/libexec/tallyd;6b070d67"),
+    ({"write": [f"{DATA}/extra.so", "nobody's"]}, Code.FILE_FOREIGN, f"{DATA}/extra.so"),
     # What is no damage.
     ({"append": ["/etc/tally/tally.conf", "debug = yes\n"]}, None, "/etc/tally/tally.conf"),
     ({"delete": "/etc/tally/optional.conf"}, None, "/etc/tally/optional.conf"),
@@ -66,7 +72,7 @@ DAMAGE: tuple[tuple[dict[str, object], Code | None, str], ...] = (
 
 def test_healthy_host_has_no_finding(connection: Connection) -> None:
     """Must show 2."""
-    baseline = rpm_packages.record_baseline(connection, ASSET)
+    baseline = rpm_baseline.record(connection, ASSET)
     result = check(connection, baseline)
     assert (Verdict.PASSED, ()) == (result.verdict, result.findings)
     assert result.examined > 1500
@@ -78,7 +84,7 @@ def test_every_kind_of_damage_is_found_and_nothing_else(rpm_host: LabHost, conne
     for op, _, _ in DAMAGE:
         damage(rpm_host, op)
     start = time.monotonic()
-    result = check(connection, rpm_packages.record_baseline(connection, ASSET))
+    result = check(connection, rpm_baseline.record(connection, ASSET))
     seconds = time.monotonic() - start
     assert {(code, path) for _, code, path in DAMAGE if code} == codes(result)
     start = time.monotonic()
@@ -87,7 +93,8 @@ def test_every_kind_of_damage_is_found_and_nothing_else(rpm_host: LabHost, conne
     theirs = {line[13:] for line in verified.splitlines() if line[13:].startswith("/")}
     accepted = {path for _, code, path in DAMAGE if code is None}
     assert theirs - accepted <= {path for _, path in codes(result)}
-    assert f"{DATA}/0009.txt;6b070d67" not in verified
+    assert "tallyd;6b070d67" not in verified
+    assert "extra.so" not in verified
     assert any("1 configuration files edited" in note for note in result.not_checked)
     by_path = {finding.subject: finding for finding in result.findings}
     assert ("tallyd", "1:2.1.0-3") == (
@@ -99,18 +106,29 @@ def test_every_kind_of_damage_is_found_and_nothing_else(rpm_host: LabHost, conne
 def test_accepted_difference_is_no_finding_until_it_changes_again(
     rpm_host: LabHost, connection: Connection
 ) -> None:
-    """A person reviewed it: it stands in the baseline by path."""
-    damage(rpm_host, {"chmod": ["/etc/tally/rules.conf", "0640"]})
-    data = rpm_packages.collect(connection, ASSET)
-    accepted = data.facts["/etc/tally/rules.conf"].entry()
-    assert Verdict.PASSED is check(connection, (accepted,)).verdict
+    """A person reviewed it (`reinstate baseline`), edited configuration included."""
+    damage(
+        rpm_host, {"chmod": ["/etc/tally/rules.conf", "0640"]}, {"append": ["/etc/tally/tally.conf", "x = 1\n"]},
+        {"write": [f"{DATA}/extra.so", "wanted"]},
+    )  # fmt: skip
+    found = list(rpm_baseline.candidates(connection, "os", ASSET, (), ()))
+    assert [
+        ("/etc/tally/rules.conf", (Code.FILE_MODE_DIFFERS,), "tally-config"),
+        ("/etc/tally/tally.conf", (), "tally-config"),
+        (f"{DATA}/extra.so", (Code.FILE_FOREIGN,), ""),
+    ] == [(one.entry.path, one.codes, one.package) for one in found]
+    agreed = tuple(
+        Accepted(entry=one.entry, codes=one.codes, person="ann", reason="wanted", at=now()) for one in found
+    )
+    assert Verdict.PASSED is check(connection, agreed=agreed).verdict
+    assert [] == list(rpm_baseline.candidates(connection, "os", ASSET, (), agreed))
     damage(rpm_host, {"chmod": ["/etc/tally/rules.conf", "0666"]})
-    assert {(Code.FILE_MODE_DIFFERS, "/etc/tally/rules.conf")} == codes(check(connection, (accepted,)))
+    assert {(Code.FILE_MODE_DIFFERS, "/etc/tally/rules.conf")} == codes(check(connection, agreed=agreed))
 
 
 def test_named_and_half_installed_packages(rpm_host: LabHost, connection: Connection) -> None:
     """States of whole packages: not there, there twice, without what it needs."""
-    baseline = rpm_packages.record_baseline(connection, ASSET)
+    baseline = rpm_baseline.record(connection, ASSET)
     rpm_host.must(["rpm", "-e", "--nodeps", "tally-libs"])
     newer = "/srv/repo/tallyd-2.2.0-3.x86_64.rpm"
     rpm_host.must(["rpm", "-i", "--nodeps", "--noscripts", "--force", newer])
