@@ -85,7 +85,8 @@ def collect(
     extra = _extra(connection, database, owned, asset)
     agreed: dict[str, Digests] = {one.entry.path: "both" for one in accepted if one.entry.path in owned}
     nobodys: dict[str, Digests] = dict.fromkeys(extra, "sha256")
-    facts = stat.collect(connection, {**wanted, **nobodys, **agreed}, progress=progress)
+    asked = {**wanted, **nobodys, **agreed}
+    facts = stat.collect(connection, asked, asked, progress=progress)
     linked = [
         path for path, records in owned.items()
         if facts[path].type is FileType.LINK and any(modes.S_ISDIR(file.mode) for _, file in records)

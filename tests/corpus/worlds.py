@@ -11,7 +11,7 @@ from typing import Any
 from tests.lab.base import RPM, Base, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
-from tests.support.labworld import LabWorld, World, make_world
+from tests.support.labworld import HOST, LabWorld, World, make_world
 from tests.support.rpmworld import make_rpm_world
 
 _NUMBER = itertools.count(1)
@@ -29,8 +29,8 @@ class Laboratory:
     """
 
     def __init__(
-        self, base: Base, session: LabSession, make_shop: Callable[[str], Any],
-        start: Callable[[LabHost], LabHost], folder: Path,
+        self, base: Base, session: LabSession, make_shop: Callable[[str], Any], folder: Path,
+        start: Callable[[LabHost], LabHost] = lambda host: host,
     ) -> None:  # fmt: skip
         """Keep them."""
         self.base, self.session, self.make_shop, self.folder = base, session, make_shop, folder
@@ -59,6 +59,21 @@ def _only_packages(plan: dict[str, Any]) -> None:
     plan["checks"] = {"probes": plan["checks"]["probes"], "soak": 0, "interval": 0.2}
 
 
+def system(lab: Laboratory) -> LabWorld:
+    """The same host with nothing but its own state, and nginx, to bring back."""
+    world = debian(lab)
+    rewrite(world, _host_state)
+    return world
+
+
+def _host_state(plan: dict[str, Any]) -> None:
+    del plan["assets"]["system"]
+    plan["assets"]["nginx"]["depends_on"] = ["nginx-config"]
+    plan["assets"]["host-state"] = {
+        "kind": "system", "host": HOST, "certificates": ["/etc/ssl/lab/*.pem"], "services": [],
+    }  # fmt: skip
+
+
 def rewrite(world: World, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a world's plan file."""
     plan = json.loads(world.plan_file.read_text())
@@ -73,5 +88,10 @@ def rpm(lab: Laboratory) -> World:
     return make_rpm_world(host, folder)
 
 
-WORLDS: dict[str, Callable[[Laboratory], World]] = {"dpkg": debian, "tools": debian, "rpm": rpm}
+WORLDS: dict[str, Callable[[Laboratory], World]] = {
+    "dpkg": debian,
+    "tools": debian,
+    "system": system,
+    "rpm": rpm,
+}
 """By family."""
