@@ -104,6 +104,7 @@ class Database:
         filters: path-exclude (True) and path-include (False) patterns in their order; the last match decides.
         lost: names of lists whose package the status file does not know: it lost something.
         torn: what is wrong with the status file itself, in words; empty when it is whole.
+        native: the host's own architecture; empty when not recorded.
     """
 
     packages: Mapping[str, Package]
@@ -115,6 +116,7 @@ class Database:
     filters: tuple[tuple[bool, str], ...] = ()
     lost: tuple[str, ...] = ()
     torn: str = ""
+    native: str = ""
 
     def filtered(self, path: str) -> bool:
         """Whether dpkg was told not to unpack this path."""
@@ -195,6 +197,7 @@ def parse(output: bytes, where: str = "") -> Database:
         filters=tuple(_filters(text["config"])),
         lost=tuple(sorted(stem for stem in lists if stem not in known)),
         torn=torn,
+        native=native,
     )
 
 

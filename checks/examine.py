@@ -8,11 +8,11 @@ from functools import partial
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service, stat, system
+from checks import database, files, packages, pip_environment, probe, rpm_packages, service, stat, system
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
 from model.accepted import Accepted
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.diagnosis import Impact, Reach
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
@@ -103,6 +103,10 @@ def _one(
                 return packages.judge(
                     name, asset, data, recorded, accepted=agreed, delivered=delivered.get(name)
                 )
+            case RpmAsset():
+                agreed = tuple(accepted.get(name, ()))
+                looked = rpm_packages.collect(connection, asset, agreed, progress)
+                return rpm_packages.judge(name, asset, looked, tuple(baselines.get(name, ())), agreed)
             case PipAsset():
                 return pip_environment.judge(name, asset, pip_environment.collect(connection, asset))
             case FilesAsset():

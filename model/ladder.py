@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset
 from model.draft import UNNUMBERED, Draft, WorkStage, minutes
 from model.finding import Code, Finding
 from model.manifest import Entry
 from model.outcome import Stage
 from model.plan import Plan
 from model.proposal import Proposal, RestartService, Rung
+from model.rpm_rungs import rpm_packages
 from model.rungs import database, environment, files, packages
 from model.supplies import Supplies
 from model.system_rungs import failed_units, make_ready, system
@@ -99,7 +100,8 @@ def _repair(draft: Draft, by_asset: Grouped) -> None:
             of_packages = [
                 finding
                 for other in names
-                if isinstance(plan.assets[other], DpkgAsset) and plan.assets[other].host == asset.host
+                if isinstance(plan.assets[other], DpkgAsset | RpmAsset)
+                and plan.assets[other].host == asset.host
                 for finding in by_asset[other]
             ]
             files(draft, name, asset, by_asset[name], of_packages)
@@ -107,6 +109,8 @@ def _repair(draft: Draft, by_asset: Grouped) -> None:
         match plan.assets[name]:
             case DpkgAsset() as installed:
                 packages(draft, name, installed, by_asset[name])
+            case RpmAsset() as rpm:
+                rpm_packages(draft, name, rpm, by_asset[name])
             case PipAsset() as python:
                 environment(draft, name, python, by_asset[name])
 

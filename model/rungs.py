@@ -91,23 +91,29 @@ def _package(draft: Draft, name: str, asset: DpkgAsset, package: str, damaged: S
         (
             s
             for s in draft.supplies.packages
-            if (s.asset, s.package, s.version) == (name, package, version)
+            if (s.asset, s.package, s.instead_of or s.version) == (name, package, version)
         ),
         None,
     )  # fmt: skip
     if supply is None:
+        refused = tuple(r.sentence for r in draft.supplies.refused if r.asset == name)
         for finding in damaged:
-            draft.miss(finding, *_no_package(package, version))
+            draft.miss(finding, *_no_package(package, version, refused))
         return
+    other = f"Another version: {version} → {supply.version}, because {version} is nowhere. "
     draft.actions.append(
         ReinstallPackage(
             id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
-            reason=f"Damaged: {counted(len(damaged), 'thing')} of {package}. Only the package tool may place "
-            "its files, so no single file is copied over it. Same version; edited configuration stays.",
+            reason=(other if supply.instead_of else "")
+            + f"Damaged: {counted(len(damaged), 'thing')} of {package}. Only the package tool may place "
+            "its files, so no single file is copied over it. "
+            + ("Edited" if supply.instead_of else "Same version; edited")
+            + " configuration stays.",
             undo="Every path of the package and dpkg's own records go back to the snapshot.",
             touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
             findings=tuple(f.id for f in damaged), package=package, version=supply.version,
-            architecture=supply.architecture, source=supply.source, filename=supply.filename, sha256=supply.sha256,
+            instead_of=supply.instead_of, architecture=supply.architecture, source=supply.source,
+            filename=supply.filename, sha256=supply.sha256,
             conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
         )
     )  # fmt: skip
@@ -120,7 +126,7 @@ def _no_configuration(path: str) -> tuple[str, str]:
     )
 
 
-def _no_package(package: str, version: str) -> tuple[str, str]:
+def _no_package(package: str, version: str, refused: Sequence[str] = ()) -> tuple[str, str]:
     if not package:
         return (
             "dpkg's own records are damaged, and no package brings them back",
@@ -132,8 +138,10 @@ def _no_package(package: str, version: str) -> tuple[str, str]:
             f"install the wanted version of {package} by hand, or take it out of the plan",
         )
     return (
-        f"version {version} of {package} is in no cache, store or mirror; another version is never taken silently",
-        "put that .deb into the plan's package store, or decide on another version by hand",
+        f"version {version} of {package} is in no cache, store or mirror; another version is never taken silently"
+        + "".join(f". Refused: {sentence}" for sentence in refused),
+        "put that .deb into the plan's package store (`reinstate packages stock`, `reinstate packages index`), or let "
+        "the plan say `other_version: propose`",
     )
 
 

@@ -9,22 +9,50 @@ from model.manifest import Entry, Manifest, RecoveryPoint
 
 
 class PackageSupply(Value):
-    """A .deb of exactly the installed version.
+    """A .deb or .rpm of exactly the installed version, or of the nearest one where the plan says so.
 
     Attributes:
+        instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
         touches: absolute paths on the host that its installation changes.
+        keeps: files in it that the host changes lawfully, and that its installation would overwrite.
     """
 
     asset: str
     package: str
     version: str
+    instead_of: str = ""
     architecture: str
     source: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     touches: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+
+
+class RpmDatabaseSupply(Value):
+    """What the damaged rpm database of an asset still holds.
+
+    Attributes:
+        folder: where it is.
+        files: absolute paths of its files, also those that come and go.
+        readable: packages that can still be read, as `NAME-VERSION.ARCHITECTURE`.
+        complete: rpm found no fault in any record, only in the order it keeps them in.
+    """
+
+    asset: str
+    folder: str
+    files: tuple[str, ...]
+    readable: tuple[str, ...]
+    complete: bool
+
+
+class RecordSupply(Value):
+    """Mode and owner of paths as the package tool's own database has them."""
+
+    asset: str
+    entries: tuple[Entry, ...]
 
 
 class WheelSupply(Value):
@@ -45,6 +73,13 @@ class PointSupply(Value):
     asset: str
     point: RecoveryPoint
     manifest: Manifest
+
+
+class Refusal(Value):
+    """A source that could have served and was refused, and why."""
+
+    asset: str
+    sentence: str
 
 
 class Removable(Value):
@@ -104,5 +139,8 @@ class Supplies(Value):
     packages: tuple[PackageSupply, ...] = ()
     wheels: tuple[WheelSupply, ...] = ()
     points: tuple[PointSupply, ...] = ()
+    records: tuple[RecordSupply, ...] = ()
+    rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     systems: tuple[SystemSupply, ...] = ()
     remarks: tuple[str, ...] = ()

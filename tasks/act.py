@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    RebuildRpmDatabase,
     ReinstallDistribution,
     ReinstallPackage,
+    ReinstallRpm,
     RemountWritable,
     RestartService,
     RestoreDatabase,
@@ -32,8 +34,10 @@ from model.proposal import (
 from tasks import (
     act_on_host,
     host_repairs,
+    rebuild_rpm_database,
     reinstall_distribution,
     reinstall_package,
+    reinstall_rpm,
     restart_service,
     restore_database,
     restore_files,
@@ -194,17 +198,19 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 connection,
                 asset,
                 action,
-                file.package_dirs(),
+                file.package_stores(effect.work.store),
                 job_prefix=prefix,
                 token=token,
                 progress=progress,
             )
+        case ((ReinstallRpm() | RebuildRpmDatabase()), RpmAsset() as asset):
+            return _perform_rpm(effect, asset, action)
         case ReinstallDistribution(), PipAsset() as asset:
             return reinstall_distribution.perform(
                 connection,
                 asset,
                 action,
-                file.package_dirs(),
+                file.package_stores(effect.work.store),
                 job_prefix=prefix,
                 token=token,
                 progress=progress,
@@ -241,6 +247,18 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 action.host,
                 "propose again: the plan changed",
             )
+
+
+def _perform_rpm(effect: Effecting, asset: RpmAsset, action: ReinstallRpm | RebuildRpmDatabase) -> Performed:
+    file, stores = effect.work.file, effect.work.file.package_stores(effect.work.store)
+    prefix, token, progress = effect.prefix, effect.token, effect.progress
+    if isinstance(action, ReinstallRpm):
+        return reinstall_rpm.perform(
+            effect.connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+        )
+    return rebuild_rpm_database.perform(
+        effect.connection, asset, action, stores, file.backups(), job_prefix=prefix, token=token, progress=progress
+    )  # fmt: skip
 
 
 def _undo(effect: Effecting, action: Action) -> Performed:

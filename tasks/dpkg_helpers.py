@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from blocks.hosts.base import Connection
+from blocks.packages.debfile import programs
 from model.assets import DpkgAsset
 from model.errors import PreconditionFailed, Transient
 from model.manifest import Entry, FileType
-from tasks.debfile import programs
 from tasks.placing import flushes, meta, place, put
 from tasks.staging import Staging, ask, sha256_of
 

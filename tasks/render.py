@@ -119,7 +119,12 @@ def what(action: Action) -> str:
         case RestoreDatabase():
             return f"database {action.database}, from {action.point.id}"
         case _:
-            if action.kind == "reinstall_package":
+            if action.kind == "rebuild_rpm_database":
+                source = (
+                    f"from {action.point.id}" if action.point else f"{len(action.lost)} records from packages"
+                )
+                return f"rpm database {action.database}, {source}"
+            if action.kind == "reinstall_package" or action.kind == "reinstall_rpm":
                 return f"{action.package} {action.version} ({action.source})"
             if action.kind == "reinstall_distribution":
                 return f"{action.distribution} {action.version} ({action.filename})"

@@ -23,7 +23,7 @@ from checks.expectations import expect_tables
 from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
 from model.finding import CheckResult, Finding, Verdict
@@ -101,9 +101,11 @@ def _look(
     known = manifests(file, file.backups())
     health = load_health(journal, plan, known)
     packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
-    agreed = {name: accepted(journal, plan, name) for name in packages}
-    dirs = file.package_dirs()
-    shelves = {store: delivered(dirs[store]) for store in {a.store for a in packages.values() if a.store}}
+    agreed = {
+        n: accepted(journal, plan, n) for n, a in plan.assets.items() if isinstance(a, DpkgAsset | RpmAsset)
+    }
+    stores = file.package_stores(journal)
+    shelves = {store: delivered(stores[store]) for store in {a.store for a in packages.values() if a.store}}
     stocked = {
         name: shelf for name, asset in packages.items() if asset.store and (shelf := shelves[asset.store])
     }
@@ -173,7 +175,7 @@ def build_proposal(
     with file.connections() as connections:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
         baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
-        stores, packages = file.backups(), file.package_dirs()
+        stores, packages = file.backups(), file.package_stores(journal)
         supplies = gather(file.plan, connections, findings, stores, packages, baselines)
     return propose(
         file.plan,
@@ -232,7 +234,9 @@ def prove_supplies_of(incident: str) -> str:
     if proposal is None:
         return "There is nothing to prove."
     progress = Progress("prove supplies", "prove-supplies")
-    proven, read = prove_supplies(proposal, work.file.backups(), work.file.package_dirs(), progress)
+    proven, read = prove_supplies(
+        proposal, work.file.backups(), work.file.package_stores(work.store), progress
+    )
     return f"{proven} supplies proven, {size(read)} read."
 
 

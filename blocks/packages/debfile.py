@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import lzma
+import shutil
+import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -71,6 +73,17 @@ def programs(path: Path, names: Iterable[str]) -> Mapping[str, tuple[tarfile.Tar
     return found
 
 
+def paths(path: Path) -> list[str]:
+    """Absolute paths of everything a package brings.
+
+    Raises:
+        Damaged, Unsupported: as above.
+    """
+    with _readable(str(path)), _tar(path, "data.tar") as archive:
+        names = ["/" + info.name.removeprefix("./").strip("/") for info in archive]
+    return [name for name in names if name not in ("/", "/.")]
+
+
 def hashes(path: Path) -> bytes | None:
     """The `md5sums` a package carries; None: it carries none.
 
@@ -88,12 +101,23 @@ def hashes(path: Path) -> bytes | None:
 def _tar(path: Path, stem: str) -> tarfile.TarFile:
     data, name = _member(path, stem)
     if name.endswith(".zst"):
-        raise Unsupported(
-            f"{name} is compressed with zstd, which this Python cannot read.",
-            str(path),
-            "repair dpkg by hand first",
-        )
+        data = _unzstd(data, str(path))
     return tarfile.open(fileobj=io.BytesIO(data), mode="r:*")
+
+
+def _unzstd(data: bytes, where: str) -> bytes:
+    """Ubuntu's packages; Python reads zstd itself from 3.14 on, until then the `zstd` program does."""
+    program = shutil.which("zstd")
+    if program is None:
+        raise Unsupported(
+            "this package is compressed with zstd, which nothing here can read.",
+            where,
+            "install `zstd` on this machine",
+        )
+    done = subprocess.run([program, "-dcq"], input=data, capture_output=True, check=False, timeout=600)
+    if done.returncode:
+        raise Damaged("this package cannot be read: zstd says it is damaged.", where, _REMEDY)
+    return done.stdout
 
 
 @contextlib.contextmanager
