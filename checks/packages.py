@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from blocks.hosts.base import Connection
-from checks import dpkg, stat
+from checks import stat, status_copies
 from checks.compare import Difference, degree, differences, mode_text, nature, owner_text
 from checks.dpkg import Database, Package
 from checks.stat import Fact
@@ -23,6 +23,9 @@ from model.manifest import Entry, FileType
 
 SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/", "/boot/", "/opt/")
 """Where packages put what nothing but dpkg changes."""
+
+COMPLETE = frozenset({"installed", "half-configured", "triggers-awaited", "triggers-pending"})
+"""States in which every file of a package is in its place."""
 
 VOLATILE = (
     "/run/", "/var/run/", "/var/lock/", "/dev/", "/proc/", "/sys/", "/var/cache/", "/var/log/", "/var/lib/apt/lists/",
@@ -72,7 +75,7 @@ def collect(
     Raises:
         Transient: the connection was lost. PreconditionFailed: no dpkg database, or the host's tools are damaged.
     """
-    database = dpkg.read(connection, asset)
+    database = status_copies.read(connection, asset).database
     owned, skipped = _owned(database, asset)
     strong = {name for name in _unchanged(database, baseline) if digests == "md5"}
     kept = {entry.path for entry in baseline if entry.sha256}
@@ -146,7 +149,7 @@ def _owned(database: Database, asset: DpkgAsset) -> tuple[list[Owned], int]:
     listed = {path for package in database.packages.values() for path in package.paths or ()}
     owned, skipped = [], 0
     for package in database.packages.values():
-        if package.state != "installed" or not _named(package, asset):
+        if package.state not in COMPLETE or not _named(package, asset):
             continue
         # A path with a hash that stands in nobody's list was lost from a damaged list.
         lost = [path for path in package.md5sums if path not in listed]
@@ -181,10 +184,10 @@ def _states(asset: DpkgAsset, database: Database) -> Iterator[tuple[str, str, st
     """Packages that are not whole, and damage of the database itself: subject, expected, actual, package, code."""
     folder = f"{asset.root.rstrip('/')}/var/lib/dpkg"
     if database.torn:
-        yield f"{folder}/status", "complete entries", database.torn, None, Code.PACKAGE_STATE_BROKEN
-    elif database.lost and not asset.packages:
+        yield f"{folder}/status", "complete entries", database.torn, None, Code.PACKAGE_DATABASE_DAMAGED
+    elif database.lost:
         lost = ", ".join(database.lost[:5])
-        yield f"{folder}/status", "an entry per list", f"none for {lost}", None, Code.PACKAGE_STATE_BROKEN
+        yield f"{folder}/status", "an entry per list", f"none for {lost}", None, Code.PACKAGE_DATABASE_DAMAGED
     for wanted in asset.packages:
         of_name = [p for p in database.packages.values() if p.name.partition(":")[0] == wanted]
         if not any(package.state not in {"config-files", "not-installed"} for package in of_name):

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from model import package_state
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
 from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
 from model.finding import Code, Finding
@@ -57,6 +58,9 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
     """Debian packages: mode and owner from the baseline, all else by installing the same version again."""
     covered = draft.cured()
     wrong = [finding for finding in wrong if finding.id not in covered]
+    wrong = package_state.database(draft, name, asset, wrong)
+    waiting = package_state.unfinished(wrong)
+    wrong = [finding for finding in wrong if finding not in waiting]
     known = {entry.path: entry for entry in draft.baselines.get(name, ())}
     worse = {finding.subject for finding in wrong if finding.code not in METADATA}
     dressed = [
@@ -70,6 +74,8 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
     ]
     for package, damaged in _by_package([finding for finding in wrong if finding not in dressed]):
         _package(draft, name, asset, package, damaged)
+    touches = {p.package: p.touches for p in draft.supplies.paths if p.asset == name}
+    package_state.configure(draft, name, asset, waiting, touches)
     # After the packages: dpkg gives every file the mode of the package, the baseline holds the mode of this host.
     _metadata(draft, name, asset.host, dressed, known, ())
 
@@ -102,18 +108,13 @@ def _package(draft: Draft, name: str, asset: DpkgAsset, package: str, damaged: S
             touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
             findings=tuple(f.id for f in damaged), package=package, version=supply.version,
             instead_of=supply.instead_of, architecture=supply.architecture, source=supply.source,
-            filename=supply.filename, sha256=supply.sha256,
+            filename=supply.filename, sha256=supply.sha256, held=supply.held,
             conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
         )
     )  # fmt: skip
 
 
 def _no_package(package: str, version: str, refused: Sequence[str] = ()) -> tuple[str, str]:
-    if not package:
-        return (
-            "dpkg's own records are damaged, and no package brings them back",
-            "compare /var/lib/dpkg/status with status-old and /var/backups, put the whole one back, then start again",
-        )
     if not version:
         return (
             "which version was installed is not known",

@@ -18,14 +18,17 @@ from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, T
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    ConfigurePackages,
     ReinstallDistribution,
     ReinstallPackage,
     RestartService,
     RestoreDatabase,
     RestoreFiles,
+    RestorePackageDatabase,
     SetMetadata,
 )
 from tasks import (
+    package_state,
     reinstall_distribution,
     reinstall_package,
     restart_service,
@@ -162,6 +165,14 @@ def _perform(effect: Effecting, action: Action) -> Performed:
     match action, plan.assets[action.asset]:
         case SetMetadata(), asset:
             return set_metadata.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case RestorePackageDatabase(), DpkgAsset() as asset:
+            return package_state.restore_database(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case ConfigurePackages(), DpkgAsset() as asset:
+            return package_state.configure(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
         case ReinstallPackage(), DpkgAsset() as asset:
