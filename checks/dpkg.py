@@ -165,7 +165,7 @@ def parse(output: bytes, where: str = "", status: str | None = None) -> Database
     packages: dict[str, Package] = {}
     known: set[str] = set()
     torn = tear(text["status"]) or ("it is missing or empty" if lists and not text["status"].strip() else "")
-    for stanza in (*_stanzas(text["status"]), *_stanzas(text["updates"])):
+    for stanza in (*stanzas(text["status"]), *stanzas(text["updates"])):
         name, says = stanza.get("Package", ""), stanza.get("Status", "").split()
         if not name or len(says) != 3 or (says[2] == "installed" and not stanza.get("Version")):
             torn = torn or f"the entry of {name or 'a package without a name'} is incomplete"
@@ -261,7 +261,8 @@ def _files(part: bytes) -> dict[str, bytes]:
     }
 
 
-def _stanzas(text: str) -> Iterator[dict[str, str]]:
+def stanzas(text: str) -> Iterator[dict[str, str]]:
+    """Fields of each entry."""
     for block in text.split("\n\n"):
         fields: dict[str, str] = {}
         key = ""

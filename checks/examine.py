@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service
+from checks import database, files, packages, pip_environment, probe, service, toolbox
+from checks.toolbox import Broken
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
@@ -28,6 +29,7 @@ def examine(
     secrets: Secrets,
     only: set[str] | None = None,
     progress: Tell | None = None,
+    broken: Mapping[str, Sequence[Broken]] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a plan.
 
@@ -39,6 +41,7 @@ def examine(
         secrets: resolver of the plan's references (database passwords).
         only: names of assets to look at; then no probe is sent. None: everything.
         progress: told after each asset.
+        broken: tools that do not work, by host; a finding each.
 
     Returns:
         A result per asset in dependency order, then one per probe. A check that could not run is an ERROR naming why.
@@ -49,6 +52,7 @@ def examine(
     names = [name for name in plan.order() if only is None or name in only]
     results: list[CheckResult] = []
     for number, name in enumerate(names, start=1):
+        results += _tools(plan, name, broken or {}, results)
         start = time.monotonic()
         result = _one(plan, name, connections, baselines, manifests, secrets)
         results.append(result.model_copy(update={"seconds": round(time.monotonic() - start, 3)}))
@@ -57,6 +61,17 @@ def examine(
     if only is None:
         results += probe.probe_with(plan, connections)
     return tuple(results)
+
+
+def _tools(
+    plan: Plan, name: str, broken: Mapping[str, Sequence[Broken]], results: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """Broken tools of a host, once, with its own Debian packages."""
+    asset = plan.assets[name]
+    told = any(result.check == "tools" and result.host == asset.host for result in results)
+    if not isinstance(asset, DpkgAsset) or asset.root != "/" or told or not broken.get(asset.host):
+        return []
+    return [toolbox.judge(name, asset, broken[asset.host])]
 
 
 def _one(

@@ -20,7 +20,13 @@ from model.rungs import database, environment, files, packages
 from model.supplies import Supplies
 
 SYMPTOMS = frozenset(
-    {Code.SERVICE_DOWN, Code.PROBE_FAILED, Code.EXPECTATION_FAILED, Code.DATABASE_UNREACHABLE}
+    {
+        Code.SERVICE_DOWN,
+        Code.PROBE_FAILED,
+        Code.EXPECTATION_FAILED,
+        Code.DATABASE_UNREACHABLE,
+        Code.TOOL_BROKEN,
+    }
 )
 """Findings that are the effect of others: cured by curing those and restarting the service."""
 
@@ -102,7 +108,7 @@ def _repair(draft: Draft, by_asset: Grouped) -> None:
     for name in names:
         match plan.assets[name]:
             case DpkgAsset() as installed:
-                packages(draft, name, installed, by_asset[name])
+                packages(draft, name, installed, [f for f in by_asset[name] if f.code not in SYMPTOMS])
             case PipAsset() as python:
                 environment(draft, name, python, by_asset[name])
 

@@ -30,7 +30,21 @@ def _by_package(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
     groups: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.package].append(finding)
-    return sorted(groups.items())
+    return sorted(groups.items(), key=lambda group: (_rank(group[0]), group[0]))
+
+
+FIRST = ("dash", "bash", "perl-base", "libc-bin", "coreutils", "dpkg", "tar")
+"""What the scripts of all other packages run with."""
+
+
+def _rank(package: str) -> int:
+    """Interpreters, then libraries, then other foundations, then the rest: each is whole before others need it."""
+    name = package.partition(":")[0]
+    if name in FIRST[:3]:
+        return FIRST.index(name)
+    if name.startswith("lib") and name not in FIRST:
+        return len(FIRST)
+    return len(FIRST) + 1 + (FIRST.index(name) if name in FIRST else len(FIRST))
 
 
 def _touched(supply: Sequence[str], damaged: Sequence[Finding]) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from tasks import (
 )
 from tasks.performed import Performed
 from tasks.snapshot import load_snapshot
+from tasks.toolset import connected
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
 from tasks.work import Work, owner
@@ -135,7 +136,7 @@ def _effect(
     begun = state.intents.get(step)
     attempt = 1 if begun is None else begun.attempt + (1 if done and done.attempt == begun.attempt else 0)
     prefix = f"{work.incident.id}-{step}-{attempt}"
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         token = guard(work, state, host, connection)
         if begun is None or begun.attempt != attempt:
             work.record(Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))

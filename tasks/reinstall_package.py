@@ -74,8 +74,11 @@ def perform(
                 _same_package(control_fields(local), action, connection.name)
         else:
             _same_package(_control(connection, deb), action, connection.name)
-        if broken:
-            moved += dpkg_helpers.bring_back(stage, asset, deb, action.sha256, broken, job_prefix, token)
+        scripts = dpkg_helpers.interpreters(connection) if asset.root == "/" else set()
+        if broken or scripts:
+            moved += dpkg_helpers.bring_back(
+                stage, asset, deb, action.sha256, broken, job_prefix, token, also=scripts
+            )
         if _unfinished(connection, asset):
             # Whether it works is seen below: what is unfinished may be the very package that comes back now.
             run_dpkg(connection, asset, ("--configure", "-a"), f"{job_prefix}-configure", token)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,9 +22,10 @@ from checks.examine import examine, impact_scope
 from checks.expectations import expect_tables
 from checks.probe import probe_all
 from checks.supplies import gather
+from checks.toolbox import Broken
 from model.assets import FilesAsset, PostgresAsset
 from model.canonical import digest, now
-from model.finding import CheckResult, Finding, Verdict
+from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
@@ -39,6 +41,7 @@ from tasks.prove_supplies import prove_supplies
 from tasks.render import checks_rows, findings_rows, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
+from tasks.toolset import connected, equip
 from tasks.verdict import conclude
 from tasks.work import PlanFile, baseline, load_plan, open_incident, open_work
 
@@ -90,12 +93,14 @@ def look(
     hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
     known = manifests(file, file.backups())
     baselines = {n: b for n in plan.assets if (b := baseline(journal, plan, n)) is not None}
-    with file.connections(hosts) as connections:
+    with file.connections(hosts) as connections, ExitStack() as stack:
+        broken: dict[str, tuple[Broken, ...]] = {}
         for connection in connections.values():
             prove(connection)
+            broken[connection.name] = equip(stack, connection, file, journal)
         return examine(
             plan, connections, baselines=baselines, manifests=known, secrets=file.secrets, only=assets,
-            progress=progress,
+            progress=progress, broken=broken,
         )  # fmt: skip
 
 
@@ -121,8 +126,11 @@ def build_proposal(
     detected_at: datetime | None = None,
 ) -> Proposal:
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
-    with file.connections() as connections:
+    with file.connections() as connections, ExitStack() as stack:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
+        if any(finding.code is Code.TOOL_BROKEN for finding in findings):
+            for connection in connections.values():
+                equip(stack, connection, file, journal)
         supplies = gather(file.plan, connections, findings, file.backups(), file.package_stores(journal))
     baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
     return propose(
@@ -196,7 +204,7 @@ def preserve_evidence(incident: str, host: str) -> str:
     if any(p.what == "evidence" and p.host == host for p in state.preserved):
         return f"Evidence of {host} was already collected."
     findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         prove(connection)
         manifest = collect_evidence(
             connection, work.plan, [f for f in findings if f.host == host], work.folder(f"evidence/{host}"),
@@ -221,7 +229,7 @@ def preserve_snapshot(incident: str, host: str) -> str:
         return f"The snapshot of {host} was already taken."
     actions = state.proposal.actions if state.proposal else ()
     paths = sorted({path for action in actions if action.host == host for path in action.touches})
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         prove(connection)
         manifest = take_snapshot(
             connection,
