@@ -73,6 +73,10 @@ OPTIONAL = frozenset({"apt-get", "python3", "perl", "flock", "setsid", "runuser"
 # `t NAME EXPECTED WORDS…` compares what WORDS print, `v NAME BEGINNING` what `NAME --version` prints.
 _SCRIPT = r"""
 LC_ALL=C; export LC_ALL
+if [ -n "${REINSTATE_TOOLS-}" ]; then
+    unset LD_LIBRARY_PATH
+    PATH=${PATH#"$REINSTATE_TOOLS/bin:"}
+fi
 PATH=$PATH:/usr/sbin:/sbin
 nl='
 '
@@ -108,7 +112,7 @@ t find 'd/' find / -maxdepth 0 -printf '%y%p'
 t ls / ls -d /
 t stat / stat -c %n /
 t date 1970 date -u -d @0 +%Y
-t env b env A=b sh -c 'printf %s "$A"'
+t env A=b env -i A=b env
 t id "$(id -u 2>/dev/null || echo 0)" id -u
 zip() { printf abc | gzip -c | gzip -dc; }
 got=$(zip 2>/dev/null); judge gzip "$?" "$got" abc gzip
@@ -151,10 +155,11 @@ class Broken:
 
 
 def probe(connection: Connection) -> tuple[Broken, ...]:
-    """Try the host's tools.
+    """Try the host's own tools, also where others are lent.
 
     Returns:
-        Those that are broken; of optional ones only those that are there. A shell that does not run hides the rest.
+        Those that are broken; of optional ones only those that are there. A shell that does not run hides the rest:
+        try again with a lent one.
 
     Raises:
         Transient: the connection was lost.

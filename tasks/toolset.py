@@ -311,4 +311,6 @@ def equip(stack: ExitStack, connection: Connection, file: PlanFile, memory: Memo
         except ReinstateError as error:
             _LOG.warning("%s", error)
             return tuple(replace(tool, why=f"{tool.why}; {error.what} {error.remedy}") for tool in broken)
+        if any(tool.name == "sh" for tool in broken):  # it hid the others
+            broken += toolbox.probe(connection)
     return broken
