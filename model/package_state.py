@@ -8,7 +8,8 @@ from model.assets import DpkgAsset
 from model.draft import UNNUMBERED, Draft, counted, minutes
 from model.finding import Code, Finding
 from model.outcome import Stage
-from model.proposal import ConfigurePackages, RestorePackageDatabase, Rung
+from model.plan import Plan
+from model.proposal import ConfigurePackages, ReinstallPackage, RestorePackageDatabase, Rung
 
 UNFINISHED = frozenset({"unpacked", "half-configured", "triggers-awaited", "triggers-pending"})
 """States `dpkg --configure -a` finishes: every file is there (dpkg(1))."""
@@ -83,3 +84,31 @@ def configure(
 
 def _configurable(finding: Finding) -> bool:
     return finding.code is Code.PACKAGE_STATE_BROKEN and finding.actual in UNFINISHED
+
+
+def from_package(plan: Plan, by_asset: Mapping[str, Sequence[Finding]]) -> list[Finding]:
+    """Deleted configuration files that the plan wants from the package, although a backup may hold them as well."""
+    return [
+        finding
+        for name, findings in by_asset.items()
+        for finding in findings
+        if finding.code is Code.CONFFILE_MISSING
+        and isinstance(asset := plan.assets.get(name), DpkgAsset)
+        and asset.conffiles == "package"
+    ]
+
+
+def take_over(draft: Draft, wrong: Sequence[Finding]) -> None:
+    """What a files asset says of such a file is cured by the package's action, too."""
+    for finding in wrong:
+        for place, action in enumerate(draft.actions):
+            if isinstance(action, ReinstallPackage) and finding.subject in action.conffiles:
+                found = (*action.findings, finding.id)
+                draft.actions[place] = action.model_copy(update={"findings": found})
+                break
+        else:
+            draft.miss(
+                finding,
+                "the plan wants it from its package, which is not to be had",
+                "put the package into a store, or let the plan say `conffiles: backup`",
+            )

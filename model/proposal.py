@@ -54,10 +54,29 @@ class ActionBase(Value):
 
 
 class SetMetadata(ActionBase):
-    """Set mode and owner of files whose content is right."""
+    """Set mode and owner of files whose content is right.
+
+    Attributes:
+        capable: those of them whose file capabilities are set as well; the others keep theirs.
+    """
 
     kind: Literal["set_metadata"] = "set_metadata"
     files: tuple[Entry, ...] = Field(min_length=1)
+    capable: tuple[HostText, ...] = ()
+
+
+class RestoreLinks(ActionBase):
+    """Make symbolic links lead where they should; `links` hold path and target."""
+
+    kind: Literal["restore_links"] = "restore_links"
+    links: tuple[Entry, ...] = Field(min_length=1)
+
+
+class SetAside(ActionBase):
+    """Move what belongs to nobody into quarantine on the host, below the state directory."""
+
+    kind: Literal["set_aside"] = "set_aside"
+    paths: tuple[HostText, ...] = Field(min_length=1)
 
 
 class ReinstallPackage(ActionBase):
@@ -147,6 +166,8 @@ class RestartService(ActionBase):
 Action = Annotated[
     SetMetadata
     | RestorePackageDatabase
+    | RestoreLinks
+    | SetAside
     | ReinstallPackage
     | ConfigurePackages
     | ReinstallDistribution

@@ -24,7 +24,9 @@ from model.proposal import (
     RestartService,
     RestoreDatabase,
     RestoreFiles,
+    RestoreLinks,
     RestorePackageDatabase,
+    SetAside,
     SetMetadata,
 )
 from tasks import (
@@ -34,9 +36,12 @@ from tasks import (
     restart_service,
     restore_database,
     restore_files,
+    restore_links,
+    set_aside,
     set_metadata,
 )
 from tasks.performed import Performed
+from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
 from tasks.toolset import connected
 from tasks.undo import roll_back_files
@@ -114,7 +119,14 @@ def act(work: Work, action_id: str, progress: Progress) -> str:
     require_signed(work, state)
     assert state.proposal is not None  # noqa: S101 - require_signed refuses without one
     action = state.proposal.action(action_id)
-    return _effect(work, action_id, action.host, progress, lambda e: _perform(e, action))
+    return _effect(work, action_id, action.host, progress, lambda e: _looked_at_again(e, action))
+
+
+def _looked_at_again(effect: Effecting, action: Action) -> Performed:
+    """The effect, and what the check of it says at once."""
+    performed = _perform(effect, action)
+    seen = recheck(effect.work, effect.state, action, effect.connection)
+    return Performed(f"{performed.sentence}{seen}", performed.bytes)
 
 
 def undo(work: Work, action_id: str, progress: Progress) -> str:
@@ -176,6 +188,14 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return package_state.configure(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case RestoreLinks(), asset:
+            return restore_links.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case SetAside(), asset:
+            return set_aside.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
         case ReinstallPackage(), DpkgAsset() as asset:
             return reinstall_package.perform(
                 connection,
@@ -233,6 +253,10 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
+        case SetAside(), _:
+            return set_aside.undo(
+                effect.connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestartService(), ServiceAsset() as asset:
             try:
                 return restart_service.perform(

@@ -125,6 +125,10 @@ def what(action: Action) -> str:
                 return f"{action.path}, {len(action.restored)} entries from {action.base}"
             if action.kind == "configure_packages":
                 return f"dpkg --configure -a: {', '.join(action.packages[:5])}"
+            if action.kind == "restore_links":
+                return ", ".join(f"{entry.path} → {entry.link}" for entry in action.links[:5])
+            if action.kind == "set_aside":
+                return ", ".join(action.paths[:5])
             if action.kind == "set_metadata":
                 return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
             return action.service

@@ -20,10 +20,10 @@ from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
 from checks.examine import examine, impact_scope
 from checks.expectations import expect_tables
+from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from checks.toolbox import Broken
-from model.assets import FilesAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
@@ -34,6 +34,7 @@ from model.outcome import Stage
 from model.proposal import Action, Proposal, Unmet
 from model.severity import grade
 from tasks import act as acting
+from tasks.delivered import delivered
 from tasks.evidence import collect_evidence
 from tasks.one_act import one_act
 from tasks.progress import Progress
@@ -43,7 +44,7 @@ from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
 from tasks.toolset import connected, equip
 from tasks.verdict import conclude
-from tasks.work import PlanFile, baseline, load_plan, open_incident, open_work
+from tasks.work import Baselines, PlanFile, accepted, baseline, load_plan, open_incident, open_work
 
 PROPOSAL_LIFE = timedelta(hours=24)
 """A proposal older than this is made again: packages, backups and the host move on."""
@@ -92,15 +93,19 @@ def look(
     plan = file.plan
     hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
     known = manifests(file, file.backups())
-    baselines = {n: b for n in plan.assets if (b := baseline(journal, plan, n)) is not None}
+    packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
+    agreed = {name: accepted(journal, plan, name) for name in packages}
+    stores = file.package_stores(journal)
+    shelves = {store: delivered(stores[store]) for store in {a.store for a in packages.values() if a.store}}
+    stocked = {
+        name: shelf for name, asset in packages.items() if asset.store and (shelf := shelves[asset.store])
+    }
     with file.connections(hosts) as connections, ExitStack() as stack:
-        broken: dict[str, tuple[Broken, ...]] = {}
-        for connection in connections.values():
-            prove(connection)
-            broken[connection.name] = equip(stack, connection, file, journal)
+        side_by_side(prove, list(connections.values()))
+        broken = equip(stack, list(connections.values()), file, journal)
         return examine(
-            plan, connections, baselines=baselines, manifests=known, secrets=file.secrets, only=assets,
-            progress=progress, broken=broken,
+            plan, connections, baselines=Baselines(journal, plan), manifests=known, secrets=file.secrets, only=assets,
+            progress=progress, accepted=agreed, delivered=stocked, broken=broken,
         )  # fmt: skip
 
 
@@ -129,8 +134,7 @@ def build_proposal(
     with file.connections() as connections, ExitStack() as stack:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
         if any(finding.code is Code.TOOL_BROKEN for finding in findings):
-            for connection in connections.values():
-                equip(stack, connection, file, journal)
+            equip(stack, list(connections.values()), file, journal)
         supplies = gather(file.plan, connections, findings, file.backups(), file.package_stores(journal))
     baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
     return propose(

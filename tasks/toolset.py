@@ -24,6 +24,7 @@ from blocks.packages import PackageStore
 from blocks.packages.debfile import members
 from blocks.packages.store import Memory
 from checks import dpkg, package_sources, toolbox
+from checks.many import side_by_side
 from checks.package_sources import CACHE, Offer, Wanted
 from checks.toolbox import Broken
 from model.assets import DpkgAsset
@@ -291,26 +292,32 @@ def _get(connection: Connection, offer: Offer, store: PackageStore | None, folde
     return path
 
 
-def equip(stack: ExitStack, connection: Connection, file: PlanFile, memory: Memory) -> tuple[Broken, ...]:
-    """Try a host's own tools, and lend it what it lacks until the stack is closed.
+def equip(
+    stack: ExitStack, connections: Sequence[Connection], file: PlanFile, memory: Memory
+) -> dict[str, tuple[Broken, ...]]:
+    """Try the tools of hosts, side by side, and lend each what it lacks until the stack is closed.
 
     Returns:
-        What is broken. Where nothing can be lent, the checks say what they could not examine.
+        What is broken, by host. Where nothing can be lent, the checks say what they could not examine.
 
     Raises:
-        Transient: the host does not answer.
+        Transient: a host does not answer.
     """
-    if asset_of(file.plan, connection.name) is None:
-        return ()
-    broken = toolbox.probe(connection)
-    if any(tool.needed for tool in broken):
+    own = [connection for connection in connections if asset_of(file.plan, connection.name) is not None]
+    found = {one.name: broken for one, broken in zip(own, side_by_side(toolbox.probe, own), strict=True)}
+    for connection in own:
+        broken = found[connection.name]
+        if not any(tool.needed for tool in broken):
+            continue
         try:
             stack.enter_context(lent(connection, file.plan, file.package_stores(memory)))
         except Transient:
             raise
         except ReinstateError as error:
             _LOG.warning("%s", error)
-            return tuple(replace(tool, why=f"{tool.why}; {error.what} {error.remedy}") for tool in broken)
+            said = f"; {error.what} {error.remedy}"
+            found[connection.name] = tuple(replace(tool, why=f"{tool.why}{said}") for tool in broken)
+            continue
         if any(tool.name == "sh" for tool in broken):  # it hid the others
-            broken += toolbox.probe(connection)
-    return broken
+            found[connection.name] = (*broken, *toolbox.probe(connection))
+    return found

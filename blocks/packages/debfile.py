@@ -100,6 +100,20 @@ def paths(path: Path) -> list[str]:
     return [name for name in names if name not in ("/", "/.")]
 
 
+def hashes(path: Path) -> bytes | None:
+    """The `md5sums` a package carries; None: it carries none.
+
+    Raises:
+        Damaged, Unsupported: as above.
+    """
+    with _readable(str(path)), _tar(path, "control.tar") as archive:
+        for info in archive:
+            if info.name.removeprefix("./") == "md5sums" and info.isreg():
+                file = archive.extractfile(info)
+                return file.read() if file else None
+    return None
+
+
 def _tar(path: Path, stem: str) -> tarfile.TarFile:
     data, name = _member(path, stem)
     if name.endswith(".zst"):

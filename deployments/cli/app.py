@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from deployments.cli import incidents, packages, plans, recovery, servers
+from deployments.cli import baseline, incidents, packages, plans, recovery, servers
 
 app = typer.Typer(
     name="reinstate",
@@ -21,6 +21,7 @@ app.add_typer(
 app.command()(servers.up)
 app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)
+app.command()(baseline.baseline)
 app.command()(recovery.scan)
 app.command()(recovery.propose)
 app.command()(recovery.recover)

@@ -89,10 +89,10 @@ class Round:
             AssertionError: a check could not run.
         """
         with ExitStack() as stack:
-            broken = toolset.equip(stack, connection, self.file, DictMemory())
+            broken = toolset.equip(stack, [connection], self.file, DictMemory())
             results = examine(
                 self.plan, {HOST: connection}, baselines=self.baselines, manifests={}, secrets=Secrets(Path("/")),
-                only=set(self.plan.assets), broken={HOST: broken},
+                only=set(self.plan.assets), broken=broken,
             )  # fmt: skip
         errors = [result.sentence for result in results if result.verdict == "ERROR"]
         assert not errors, errors
