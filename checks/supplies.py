@@ -11,14 +11,15 @@ from pathlib import Path, PurePosixPath
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
-from checks import package_sources, status_copies
+from checks import package_sources, status_copies, system_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.stat import list_tree
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, SystemAsset
 from model.command import Command
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
 from model.finding import Finding
+from model.manifest import Entry
 from model.plan import Plan
 from model.supplies import (
     DatabaseSupply,
@@ -27,6 +28,7 @@ from model.supplies import (
     PointSupply,
     Refusal,
     Supplies,
+    SystemSupply,
     WheelSupply,
 )
 
@@ -50,6 +52,7 @@ def gather(
     findings: Sequence[Finding],
     stores: Mapping[str, BackupStore],
     package_stores: Mapping[str, PackageStore],
+    baselines: Mapping[str, Sequence[Entry]] | None = None,
 ) -> Supplies:
     """Look for what can repair the findings.
 
@@ -59,6 +62,7 @@ def gather(
         findings: what is damaged; nothing is looked for that nobody needs.
         stores: backup sources by name.
         package_stores: package stores of the plan by name.
+        baselines: recorded states by asset.
 
     Raises:
         Transient: a host or a store cannot be reached.
@@ -66,6 +70,7 @@ def gather(
     packages: list[PackageSupply] = []
     wheels: list[WheelSupply] = []
     points: list[PointSupply] = []
+    systems: list[SystemSupply] = []
     remarks: list[str] = []
     refused: list[Refusal] = []
     databases: list[DatabaseSupply] = []
@@ -94,10 +99,24 @@ def gather(
                 found, said = _points(name, stores[asset.backup])
                 points += found
                 remarks += said
+            case SystemAsset():
+                known = (baselines or {}).get(name, ())
+                systems.append(system_supplies.gather(plan, name, asset, connection, findings, stores, known))
+                for other, owner in plan.assets.items():
+                    if (
+                        wanted
+                        and isinstance(owner, DpkgAsset)
+                        and (owner.host, owner.root) == (asset.host, "/")
+                    ):
+                        read = status_copies.read(connection, owner)
+                        found_packages, no = _packages(other, owner, connection, wanted, package_stores, read)
+                        packages += found_packages
+                        refused += no
+                        break
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), wheels=tuple(wheels), points=tuple(points),
+        packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), systems=tuple(systems),
         databases=tuple(databases), paths=tuple(paths), refused=tuple(refused), remarks=tuple(remarks),
     )  # fmt: skip
 

@@ -21,6 +21,21 @@ from tasks.staging import Progress, ask, sha256_of, staging
 _BROKEN = re.compile(r"parsing file|syntax error|error:", re.IGNORECASE)
 
 
+def perform(
+    connection: Connection,
+    asset: DpkgAsset,
+    action: RestorePackageDatabase | ConfigurePackages,
+    *,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> Performed:
+    """Carry out an action on the records of the package tool; see the two below."""
+    if isinstance(action, ConfigurePackages):
+        return configure(connection, asset, action, job_prefix=job_prefix, token=token, progress=progress)
+    return restore_database(connection, asset, action, job_prefix=job_prefix, token=token, progress=progress)
+
+
 def restore_database(
     connection: Connection,
     asset: DpkgAsset,

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.lab.base import Base
 from tests.lab.network import LabSession
-from tests.support.labworld import LabWorld, make_world
+from tests.support.labworld import HOST, LabWorld, make_world
 
 _NUMBER = itertools.count(1)
 
@@ -54,6 +54,21 @@ def _only_packages(plan: dict[str, Any]) -> None:
     plan["checks"] = {"probes": plan["checks"]["probes"], "soak": 0, "interval": 0.2}
 
 
+def system(lab: Laboratory) -> LabWorld:
+    """The same host with nothing but its own state, and nginx, to bring back."""
+    world = debian(lab)
+    rewrite(world, _host_state)
+    return world
+
+
+def _host_state(plan: dict[str, Any]) -> None:
+    del plan["assets"]["system"]
+    plan["assets"]["nginx"]["depends_on"] = ["nginx-config"]
+    plan["assets"]["host-state"] = {
+        "kind": "system", "host": HOST, "certificates": ["/etc/ssl/lab/*.pem"], "services": [],
+    }  # fmt: skip
+
+
 def rewrite(world: LabWorld, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a world's plan file."""
     plan = json.loads(world.plan_file.read_text())
@@ -61,5 +76,5 @@ def rewrite(world: LabWorld, change: Callable[[dict[str, Any]], None]) -> None:
     world.plan_file.write_text(json.dumps(plan, indent=1))
 
 
-WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {"dpkg": debian, "tools": debian}
+WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {"dpkg": debian, "tools": debian, "system": system}
 """By family."""
