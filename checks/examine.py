@@ -8,9 +8,21 @@ from functools import partial
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, rpm_packages, service, stat, system
+from checks import (
+    database,
+    files,
+    packages,
+    pip_environment,
+    probe,
+    rpm_packages,
+    service,
+    stat,
+    system,
+    toolbox,
+)
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
+from checks.toolbox import Broken
 from model.accepted import Accepted
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.diagnosis import Impact, Reach
@@ -32,6 +44,7 @@ def examine(
     progress: Tell | None = None,
     accepted: Mapping[str, Sequence[Accepted]] | None = None,
     delivered: Mapping[str, Delivered] | None = None,
+    broken: Mapping[str, Sequence[Broken]] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a plan: hosts side by side, the assets of one host one after another over its connection.
 
@@ -45,6 +58,7 @@ def examine(
         progress: told while it goes on.
         accepted: differences people accepted, by asset.
         delivered: what packages in the plan's store say their hashes are, by asset.
+        broken: tools that do not work, by host; a finding each.
 
     Returns:
         A result per asset in dependency order, then one per probe. A check that could not run is an ERROR naming why.
@@ -73,10 +87,23 @@ def examine(
     found: dict[str, CheckResult] = {}
     for results in side_by_side(work_through, list(by_host.values()), lambda: board.show(progress)):
         found |= results
-    checked = [found[name] for name in names]
+    checked: list[CheckResult] = []
+    for name in names:
+        checked += [*_tools(plan, name, broken or {}, checked), found[name]]
     if only is None:
         checked += probe.probe_with(plan, connections)
     return tuple(checked)
+
+
+def _tools(
+    plan: Plan, name: str, broken: Mapping[str, Sequence[Broken]], results: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """Broken tools of a host, once, with its own Debian packages."""
+    asset = plan.assets[name]
+    told = any(result.check == "tools" and result.host == asset.host for result in results)
+    if not isinstance(asset, DpkgAsset) or asset.root != "/" or told or not broken.get(asset.host):
+        return []
+    return [toolbox.judge(name, asset, broken[asset.host])]
 
 
 def _one(

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
-from checks import dpkg, package_sources, rpm_supplies, system_supplies
+from checks import package_sources, rpm_supplies, status_copies, system_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.stat import list_tree
@@ -22,6 +22,8 @@ from model.finding import Finding
 from model.manifest import Entry
 from model.plan import Plan
 from model.supplies import (
+    DatabaseSupply,
+    PackagePaths,
     PackageSupply,
     PointSupply,
     RecordSupply,
@@ -75,13 +77,18 @@ def gather(
     refused: list[Refusal] = []
     records: list[RecordSupply] = []
     rpm_databases: list[RpmDatabaseSupply] = []
+    databases: list[DatabaseSupply] = []
+    paths: list[PackagePaths] = []
     for name in sorted({finding.asset for finding in findings} & set(plan.assets)):
         asset = plan.assets[name]
         wanted = sorted({(f.package, f.version) for f in findings if f.asset == name and f.package})
         connection = connections[asset.host]
         match asset:
             case DpkgAsset():
-                found_packages, no = _packages(name, asset, connection, wanted, package_stores)
+                read = status_copies.read(connection, asset)
+                databases += _database(name, asset, read)
+                paths += _paths(name, asset, read.database, wanted)
+                found_packages, no = _packages(name, asset, connection, wanted, package_stores, read)
                 packages += found_packages
                 refused += no
             case RpmAsset():
@@ -117,7 +124,8 @@ def gather(
                         and isinstance(owner, DpkgAsset)
                         and (owner.host, owner.root) == (asset.host, "/")
                     ):
-                        found_packages, no = _packages(other, owner, connection, wanted, package_stores)
+                        read = status_copies.read(connection, owner)
+                        found_packages, no = _packages(other, owner, connection, wanted, package_stores, read)
                         packages += found_packages
                         refused += no
                         break
@@ -125,7 +133,8 @@ def gather(
                 pass
     return Supplies(
         packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), systems=tuple(systems),
-        refused=tuple(refused), remarks=tuple(remarks), records=tuple(records), rpm_databases=tuple(rpm_databases),
+        databases=tuple(databases), paths=tuple(paths), refused=tuple(refused), remarks=tuple(remarks),
+        records=tuple(records), rpm_databases=tuple(rpm_databases),
     )  # fmt: skip
 
 
@@ -149,8 +158,9 @@ def _packages(
     connection: Connection,
     wanted: Sequence[tuple[str, str]],
     stores: Mapping[str, PackageStore],
+    read: status_copies.Read,
 ) -> tuple[list[PackageSupply], list[Refusal]]:
-    database = dpkg.read(connection, asset)
+    database = read.database
     store = stores[asset.store] if asset.store else None
     asked: dict[package_sources.Wanted, str] = {}
     for package, version in wanted:
@@ -179,18 +189,37 @@ def _packages(
                     asset=name, package=package, version=offer.version, instead_of=instead,
                     architecture=offer.architecture, source=offer.source, filename=offer.filename,
                     sha256=offer.sha256, bytes=offer.bytes, touches=tuple(sorted(set(touches))),
+                    held=known is not None and known.want == "hold",
                 )
             )  # fmt: skip
     return supplies, [Refusal(asset=name, sentence=sentence) for sentence in found.refused]
 
 
+def _database(name: str, asset: DpkgAsset, read: status_copies.Read) -> Iterator[DatabaseSupply]:
+    if read.mended is not None:
+        yield DatabaseSupply(
+            asset=name, path=f"{asset.root.rstrip('/')}/var/lib/dpkg/status", base=read.mended.base,
+            sha256=read.mended.sha256, bytes=len(read.mended.data), restored=read.mended.restored,
+            again=read.mended.again, lost=read.mended.lost,
+        )  # fmt: skip
+
+
+def _paths(
+    name: str, asset: DpkgAsset, database: Database, wanted: Sequence[tuple[str, str]]
+) -> Iterator[PackagePaths]:
+    for package, _version in wanted:
+        if (known := database.packages.get(package)) is not None:
+            yield PackagePaths(asset=name, package=package, touches=tuple(_touches(asset, database, known)))
+
+
 def _touches(asset: DpkgAsset, database: Database, package: Package) -> Iterator[str]:
     """Every path the installation of a package changes: its own, dpkg's records, the library cache."""
     root = asset.root.rstrip("/")
-    for path in package.paths or ():
+    # A lost list: the hashes and the configuration files name nearly all of its paths.
+    for path in package.paths or (*package.md5sums, *package.conffiles):
         if path not in ("/", "/."):
             yield root + database.placed(package.name, path)
-    for name in package.info:
+    for name in {*package.info, *(f"{package.name}.{suffix}" for suffix in ("list", "md5sums"))}:
         yield f"{root}/var/lib/dpkg/info/{name}"
     for name in ("status", "status-old"):
         yield f"{root}/var/lib/dpkg/{name}"

@@ -89,6 +89,7 @@ class ReinstallPackage(ActionBase):
         filename: name of the .deb in that source.
         sha256: hash the .deb must have; from the source's index.
         conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+        held: dpkg was told to hold the package; it is held again afterwards.
     """
 
     kind: Literal["reinstall_package"] = "reinstall_package"
@@ -100,6 +101,33 @@ class ReinstallPackage(ActionBase):
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     conffiles: tuple[str, ...] = ()
+    held: bool = False
+
+
+class RestorePackageDatabase(ActionBase):
+    """Put a whole status file in the place of dpkg's damaged one.
+
+    Attributes:
+        path: the status file.
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written; made again from host and copy when it is performed.
+        restored: packages whose entries come from the copy.
+        again: packages whose entry says that they must be installed again.
+    """
+
+    kind: Literal["restore_package_database"] = "restore_package_database"
+    path: HostText
+    base: HostText
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+
+class ConfigurePackages(ActionBase):
+    """Finish what an interrupted dpkg left: `dpkg --configure -a`; no file is fetched."""
+
+    kind: Literal["configure_packages"] = "configure_packages"
+    packages: tuple[str, ...] = Field(min_length=1)
 
 
 class ReinstallRpm(ActionBase):
@@ -272,11 +300,13 @@ class MendAccounts(ActionBase):
 
 Action = Annotated[
     SetMetadata
+    | RestorePackageDatabase
     | RestoreLinks
     | SetAside
     | ReinstallPackage
     | ReinstallRpm
     | RebuildRpmDatabase
+    | ConfigurePackages
     | ReinstallDistribution
     | RestoreFiles
     | RestoreDatabase

@@ -14,6 +14,7 @@ class PackageSupply(Value):
     Attributes:
         instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
+        held: dpkg was told to hold it, and holds it afterwards, too.
         touches: absolute paths on the host that its installation changes.
         keeps: files in it that the host changes lawfully, and that its installation would overwrite.
     """
@@ -27,6 +28,7 @@ class PackageSupply(Value):
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
+    held: bool = False
     touches: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
 
@@ -73,6 +75,35 @@ class PointSupply(Value):
     asset: str
     point: RecoveryPoint
     manifest: Manifest
+
+
+class DatabaseSupply(Value):
+    """A damaged package database made whole.
+
+    Attributes:
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written.
+        restored: packages whose entries come from the copy.
+        again: packages that were installed since, and are to be installed again.
+        lost: packages whose entry nobody has.
+    """
+
+    asset: str
+    path: str
+    base: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+class PackagePaths(Value):
+    """Absolute paths on the host that change when an installed package is worked on, whether a .deb is there or not."""
+
+    asset: str
+    package: str
+    touches: tuple[str, ...]
 
 
 class Refusal(Value):
@@ -141,6 +172,8 @@ class Supplies(Value):
     points: tuple[PointSupply, ...] = ()
     records: tuple[RecordSupply, ...] = ()
     rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
-    refused: tuple[Refusal, ...] = ()
     systems: tuple[SystemSupply, ...] = ()
+    databases: tuple[DatabaseSupply, ...] = ()
+    paths: tuple[PackagePaths, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, T
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    ConfigurePackages,
     RebuildRpmDatabase,
     ReinstallDistribution,
     ReinstallPackage,
@@ -27,6 +28,7 @@ from model.proposal import (
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
+    RestorePackageDatabase,
     RestoreUnits,
     SetAside,
     SetMetadata,
@@ -34,6 +36,7 @@ from model.proposal import (
 from tasks import (
     act_on_host,
     host_repairs,
+    package_state,
     rebuild_rpm_database,
     reinstall_distribution,
     reinstall_package,
@@ -49,6 +52,7 @@ from tasks import (
 from tasks.performed import Performed
 from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
+from tasks.toolset import connected
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
 from tasks.work import Work, baseline, owner
@@ -153,7 +157,7 @@ def _effect(
     begun = state.intents.get(step)
     attempt = 1 if begun is None else begun.attempt + (1 if done and done.attempt == begun.attempt else 0)
     prefix = f"{work.incident.id}-{step}-{attempt}"
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         token = guard(work, state, host, connection)
         if begun is None or begun.attempt != attempt:
             work.record(Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
@@ -183,6 +187,10 @@ def _perform(effect: Effecting, action: Action) -> Performed:
     match action, plan.assets[action.asset]:
         case SetMetadata(), asset:
             return set_metadata.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case ((RestorePackageDatabase() | ConfigurePackages()), DpkgAsset() as asset):
+            return package_state.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
         case RestoreLinks(), asset:

@@ -128,6 +128,10 @@ def what(action: Action) -> str:
                 return f"{action.package} {action.version} ({action.source})"
             if action.kind == "reinstall_distribution":
                 return f"{action.distribution} {action.version} ({action.filename})"
+            if action.kind == "restore_package_database":
+                return f"{action.path}, {len(action.restored)} entries from {action.base}"
+            if action.kind == "configure_packages":
+                return f"dpkg --configure -a: {', '.join(action.packages[:5])}"
             if action.kind == "restore_links":
                 return ", ".join(f"{entry.path} → {entry.link}" for entry in action.links[:5])
             if action.kind == "set_aside":

@@ -16,7 +16,7 @@ from model.assets import DpkgAsset
 from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Transient
 from model.outcome import Stage
 from model.proposal import ReinstallPackage, Rung
-from tasks import reinstall_package
+from tasks import reinstall_package, run_dpkg
 from tasks.snapshot import take_snapshot
 from tasks.undo import roll_back_files
 from tests.support.packages import unindexed
@@ -240,8 +240,8 @@ def test_reinstall_waits_for_the_lock_and_then_gives_up_transiently(
     host: JobHost, root: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock held by another package manager is no failure; retried under the same name it goes on."""
-    monkeypatch.setattr(reinstall_package, "LOCK_PATIENCE", 0.3)
-    monkeypatch.setattr(reinstall_package, "LOCK_PAUSE", 0.1)
+    monkeypatch.setattr(run_dpkg, "LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr(run_dpkg, "LOCK_PAUSE", 0.1)
     action = action_for(pool / "demo_1.2-3_all.deb")
     lock = root / "var/lib/dpkg/lock-frontend"
     lock.touch()
