@@ -8,11 +8,24 @@ from functools import partial
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service, stat
+from checks import (
+    database,
+    files,
+    packages,
+    pip_environment,
+    probe,
+    rpm_packages,
+    service,
+    stat,
+    system,
+    toolbox,
+)
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
+from checks.toolbox import Broken
 from model.accepted import Accepted
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
+from model.diagnosis import Impact, Reach
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Entry, Manifest
@@ -31,6 +44,7 @@ def examine(
     progress: Tell | None = None,
     accepted: Mapping[str, Sequence[Accepted]] | None = None,
     delivered: Mapping[str, Delivered] | None = None,
+    broken: Mapping[str, Sequence[Broken]] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a plan: hosts side by side, the assets of one host one after another over its connection.
 
@@ -44,6 +58,7 @@ def examine(
         progress: told while it goes on.
         accepted: differences people accepted, by asset.
         delivered: what packages in the plan's store say their hashes are, by asset.
+        broken: tools that do not work, by host; a finding each.
 
     Returns:
         A result per asset in dependency order, then one per probe. A check that could not run is an ERROR naming why.
@@ -72,10 +87,23 @@ def examine(
     found: dict[str, CheckResult] = {}
     for results in side_by_side(work_through, list(by_host.values()), lambda: board.show(progress)):
         found |= results
-    checked = [found[name] for name in names]
+    checked: list[CheckResult] = []
+    for name in names:
+        checked += [*_tools(plan, name, broken or {}, checked), found[name]]
     if only is None:
         checked += probe.probe_with(plan, connections)
     return tuple(checked)
+
+
+def _tools(
+    plan: Plan, name: str, broken: Mapping[str, Sequence[Broken]], results: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """Broken tools of a host, once, with its own Debian packages."""
+    asset = plan.assets[name]
+    told = any(result.check == "tools" and result.host == asset.host for result in results)
+    if not isinstance(asset, DpkgAsset) or asset.root != "/" or told or not broken.get(asset.host):
+        return []
+    return [toolbox.judge(name, asset, broken[asset.host])]
 
 
 def _one(
@@ -102,6 +130,10 @@ def _one(
                 return packages.judge(
                     name, asset, data, recorded, accepted=agreed, delivered=delivered.get(name)
                 )
+            case RpmAsset():
+                agreed = tuple(accepted.get(name, ()))
+                looked = rpm_packages.collect(connection, asset, agreed, progress)
+                return rpm_packages.judge(name, asset, looked, tuple(baselines.get(name, ())), agreed)
             case PipAsset():
                 return pip_environment.judge(name, asset, pip_environment.collect(connection, asset))
             case FilesAsset():
@@ -115,6 +147,8 @@ def _one(
                 )
             case ServiceAsset():
                 return service.judge(name, asset, service.collect(connection, asset))
+            case SystemAsset():
+                return system.judge(name, asset, system.collect(connection, asset), baselines.get(name, ()))
     except Transient:
         raise
     except (PreconditionFailed, ReinstateError) as error:
@@ -129,10 +163,27 @@ def failed(check: str, host: str, asset: str, why: str) -> CheckResult:
     )  # fmt: skip
 
 
-def impact_scope(results: Sequence[CheckResult], plan: Plan) -> Scope:
-    """Who is affected: by the services that are down and the probes that failed (R-RESP-2)."""
+def impact_scope(results: Sequence[CheckResult], plan: Plan, impacts: Sequence[Impact] = ()) -> Scope:
+    """Who is affected: services that are down, probes that failed, and what uses the damaged things (R-RESP-2).
+
+    Args:
+        results: of the checks.
+        plan: the plan.
+        impacts: of the diagnosis. A service counts when it is stopped, uses what is damaged, or depends on damaged
+            data; that a plan restarts it after repairs of packages is no sign that it uses the damaged one. A unit that
+            no plan names counts when it is stopped or uses what is damaged.
+    """
     findings = [finding for result in results for finding in result.findings]
-    down = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}
+    affected = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}
+    packages = {f.id for f in findings if isinstance(plan.assets.get(f.asset), DpkgAsset)}
+    ours = {(asset.host, asset.unit) for asset in plan.assets.values() if isinstance(asset, ServiceAsset)}
+    others: set[str] = set()
+    for impact in impacts:
+        used = impact.reach is not Reach.DEPENDS
+        if impact.kind == "service" and (used or not packages.issuperset(impact.findings)):
+            affected.add(impact.name)
+        elif impact.kind == "unit" and used and (impact.host, impact.name) not in ours:
+            others.add(f"{impact.host}/{impact.name}")
     failed_probes = sum(f.code is Code.PROBE_FAILED for f in findings)
     services = sum(isinstance(asset, ServiceAsset) for asset in plan.assets.values())
-    return scope_of(len(down), failed_probes, services)
+    return scope_of(len(affected | others), failed_probes, services + len(others))

@@ -52,6 +52,14 @@ Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 """A command as a list of words; never a shell line."""
 
 
+def _public_key(text: str) -> str:
+    lines = text.strip().splitlines()
+    edges = ("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----")
+    if len(lines) < 3 or (lines[0].strip(), lines[-1].strip()) != edges:
+        raise ValueError("give an ASCII-armoured public key, as `gpg --armor --export` prints it")
+    return text.strip() + "\n"
+
+
 class AssetBase(Value):
     """What all assets have: a host, an order, and the services to restart once they are repaired."""
 
@@ -66,7 +74,10 @@ class DpkgAsset(AssetBase):
 
     Attributes:
         root: the dpkg root (`dpkg --root`); `/` on an ordinary host.
-        store: package store with .debs, used when the host has no copy of the same version.
+        store: package store with .debs, used before the host's mirrors when its cache has no copy of the same version.
+        allow_unsigned_mirror: also use mirrors whose index nobody signed (`[trusted=yes]`).
+        other_version: `refuse`, or `propose` the nearest version in the store when the installed one is nowhere.
+        conffiles: where deleted configuration files come from first: the `backup` of a files asset, or the `package`.
         ignore: glob patterns of paths that are not damage (path excludes, accepted local changes).
         rootless: run dpkg with `--force-not-root --force-script-chrootless` (a tree owned by a user).
     """
@@ -75,8 +86,30 @@ class DpkgAsset(AssetBase):
     packages: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
     root: HostPath = "/"
     store: Name | None = None
+    allow_unsigned_mirror: bool = False
+    other_version: Literal["refuse", "propose"] = "refuse"
+    conffiles: Literal["backup", "package"] = "backup"
     ignore: tuple[str, ...] = ()
     rootless: bool = False
+
+
+class RpmAsset(AssetBase):
+    """RPM packages. An empty `packages` means every installed package.
+
+    Attributes:
+        store: package store with .rpm files, used before the host's own repositories.
+        keys: public keys that packages must be signed with, as text (`-----BEGIN PGP PUBLIC KEY BLOCK-----`); empty:
+            the keys the host's own rpm database trusts.
+        backup: keep a copy of the rpm database there, to repair it from.
+        ignore: glob patterns of paths that are not damage.
+    """
+
+    kind: Literal["rpm"]
+    packages: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")], ...] = ()
+    store: Name | None = None
+    keys: tuple[Annotated[str, AfterValidator(_public_key)], ...] = ()
+    backup: Name | None = None
+    ignore: tuple[str, ...] = ()
 
 
 class PipAsset(AssetBase):
@@ -138,13 +171,18 @@ class PostgresAsset(AssetBase):
 
 
 class ServiceAsset(AssetBase):
-    """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped)."""
+    """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped).
+
+    Attributes:
+        logs: log files of its own on the host, read for the cause of a damage; `*` is allowed in the last part.
+    """
 
     kind: Literal["service"]
     unit: Unit | None = None
     start: Argv | None = None
     stop: Argv | None = None
     status: Argv | None = None
+    logs: tuple[HostPath, ...] = ()
 
     @model_validator(mode="after")
     def _can_be_driven(self) -> Self:
@@ -163,6 +201,40 @@ class ServiceAsset(AssetBase):
         return (words,)
 
 
+Watched = Literal["disks", "clock", "certificates", "units", "accounts", "boot"]
+"""A part of a host's own state."""
+
+EVERYTHING: tuple[Watched, ...] = ("disks", "clock", "certificates", "units", "accounts", "boot")
+
+
+class SystemAsset(AssetBase):
+    """The state of a host itself: disks, clock, certificates, units, accounts, and what it needs to start again.
+
+    Attributes:
+        watch: the parts to look at.
+        free_percent: a file system with less room, or fewer inodes, is full.
+        free_bytes: room that is enough whatever the percentage says: large disks need no 5 %.
+        mounts: mount points to look at; empty means every local file system.
+        clock_tolerance: how far the clock may be from the orchestrator's.
+        certificates: PEM files (glob patterns) beside those that web, mail and database servers name.
+        endpoints: TLS servers as `address:port`, as seen from the host.
+        certificate_warning: how long before its end a certificate is found.
+        accept: glob patterns of what is as it should be: a finding's subject, or its code, a space and its subject.
+    """
+
+    kind: Literal["system"]
+    watch: tuple[Watched, ...] = EVERYTHING
+    free_percent: int = Field(default=5, ge=0, le=99)
+    free_bytes: int = Field(default=1 << 30, ge=0, le=1 << 50)
+    mounts: tuple[HostPath, ...] = ()
+    clock_tolerance: Seconds = 5.0
+    certificates: tuple[HostPath, ...] = ("/etc/letsencrypt/live/*/fullchain.pem",)
+    endpoints: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}$")], ...] = ()
+    certificate_warning: Seconds = 14 * 86400.0
+    accept: tuple[str, ...] = ()
+
+
 Asset = Annotated[
-    DpkgAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset, Field(discriminator="kind")
+    DpkgAsset | RpmAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset | SystemAsset,
+    Field(discriminator="kind"),
 ]

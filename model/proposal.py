@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from model.assets import Unit
 from model.canonical import HostText, Value, digest
 from model.manifest import Entry, RecoveryPoint
 from model.outcome import Stage
@@ -83,20 +84,113 @@ class ReinstallPackage(ActionBase):
     """Install the same version of a Debian package again.
 
     Attributes:
+        instead_of: the installed version, when another one is installed because that one is nowhere.
         source: `host-cache`, `mirror` (the host's configured apt sources) or `store:NAME`.
         filename: name of the .deb in that source.
         sha256: hash the .deb must have; from the source's index.
         conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+        held: dpkg was told to hold the package; it is held again afterwards.
     """
 
     kind: Literal["reinstall_package"] = "reinstall_package"
+    package: str
+    version: str
+    instead_of: str = ""
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    conffiles: tuple[str, ...] = ()
+    held: bool = False
+
+
+class RestorePackageDatabase(ActionBase):
+    """Put a whole status file in the place of dpkg's damaged one.
+
+    Attributes:
+        path: the status file.
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written; made again from host and copy when it is performed.
+        restored: packages whose entries come from the copy.
+        again: packages whose entry says that they must be installed again.
+    """
+
+    kind: Literal["restore_package_database"] = "restore_package_database"
+    path: HostText
+    base: HostText
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+
+class ConfigurePackages(ActionBase):
+    """Finish what an interrupted dpkg left: `dpkg --configure -a`; no file is fetched."""
+
+    kind: Literal["configure_packages"] = "configure_packages"
+    packages: tuple[str, ...] = Field(min_length=1)
+
+
+class ReinstallRpm(ActionBase):
+    """Install the same version of an RPM package again.
+
+    Attributes:
+        version: `epoch:version-release`, without the epoch where it is 0.
+        source: `host-cache`, `mirror` (the host's configured repositories) or `store:NAME`.
+        filename: name of the .rpm in that source; for the host's cache its path.
+        sha256: hash the .rpm must have.
+        replaces: other versions that an interrupted transaction left in the rpm database; they are removed from it.
+        aside: paths of another type that stand in the way; they are moved aside first.
+        keeps: files the host changes lawfully, though they are no configuration (`%verify(not md5)`); rpm would
+            overwrite them, so they are put back as they are now.
+        conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+    """
+
+    kind: Literal["reinstall_rpm"] = "reinstall_rpm"
     package: str
     version: str
     architecture: str
     source: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    conffiles: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    aside: tuple[HostText, ...] = ()
+    keeps: tuple[HostText, ...] = ()
+    conffiles: tuple[HostText, ...] = ()
+
+
+class RpmHeader(Value):
+    """A record the rpm database lost, and the .rpm file (or the key, of `gpg-pubkey`) that gives it back.
+
+    Attributes:
+        source: as of `ReinstallRpm`; of a key: `plan`, or `host-key` for a file of the host.
+    """
+
+    package: str
+    version: str
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class RebuildRpmDatabase(ActionBase):
+    """Make the rpm database anew beside the damaged one, and swap it in once it is proven whole.
+
+    Attributes:
+        database: its folder on the host.
+        point: kept copy that it is made from; None: what can still be read of the damaged one.
+        files: files of the kept copy.
+        lost: records that come back from .rpm files.
+        expected: packages that it must hold afterwards, as `NAME-VERSION.ARCHITECTURE`.
+    """
+
+    kind: Literal["rebuild_rpm_database"] = "rebuild_rpm_database"
+    database: str
+    point: RecoveryPoint | None = None
+    files: tuple[Entry, ...] = ()
+    lost: tuple[RpmHeader, ...] = ()
+    expected: tuple[str, ...] = ()
 
 
 class ReinstallDistribution(ActionBase):
@@ -133,17 +227,97 @@ class RestartService(ActionBase):
     service: str
 
 
+class RestoreUnits(ActionBase):
+    """Put units back as the baseline recorded them, have systemd read them again, and start what shall run.
+
+    Attributes:
+        files: unit files, drop-ins and links to put back; their content is kept with the baseline.
+        gone: what is removed, exactly as it is now: masks and additions the baseline does not have.
+        start: units that are started; they failed, or ran when the baseline was recorded.
+        restart: units that are restarted if they run, because they run with what is put right.
+    """
+
+    kind: Literal["restore_units"] = "restore_units"
+    files: tuple[Entry, ...] = ()
+    gone: tuple[Entry, ...] = ()
+    start: tuple[Unit, ...] = ()
+    restart: tuple[Unit, ...] = ()
+
+
+class FreeSpace(ActionBase):
+    """Remove exactly these files: packages that apt can fetch again, rotated journals.
+
+    Attributes:
+        mount: the file system that is full.
+        files: what is removed, as it is now.
+        frees: bytes it gives.
+    """
+
+    kind: Literal["free_space"] = "free_space"
+    mount: str
+    files: tuple[Entry, ...] = Field(min_length=1)
+    frees: int = Field(ge=1)
+
+
+class RemountWritable(ActionBase):
+    """Make a file system writable again that turned read-only without any error in the kernel's log."""
+
+    kind: Literal["remount_writable"] = "remount_writable"
+    mount: HostText
+
+
+class RestartTimeDaemon(ActionBase):
+    """Restart the daemon that keeps the clock, and wait until the clock is right."""
+
+    kind: Literal["restart_time_daemon"] = "restart_time_daemon"
+    unit: Unit
+
+
+class MendAccounts(ActionBase):
+    """Put the broken lines of an account file back from its own backup; every whole line of today stays.
+
+    Attributes:
+        path: `/etc/passwd`, `group`, `shadow` or `gshadow`.
+        source: the file the lines come from.
+        before: SHA-256 of the damaged file.
+        source_sha256: SHA-256 of the source.
+        after: SHA-256 of what will be there.
+        returned: names whose line comes back.
+        dropped: numbers of lines that nobody can read.
+        known: ids by name, from the baseline.
+    """
+
+    kind: Literal["mend_accounts"] = "mend_accounts"
+    path: str = Field(pattern=r"^/etc/(passwd|group|shadow|gshadow)$")
+    source: str
+    before: str = Field(pattern=r"^[0-9a-f]{64}$")
+    source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    after: str = Field(pattern=r"^[0-9a-f]{64}$")
+    returned: tuple[HostText, ...] = ()
+    dropped: tuple[int, ...] = ()
+    known: dict[str, int] = {}
+
+
 Action = Annotated[
     SetMetadata
+    | RestorePackageDatabase
     | RestoreLinks
     | SetAside
     | ReinstallPackage
+    | ReinstallRpm
+    | RebuildRpmDatabase
+    | ConfigurePackages
     | ReinstallDistribution
     | RestoreFiles
     | RestoreDatabase
-    | RestartService,
+    | RestartService
+    | RestoreUnits
+    | FreeSpace
+    | RemountWritable
+    | RestartTimeDaemon
+    | MendAccounts,
     Field(discriminator="kind"),
-]
+]  # fmt: skip
 
 
 class Loss(Value):

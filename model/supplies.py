@@ -4,27 +4,57 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from model.canonical import Value
-from model.manifest import Manifest, RecoveryPoint
+from model.canonical import HostText, Value
+from model.manifest import Entry, Manifest, RecoveryPoint
 
 
 class PackageSupply(Value):
-    """A .deb of exactly the installed version.
+    """A .deb or .rpm of exactly the installed version, or of the nearest one where the plan says so.
 
     Attributes:
+        instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
+        held: dpkg was told to hold it, and holds it afterwards, too.
         touches: absolute paths on the host that its installation changes.
+        keeps: files in it that the host changes lawfully, and that its installation would overwrite.
     """
 
     asset: str
     package: str
     version: str
+    instead_of: str = ""
     architecture: str
     source: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
+    held: bool = False
     touches: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+
+
+class RpmDatabaseSupply(Value):
+    """What the damaged rpm database of an asset still holds.
+
+    Attributes:
+        folder: where it is.
+        files: absolute paths of its files, also those that come and go.
+        readable: packages that can still be read, as `NAME-VERSION.ARCHITECTURE`.
+        complete: rpm found no fault in any record, only in the order it keeps them in.
+    """
+
+    asset: str
+    folder: str
+    files: tuple[str, ...]
+    readable: tuple[str, ...]
+    complete: bool
+
+
+class RecordSupply(Value):
+    """Mode and owner of paths as the package tool's own database has them."""
+
+    asset: str
+    entries: tuple[Entry, ...]
 
 
 class WheelSupply(Value):
@@ -47,10 +77,103 @@ class PointSupply(Value):
     manifest: Manifest
 
 
+class DatabaseSupply(Value):
+    """A damaged package database made whole.
+
+    Attributes:
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written.
+        restored: packages whose entries come from the copy.
+        again: packages that were installed since, and are to be installed again.
+        lost: packages whose entry nobody has.
+    """
+
+    asset: str
+    path: str
+    base: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+class PackagePaths(Value):
+    """Absolute paths on the host that change when an installed package is worked on, whether a .deb is there or not."""
+
+    asset: str
+    package: str
+    touches: tuple[str, ...]
+
+
+class Refusal(Value):
+    """A source that could have served and was refused, and why."""
+
+    asset: str
+    sentence: str
+
+
+class Removable(Value):
+    """A file that can be removed without loss: apt fetches it again, or the snapshot keeps it.
+
+    Attributes:
+        regenerable: apt's index still offers the very file; else it is a rotated journal.
+    """
+
+    entry: Entry
+    mount: HostText
+    regenerable: bool
+
+
+class Mend(Value):
+    """What an account file becomes with lines of its backup; see `MendAccounts`."""
+
+    path: HostText
+    source: str
+    before: str
+    source_sha256: str
+    after: str
+    returned: tuple[HostText, ...] = ()
+    dropped: tuple[int, ...] = ()
+    known: dict[str, int] = {}
+
+
+class SystemSupply(Value):
+    """What the state of a host can be brought back from.
+
+    Attributes:
+        removable: what may be removed to make room, by mount point; `short` says how many bytes are wanted there.
+        consumers: what takes the room, biggest first, by mount point.
+        errors: what the kernel said about a mount point's device.
+        daemon: the unit that keeps the clock; empty when there is none.
+        present: what lies now where units are damaged.
+        mends: account files and what they can become.
+        certificates: path → end of the valid certificate that the newest usable recovery point holds.
+        told: why something cannot be brought back, by subject.
+    """
+
+    asset: str
+    removable: tuple[Removable, ...] = ()
+    short: dict[HostText, int] = {}
+    consumers: dict[HostText, tuple[HostText, ...]] = {}
+    errors: dict[HostText, HostText] = {}
+    daemon: str = ""
+    present: tuple[Entry, ...] = ()
+    mends: tuple[Mend, ...] = ()
+    certificates: dict[HostText, str] = {}
+    told: dict[HostText, HostText] = {}
+
+
 class Supplies(Value):
     """All there is to repair from; `remarks` say what was looked for and not found, by package or asset."""
 
     packages: tuple[PackageSupply, ...] = ()
     wheels: tuple[WheelSupply, ...] = ()
     points: tuple[PointSupply, ...] = ()
+    records: tuple[RecordSupply, ...] = ()
+    rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
+    systems: tuple[SystemSupply, ...] = ()
+    databases: tuple[DatabaseSupply, ...] = ()
+    paths: tuple[PackagePaths, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()

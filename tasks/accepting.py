@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
+from checks import rpm_baseline
 from checks.baseline import Candidate, candidates
 from checks.many import side_by_side
 from model.accepted import Accepted
-from model.assets import DpkgAsset
+from model.assets import DpkgAsset, RpmAsset
 from model.canonical import now
 from model.errors import BadInput
 from tasks.backing_up import record_package_baseline
@@ -23,7 +24,9 @@ def review(file: PlanFile, journal: JournalStore) -> dict[str, tuple[Candidate, 
     Raises:
         Transient: a host cannot be reached. PreconditionFailed: its packages cannot be examined.
     """
-    packages = {name: asset for name, asset in file.plan.assets.items() if isinstance(asset, DpkgAsset)}
+    packages = {
+        name: asset for name, asset in file.plan.assets.items() if isinstance(asset, DpkgAsset | RpmAsset)
+    }
 
     def differing(name: str) -> tuple[Candidate, ...]:
         asset = packages[name]
@@ -31,6 +34,8 @@ def review(file: PlanFile, journal: JournalStore) -> dict[str, tuple[Candidate, 
         agreed = accepted(journal, file.plan, name)
         with file.connect(asset.host) as connection:
             prove(connection)
+            if isinstance(asset, RpmAsset):
+                return tuple(rpm_baseline.candidates(connection, name, asset, recorded, agreed))
             return tuple(candidates(connection, name, asset, recorded, agreed))
 
     return dict(zip(packages, side_by_side(differing, list(packages)), strict=True))
@@ -92,5 +97,5 @@ def record_all(file: PlanFile) -> list[str]:
     return [
         record_package_baseline.fn(str(file.path), name, asset.host)
         for name, asset in file.plan.assets.items()
-        if isinstance(asset, DpkgAsset)
+        if isinstance(asset, DpkgAsset | RpmAsset)
     ]

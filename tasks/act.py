@@ -12,37 +12,50 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    ConfigurePackages,
+    RebuildRpmDatabase,
     ReinstallDistribution,
     ReinstallPackage,
+    ReinstallRpm,
+    RemountWritable,
     RestartService,
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
+    RestorePackageDatabase,
+    RestoreUnits,
     SetAside,
     SetMetadata,
 )
 from tasks import (
+    act_on_host,
+    host_repairs,
+    package_state,
+    rebuild_rpm_database,
     reinstall_distribution,
     reinstall_package,
+    reinstall_rpm,
     restart_service,
     restore_database,
     restore_files,
     restore_links,
+    restore_units,
     set_aside,
     set_metadata,
 )
 from tasks.performed import Performed
 from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
+from tasks.toolset import connected
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
-from tasks.work import Work, owner
+from tasks.work import Work, baseline, owner
 
 Progress = Callable[[int, int], None]
 LEASE_SECONDS = 3600.0
@@ -144,7 +157,7 @@ def _effect(
     begun = state.intents.get(step)
     attempt = 1 if begun is None else begun.attempt + (1 if done and done.attempt == begun.attempt else 0)
     prefix = f"{work.incident.id}-{step}-{attempt}"
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         token = guard(work, state, host, connection)
         if begun is None or begun.attempt != attempt:
             work.record(Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
@@ -176,6 +189,10 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return set_metadata.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case ((RestorePackageDatabase() | ConfigurePackages()), DpkgAsset() as asset):
+            return package_state.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestoreLinks(), asset:
             return restore_links.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
@@ -189,17 +206,19 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 connection,
                 asset,
                 action,
-                file.package_dirs(),
+                file.package_stores(effect.work.store),
                 job_prefix=prefix,
                 token=token,
                 progress=progress,
             )
+        case ((ReinstallRpm() | RebuildRpmDatabase()), RpmAsset() as asset):
+            return _perform_rpm(effect, asset, action)
         case ReinstallDistribution(), PipAsset() as asset:
             return reinstall_distribution.perform(
                 connection,
                 asset,
                 action,
-                file.package_dirs(),
+                file.package_stores(effect.work.store),
                 job_prefix=prefix,
                 token=token,
                 progress=progress,
@@ -225,12 +244,29 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case _, SystemAsset() as asset:
+            recorded = baseline(effect.work.store, plan, action.asset) or ()
+            return act_on_host.perform(
+                connection, asset, action, recorded, job_prefix=prefix, token=token, progress=progress
+            )
         case _, asset:
             raise Unsupported(
                 f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
                 action.host,
                 "propose again: the plan changed",
             )
+
+
+def _perform_rpm(effect: Effecting, asset: RpmAsset, action: ReinstallRpm | RebuildRpmDatabase) -> Performed:
+    file, stores = effect.work.file, effect.work.file.package_stores(effect.work.store)
+    prefix, token, progress = effect.prefix, effect.token, effect.progress
+    if isinstance(action, ReinstallRpm):
+        return reinstall_rpm.perform(
+            effect.connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+        )
+    return rebuild_rpm_database.perform(
+        effect.connection, asset, action, stores, file.backups(), job_prefix=prefix, token=token, progress=progress
+    )  # fmt: skip
 
 
 def _undo(effect: Effecting, action: Action) -> Performed:
@@ -254,6 +290,15 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 raise
             except ReinstateError as error:  # what was down before the recovery is down again after its undo
                 return Performed(f"{action.service} does not run, as before the recovery: {error.what}")
+        case RestoreUnits(), _:
+            folder = effect.work.folder(f"snapshot/{action.host}")
+            return restore_units.undo(
+                effect.connection, action, folder, job_prefix=prefix, token=token, progress=progress
+            )
+        case RemountWritable(), _:
+            return host_repairs.remount(
+                effect.connection, action, job_prefix=prefix, token=token, progress=progress, writable=False
+            )
         case _:
             folder = effect.work.folder(f"snapshot/{action.host}")
             return roll_back_files(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from blocks.hosts.base import Connection
 from checks.examine import examine
-from model.assets import Asset, DpkgAsset, FilesAsset, PipAsset
+from model.assets import Asset, DpkgAsset, FilesAsset, PipAsset, RpmAsset, SystemAsset, Watched
 from model.errors import ReinstateError, Transient
 from model.finding import Finding, Verdict
 from model.journal import State
@@ -17,17 +17,25 @@ from model.manifest import Manifest
 from model.proposal import Action, RestoreFiles
 from tasks.work import Work, baseline
 
+_PARTS: dict[str, Watched] = {
+    "restore_units": "units", "mend_accounts": "accounts", "free_space": "disks", "remount_writable": "disks",
+    "restart_time_daemon": "clock",
+}  # fmt: skip
+"""Part of a host's state that an action is about."""
+
 
 def narrowed(asset: Asset, action: Action, damaged: Sequence[Finding]) -> Asset | None:
     """The asset as far as these findings go; None where its check has no smaller part."""
     owners = tuple(sorted({finding.package.partition(":")[0] for finding in damaged if finding.package}))
     match asset:
-        case DpkgAsset() if owners:
+        case DpkgAsset() | RpmAsset() if owners:
             return asset.model_copy(update={"packages": owners})
         case PipAsset() if owners:
             return asset.model_copy(update={"distributions": owners})
         case FilesAsset() if isinstance(action, RestoreFiles):
             return asset
+        case SystemAsset() if action.kind in _PARTS:
+            return asset.model_copy(update={"watch": (_PARTS[action.kind],), "endpoints": ()})
         case _:
             return None
 

@@ -34,8 +34,9 @@ from model.journal import (
 from model.plan import Plan
 from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
 from model.signoff import Standing
+from tasks.render_system import what_of_system
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%@]|:(?=//)|(?<=www)\.)")
 ROW_LIMIT = 200
 """Rows shown in a table; the journal holds all of them and the table says how many are left out."""
 
@@ -43,7 +44,8 @@ ROW_LIMIT = 200
 def safe(text: object, limit: int = 300) -> str:
     """Tainted text as inert Markdown: markup escaped, control characters shown, newlines as spaces, cut at `limit`.
 
-    Prefect renders descriptions as Jinja templates and Markdown as HTML, so `{{` and `<` never survive as such.
+    Prefect renders descriptions as Jinja templates and Markdown as HTML, so `{{` and `<` never survive as such; nor do
+    the addresses that its Markdown would make links of.
     """
     plain = printable(str(text)).replace("\n", " ").replace("\t", " ")
     cut = plain if len(plain) <= limit else plain[: limit - 1] + "…"
@@ -117,17 +119,28 @@ def what(action: Action) -> str:
         case RestoreDatabase():
             return f"database {action.database}, from {action.point.id}"
         case _:
-            if action.kind == "reinstall_package":
+            if action.kind == "rebuild_rpm_database":
+                source = (
+                    f"from {action.point.id}" if action.point else f"{len(action.lost)} records from packages"
+                )
+                return f"rpm database {action.database}, {source}"
+            if action.kind == "reinstall_package" or action.kind == "reinstall_rpm":
                 return f"{action.package} {action.version} ({action.source})"
             if action.kind == "reinstall_distribution":
                 return f"{action.distribution} {action.version} ({action.filename})"
+            if action.kind == "restore_package_database":
+                return f"{action.path}, {len(action.restored)} entries from {action.base}"
+            if action.kind == "configure_packages":
+                return f"dpkg --configure -a: {', '.join(action.packages[:5])}"
             if action.kind == "restore_links":
                 return ", ".join(f"{entry.path} → {entry.link}" for entry in action.links[:5])
             if action.kind == "set_aside":
                 return ", ".join(action.paths[:5])
             if action.kind == "set_metadata":
                 return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
-            return action.service
+            if action.kind == "restart_service":
+                return action.service
+            return what_of_system(action)
 
 
 def findings_markdown(findings: Sequence[Finding]) -> str:

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import JSON, emit, out, reported, say, show_table
+from deployments.cli.output import JSON, emit, out, reported, say, show_markdown, show_table
 from model.errors import BadInput
-from model.finding import CheckResult, Verdict
+from model.finding import Verdict
 from model.incident import Kind, Source
+from model.journal import Confirmed
 from model.outcome import Gate, RunVerdict
 from model.signoff import Decision
 
@@ -48,17 +49,20 @@ def scan(plan: PlanRef, as_json: JSON = False) -> None:
     quiet_prefect()
     from blocks.home import open_store
     from tasks.progress import Progress
-    from tasks.steps import look
+    from tasks.steps import look_and_diagnose
     from tasks.work import load_plan
 
     store = open_store()
-    results = look(load_plan(plan, store), store, None, Progress("scan", "scan"))
-    emit(results, as_json, lambda: _show(results))
-    if any(result.verdict is not Verdict.PASSED for result in results):
+    seen = look_and_diagnose(load_plan(plan, store), store, Progress("scan", "scan"))
+    emit(seen, as_json, lambda: _show(seen))
+    if any(result.verdict is not Verdict.PASSED for result in seen.results):
         raise typer.Exit(DAMAGED_EXIT)
 
 
-def _show(results: tuple[CheckResult, ...]) -> None:
+def _show(seen: Confirmed) -> None:
+    from tasks.diagnosis_page import page
+
+    results = seen.results
     rows = [(r.verdict, r.check, r.host, r.asset, r.examined, r.sentence) for r in results]
     show_table("Checks", ("verdict", "check", "host", "asset", "examined", "sentence"), rows)
     findings = [finding for result in results for finding in result.findings]
@@ -66,6 +70,8 @@ def _show(results: tuple[CheckResult, ...]) -> None:
         show_table(
             "Findings", ("host", "asset", "finding"), [(f.host, f.asset, f.sentence) for f in findings]
         )
+        if seen.diagnosis is not None:
+            show_markdown(page(results, seen.severity, seen.diagnosis))
     else:
         out("Nothing is damaged.")
 

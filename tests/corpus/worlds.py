@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.lab.base import Base
+from tests.lab.base import RPM, Base, ensure_base
+from tests.lab.host import LabHost
 from tests.lab.network import LabSession
-from tests.support.labworld import LabWorld, make_world
+from tests.support.labworld import HOST, LabWorld, World, make_world
+from tests.support.rpmworld import make_rpm_world
 
 _NUMBER = itertools.count(1)
 
@@ -22,14 +24,17 @@ class Laboratory:
         base: the base of Debian hosts.
         session: the network of this test session.
         make_shop: boots a host with the shop on it.
+        start: boots any other host; it is stopped with its case.
         folder: an empty folder for plans, backups and homes.
     """
 
     def __init__(
-        self, base: Base, session: LabSession, make_shop: Callable[[str], Any], folder: Path
-    ) -> None:
+        self, base: Base, session: LabSession, make_shop: Callable[[str], Any], folder: Path,
+        start: Callable[[LabHost], LabHost] = lambda host: host,
+    ) -> None:  # fmt: skip
         """Keep them."""
         self.base, self.session, self.make_shop, self.folder = base, session, make_shop, folder
+        self.start = start
 
     def new_folder(self) -> Path:
         """A folder of its own for one world."""
@@ -54,12 +59,39 @@ def _only_packages(plan: dict[str, Any]) -> None:
     plan["checks"] = {"probes": plan["checks"]["probes"], "soak": 0, "interval": 0.2}
 
 
-def rewrite(world: LabWorld, change: Callable[[dict[str, Any]], None]) -> None:
+def system(lab: Laboratory) -> LabWorld:
+    """The same host with nothing but its own state, and nginx, to bring back."""
+    world = debian(lab)
+    rewrite(world, _host_state)
+    return world
+
+
+def _host_state(plan: dict[str, Any]) -> None:
+    del plan["assets"]["system"]
+    plan["assets"]["nginx"]["depends_on"] = ["nginx-config"]
+    plan["assets"]["host-state"] = {
+        "kind": "system", "host": HOST, "certificates": ["/etc/ssl/lab/*.pem"], "services": [],
+    }  # fmt: skip
+
+
+def rewrite(world: World, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a world's plan file."""
     plan = json.loads(world.plan_file.read_text())
     change(plan)
     world.plan_file.write_text(json.dumps(plan, indent=1))
 
 
-WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {"dpkg": debian, "tools": debian}
+def rpm(lab: Laboratory) -> World:
+    """A host whose software came as RPM packages; the package store of its plan is signed, its mirror out of reach."""
+    folder = lab.new_folder()
+    host = lab.start(LabHost(ensure_base(recipe=RPM), lab.session, f"corpus-{folder.name}"))
+    return make_rpm_world(host, folder)
+
+
+WORLDS: dict[str, Callable[[Laboratory], World]] = {
+    "dpkg": debian,
+    "tools": debian,
+    "system": system,
+    "rpm": rpm,
+}
 """By family."""

@@ -32,7 +32,7 @@ def intranet(make_lab_shop: Callable[[str], Shop], home: Path, tmp_path: Path) -
     """The plan's host for real; of the plan only its examples are replaced: addresses, keys and folders."""
     shop, folder = make_lab_shop("intranet"), tmp_path / "case-1"
     (folder / "backup").mkdir(parents=True)
-    world, host = LabWorld(shop, folder, "", ""), shop.host
+    world, host = LabWorld(folder, shop, "", ""), shop.host
     shutil.copytree(host.inside("/srv/pool"), folder / "debs")
     write_secret(folder, "ssh-key", host.key_path.read_text())
     for person in ("head-of-it", "deputy", "admin"):
