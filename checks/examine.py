@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from checks import database, files, packages, pip_environment, probe, service
+from checks.wheels import references
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
@@ -28,6 +30,7 @@ def examine(
     secrets: Secrets,
     only: set[str] | None = None,
     progress: Tell | None = None,
+    package_dirs: Mapping[str, Path] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a plan.
 
@@ -39,6 +42,7 @@ def examine(
         secrets: resolver of the plan's references (database passwords).
         only: names of assets to look at; then no probe is sent. None: everything.
         progress: told after each asset.
+        package_dirs: package stores by name: what they hold tells whether a host's own hash lists were altered.
 
     Returns:
         A result per asset in dependency order, then one per probe. A check that could not run is an ERROR naming why.
@@ -50,7 +54,7 @@ def examine(
     results: list[CheckResult] = []
     for number, name in enumerate(names, start=1):
         start = time.monotonic()
-        result = _one(plan, name, connections, baselines, manifests, secrets)
+        result = _one(plan, name, connections, baselines, manifests, secrets, package_dirs or {})
         results.append(result.model_copy(update={"seconds": round(time.monotonic() - start, 3)}))
         if progress is not None:
             progress(number, len(names))
@@ -66,6 +70,7 @@ def _one(
     baselines: Mapping[str, Sequence[Entry]],
     manifests: Mapping[str, Manifest],
     secrets: Secrets,
+    package_dirs: Mapping[str, Path],
 ) -> CheckResult:
     asset = plan.assets[name]
     connection = connections.get(asset.host)
@@ -77,7 +82,11 @@ def _one(
                 recorded = tuple(baselines.get(name, ()))
                 return packages.judge(name, asset, packages.collect(connection, asset, recorded), recorded)
             case PipAsset():
-                return pip_environment.judge(name, asset, pip_environment.collect(connection, asset))
+                data = pip_environment.collect(connection, asset)
+                wheels, remarks = references(package_dirs.get(asset.store), data.distributions)
+                return pip_environment.judge(
+                    name, asset, data, wheels=wheels, remarks=remarks, accepted=tuple(baselines.get(name, ()))
+                )
             case FilesAsset():
                 if name not in manifests:
                     return failed("files", asset.host, name, "there is no recovery point to compare with")

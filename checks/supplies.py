@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,32 +10,19 @@ from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
 from checks import dpkg
 from checks.dpkg import Database, Package
-from checks.stat import list_tree
+from checks.pip_supplies import PipSupplies, pip_supplies
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
 from model.command import Command
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
 from model.finding import Finding
 from model.plan import Plan
-from model.supplies import PackageSupply, PointSupply, Supplies, WheelSupply
+from model.supplies import PackageSupply, PointSupply, Supplies
 
 POINTS = 3
 """Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
 
 CACHE = "/var/cache/apt/archives"
 _URI = re.compile(r"^'(?P<uri>[^']*)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})\s*$")
-_WHEEL = re.compile(
-    r"^(?P<name>[A-Za-z0-9_.]+)-(?P<version>[A-Za-z0-9_.!+]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl$"
-)
-
-# Where the environment keeps its packages, found without running anything of it (no site, no .pth).
-_SITE = """
-import os, sys, sysconfig
-prefix = os.path.dirname(os.path.dirname(sys.argv[1]))
-venv = os.path.exists(os.path.join(prefix, "pyvenv.cfg")) and "venv" in sysconfig.get_scheme_names()
-where = {"scheme": "venv", "vars": {"base": prefix, "platbase": prefix}} if venv else {}
-print(os.path.realpath(sysconfig.get_path("purelib", **where)))
-print(sys.implementation.cache_tag)
-"""
 
 
 def gather(
@@ -60,7 +45,7 @@ def gather(
         Transient: a host or a store cannot be reached.
     """
     packages: list[PackageSupply] = []
-    wheels: list[WheelSupply] = []
+    python: list[PipSupplies] = []
     points: list[PointSupply] = []
     remarks: list[str] = []
     for name in sorted({finding.asset for finding in findings} & set(plan.assets)):
@@ -71,8 +56,9 @@ def gather(
             case DpkgAsset():
                 packages += _packages(name, asset, connection, wanted, package_dirs)
             case PipAsset():
+                here = [finding for finding in findings if finding.asset == name]
                 try:
-                    wheels += _wheels(name, asset, connection, wanted, package_dirs[asset.store])
+                    python.append(pip_supplies(name, asset, connection, here, package_dirs[asset.store]))
                 except Transient:
                     raise
                 except ReinstateError as error:  # what else is damaged still gets its proposal
@@ -84,8 +70,13 @@ def gather(
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), remarks=tuple(remarks)
-    )
+        packages=tuple(packages), points=tuple(points),
+        wheels=tuple(wheel for one in python for wheel in one.wheels),
+        trees=tuple(tree for one in python for tree in one.trees),
+        interpreters=tuple(interpreter for one in python for interpreter in one.interpreters),
+        dressed=tuple(entry for one in python for entry in one.dressed),
+        remarks=(*remarks, *(remark for one in python for remark in one.remarks)),
+    )  # fmt: skip
 
 
 def _points(name: str, store: BackupStore) -> tuple[list[PointSupply], list[str]]:
@@ -208,66 +199,3 @@ def _touches(asset: DpkgAsset, database: Database, package: Package) -> Iterator
         yield f"{root}/var/lib/dpkg/{name}"
     if not root:
         yield "/etc/ld.so.cache"
-
-
-def _wheels(
-    name: str, asset: PipAsset, connection: Connection, wanted: Sequence[tuple[str, str]], folder: Path
-) -> Iterator[WheelSupply]:
-    for distribution, version in wanted:
-        for path in sorted(folder.glob("*.whl")):
-            match = _WHEEL.match(path.name)
-            if match is None or _plain(match["name"]) != _plain(distribution) or match["version"] != version:
-                continue
-            data = path.read_bytes()
-            yield WheelSupply(
-                asset=name, distribution=distribution, version=version, filename=path.name,
-                sha256=hashlib.sha256(data).hexdigest(), bytes=len(data),
-                touches=tuple(_wheel_touches(connection, asset, path)),
-            )  # fmt: skip
-            break
-
-
-def _wheel_touches(connection: Connection, asset: PipAsset, wheel: Path) -> list[str]:
-    """Every path pip changes when it installs a wheel: the wheel's files, their folders, RECORD's, byte code."""
-    result = connection.run(
-        Command((asset.python, "-I", "-S", "-c", _SITE, asset.python), sudo=True, timeout=60.0)
-    )
-    lines = result.text.split("\n")
-    if not result.ok or not lines[0].startswith("/"):
-        raise ReinstateError(
-            f"the environment's interpreter does not run: {result.tail(2)}", f"{connection.name}:{asset.python}",
-            "repair the interpreter's own package first",
-        )  # fmt: skip
-    site, tag = PurePosixPath(lines[0]), lines[1]
-    with zipfile.ZipFile(wheel) as archive:
-        names = [PurePosixPath(n) for n in archive.namelist() if not n.endswith("/") and ".data/" not in n]
-    info = next(name.parts[0] for name in names if name.parts[0].endswith(".dist-info"))
-    paths = {str(site / name) for name in names}
-    paths |= {str(site / info / name) for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")}
-    for name in names:
-        if name.suffix == ".py":
-            paths.add(str(site / name.parent / "__pycache__" / f"{name.stem}.{tag}.pyc"))
-            paths.add(str(site / name.parent / "__pycache__"))
-        paths |= {str(site / parent) for parent in name.parents if str(parent) != "."}
-    for top in sorted({name.parts[0] for name in names if len(name.parts) > 1}):
-        paths |= set(list_tree(connection, str(site / top)))
-    return sorted(paths | set(_recorded(connection, site, info)))
-
-
-def _recorded(connection: Connection, site: PurePosixPath, info: str) -> Iterator[str]:
-    """Paths RECORD lists outside the wheel, such as scripts; a missing RECORD lists nothing."""
-    try:
-        text = connection.read_file(str(site / info / "RECORD")).decode("utf-8", "replace")
-    except PreconditionFailed:
-        return
-    for line in text.splitlines():
-        path = line.rsplit(",", 2)[0].strip('"')
-        if path.startswith("../"):
-            parts: list[str] = []
-            for part in (site / path).parts:
-                parts = parts[:-1] if part == ".." else [*parts, part]
-            yield str(PurePosixPath(*parts))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -16,7 +16,8 @@ from model.manifest import Entry
 from model.outcome import Stage
 from model.plan import Plan
 from model.proposal import Proposal, RestartService, Rung
-from model.rungs import database, environment, files, packages
+from model.rungs import database, files, packages
+from model.rungs_python import environment
 from model.supplies import Supplies
 
 SYMPTOMS = frozenset(

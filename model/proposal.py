@@ -80,14 +80,57 @@ class ReinstallPackage(ActionBase):
     conffiles: tuple[str, ...] = ()
 
 
+InstallTool = Literal["pip", "uv", "unpack"]
+"""What installs a wheel: the environment's pip, uv, or our own unpacking where neither is there or whole."""
+
+
 class ReinstallDistribution(ActionBase):
-    """Install the same version of a Python distribution again from the wheelhouse, offline."""
+    """Install the same version of a Python distribution again from the wheelhouse, offline.
+
+    Attributes:
+        tool: what installs it.
+    """
 
     kind: Literal["reinstall_distribution"] = "reinstall_distribution"
     distribution: str
     version: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    tool: InstallTool = "pip"
+
+
+class RebuildInterpreter(ActionBase):
+    """Make a virtual environment's links to its base interpreter, and its pyvenv.cfg, whole again.
+
+    Attributes:
+        base: the interpreter they lead to.
+        version: version it must have, as `3.11`.
+        links: links that are made anew.
+        config_path: the environment's pyvenv.cfg.
+        config: its whole text; empty: it stays as it is.
+        uid: owner of pyvenv.cfg.
+        gid: group of pyvenv.cfg.
+    """
+
+    kind: Literal["rebuild_interpreter"] = "rebuild_interpreter"
+    base: HostText
+    version: str
+    links: tuple[Entry, ...] = ()
+    config_path: HostText
+    config: HostText = ""
+    uid: int = Field(default=0, ge=0)
+    gid: int = Field(default=0, ge=0)
+
+
+class SetAside(ActionBase):
+    """Move what belongs to nobody out of the way, into a quarantine below the state directory; nothing is deleted.
+
+    Attributes:
+        files: absolute paths that are moved, files or whole folders; what is inside is under `touches`.
+    """
+
+    kind: Literal["set_aside"] = "set_aside"
+    files: tuple[HostText, ...] = Field(min_length=1)
 
 
 class RestoreFiles(ActionBase):
@@ -115,7 +158,14 @@ class RestartService(ActionBase):
 
 
 Action = Annotated[
-    SetMetadata | ReinstallPackage | ReinstallDistribution | RestoreFiles | RestoreDatabase | RestartService,
+    SetMetadata
+    | SetAside
+    | ReinstallPackage
+    | ReinstallDistribution
+    | RebuildInterpreter
+    | RestoreFiles
+    | RestoreDatabase
+    | RestartService,
     Field(discriminator="kind"),
 ]
 

@@ -18,19 +18,23 @@ from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, T
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    RebuildInterpreter,
     ReinstallDistribution,
     ReinstallPackage,
     RestartService,
     RestoreDatabase,
     RestoreFiles,
+    SetAside,
     SetMetadata,
 )
 from tasks import (
+    rebuild_interpreter,
     reinstall_distribution,
     reinstall_package,
     restart_service,
     restore_database,
     restore_files,
+    set_aside,
     set_metadata,
 )
 from tasks.performed import Performed
@@ -162,6 +166,14 @@ def _perform(effect: Effecting, action: Action) -> Performed:
     match action, plan.assets[action.asset]:
         case SetMetadata(), asset:
             return set_metadata.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case SetAside(), asset:
+            return set_aside.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case RebuildInterpreter(), PipAsset() as asset:
+            return rebuild_interpreter.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
         case ReinstallPackage(), DpkgAsset() as asset:

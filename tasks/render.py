@@ -121,6 +121,16 @@ def what(action: Action) -> str:
                 return f"{action.package} {action.version} ({action.source})"
             if action.kind == "reinstall_distribution":
                 return f"{action.distribution} {action.version} ({action.filename})"
+            if action.kind == "set_aside":
+                return ", ".join(action.files[:5]) + (
+                    f" and {len(action.files) - 5} more" if len(action.files) > 5 else ""
+                )
+            if action.kind == "rebuild_interpreter":
+                parts = [
+                    *(entry.path for entry in action.links),
+                    *([action.config_path] if action.config else []),
+                ]
+                return f"{', '.join(parts)} → {action.base} {action.version}"
             if action.kind == "set_metadata":
                 return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
             return action.service

@@ -95,7 +95,7 @@ def look(
             prove(connection)
         return examine(
             plan, connections, baselines=baselines, manifests=known, secrets=file.secrets, only=assets,
-            progress=progress,
+            progress=progress, package_dirs=file.package_dirs(),
         )  # fmt: skip
 
 
