@@ -3,6 +3,8 @@
 .SUFFIXES:
 
 BIN = .venv/bin
+# Tests that share a host or an installation run in one process (tests/conftest.py); PARALLEL= runs all in one.
+PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
 .PHONY: help demo test lint format bench docs lock clean
 
@@ -15,7 +17,7 @@ demo: ## damage a throw-away host, watch the recovery and sign it
 
 test: ## run every test this machine can run
 	@tools/bootstrap test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: ## check style, types and the direction of imports
 	@tools/bootstrap lint

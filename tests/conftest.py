@@ -53,12 +53,22 @@ def why_no_browser() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what this machine cannot run, and says why."""
+    """Skips what this machine cannot run, and says why; says what `make test` may run at the same time."""
     reasons = {"lab": why_no_lab(), "browser": why_no_browser()}
     for item in items:
         for marker, reason in reasons.items():
             if reason is not None and item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(together(item)))
+    # What takes longest begins first, so that no process is left with it at the end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def together(item: pytest.Item) -> str:
+    """Tests of one file share its fixtures; those that use the running installation share it across files."""
+    shared = "one_installation" in getattr(item, "fixturenames", ())
+    return "installation" if shared else str(item.path)
 
 
 @pytest.hookimpl(wrapper=True)

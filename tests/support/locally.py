@@ -37,18 +37,22 @@ def begin(plan: str, incident: str = "") -> str:
     return ended["incident"]
 
 
-def sign(world: LabWorld, work: Work, decision: Decision = Decision.APPROVE) -> None:
+def sign(
+    world: LabWorld, work: Work, decision: Decision = Decision.APPROVE, signers: Mapping[Gate, str] = SIGNERS
+) -> None:
     """Sign the gate the incident waits at, by one-time code."""
     step = next_step(work.state())
     assert isinstance(step, Ask), step
-    state, person = open_gate(work, step.gate), SIGNERS[step.gate]
+    state, person = open_gate(work, step.gate), signers[step.gate]
     cast_vote(
         work, step.gate, person=person, decision=decision, reason=f"{person} says {decision}.",
         signed_digest=gate_digest(state, step.gate), code=world.code(person),
     )  # fmt: skip
 
 
-def recover_locally(world: LabWorld, accept: Decision = Decision.APPROVE) -> Work:
+def recover_locally(
+    world: LabWorld, accept: Decision = Decision.APPROVE, signers: Mapping[Gate, str] = SIGNERS
+) -> Work:
     """A whole recovery, approved at *decide* and signed as said at *accept* (if it comes to that)."""
     plan = str(world.plan_file)
     incident = begin(plan)
@@ -56,6 +60,6 @@ def recover_locally(world: LabWorld, accept: Decision = Decision.APPROVE) -> Wor
     for decision in (Decision.APPROVE, accept):
         if not isinstance(next_step(work.state()), Ask):
             break
-        sign(world, work, decision)
+        sign(world, work, decision, signers)
         begin(plan, incident)
     return work

@@ -1,0 +1,65 @@
+"""The host and the plan of each family: what the cases are done to and what has to bring it back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.lab.base import Base
+from tests.lab.network import LabSession
+from tests.support.labworld import LabWorld, make_world
+
+_NUMBER = itertools.count(1)
+
+
+class Laboratory:
+    """What a family needs to build its worlds.
+
+    Attributes:
+        base: the base of Debian hosts.
+        session: the network of this test session.
+        make_shop: boots a host with the shop on it.
+        folder: an empty folder for plans, backups and homes.
+    """
+
+    def __init__(
+        self, base: Base, session: LabSession, make_shop: Callable[[str], Any], folder: Path
+    ) -> None:
+        """Keep them."""
+        self.base, self.session, self.make_shop, self.folder = base, session, make_shop, folder
+
+    def new_folder(self) -> Path:
+        """A folder of its own for one world."""
+        folder = self.folder / f"world-{next(_NUMBER)}"
+        folder.mkdir()
+        return folder
+
+
+def debian(lab: Laboratory) -> LabWorld:
+    """The shop's host, with backups in a folder; its database has cases of its own elsewhere."""
+    folder = lab.new_folder()
+    world = make_world(lab.make_shop(f"corpus-{folder.name}"), folder, "", "")
+    rewrite(world, _only_packages)
+    return world
+
+
+def _only_packages(plan: dict[str, Any]) -> None:
+    plan["backups"] = {"archive": {"kind": "directory", "path": "backups"}}
+    for name in ("postgresql", "orders", "files"):
+        del plan["assets"][name]
+    plan["assets"]["nginx"]["depends_on"] = ["nginx-config", "system"]
+    plan["checks"] = {"probes": plan["checks"]["probes"], "soak": 0, "interval": 0.2}
+
+
+def rewrite(world: LabWorld, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a world's plan file."""
+    plan = json.loads(world.plan_file.read_text())
+    change(plan)
+    world.plan_file.write_text(json.dumps(plan, indent=1))
+
+
+WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {"dpkg": debian, "tools": debian}
+"""By family."""
