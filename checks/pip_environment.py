@@ -1,12 +1,13 @@
 """A Python environment: its interpreter, every file its distributions' RECORDs name, and what belongs to nobody.
 
 `pip check` calls an environment fine whose modules are gone, and a distribution without RECORD is silently clean to
-most tools (lab.md); here it is a finding. A RECORD is itself compared with the wheel in the plan's store, so that a file
-changed together with its line is found. Byte code is not looked at: Python makes it anew.
+most tools (lab.md); here it is a finding. A RECORD is itself compared with the wheel in the plan's store, so that a
+file changed together with its line is found. Byte code is not looked at: Python makes it anew.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -31,6 +32,8 @@ from model.finding import CheckResult, Code, Degree, Finding, judged
 from model.manifest import Entry
 
 __all__ = ["collect", "judge", "parse", "wanted_mode"]
+
+_CACHE = re.compile(r"/archive-v[0-9]+/")
 
 Wrong = tuple[Code, str, str, str]
 """Code, subject, what is expected, what was found."""
@@ -69,12 +72,29 @@ def judge(
         remarks: why some have none, for the record.
         accepted: what people accepted as it is, by its path: strays, modes and owners.
     """
-    wanted = {normal(distribution) for distribution in asset.distributions}
-    findings: dict[tuple[Code, str], Finding] = {}
+    wheels = wheels or {}
+    named = {normal(distribution) for distribution in asset.distributions}
     known = {entry.path: entry for entry in accepted}
-
-    def add(wrong: Wrong, owner: Distribution | None = None, degree: Degree = Degree.SERIOUS) -> None:
-        code, subject, expected, actual = wrong
+    living, stale, torn = _living(data.distributions)
+    present = [d for d in living if not named or normal(d.name) in named]
+    wrong: list[tuple[Wrong, Distribution | None, Degree]] = [
+        *((one, None, Degree.SERIOUS) for one in interpreter_wrong(asset, data)),
+        *((one, owner, Degree.SERIOUS) for one, owner in _database_wrong(named, present, stale, torn)),
+    ]
+    strays = {stray.seen.path: stray.seen for stray in data.strays}
+    for one in present:
+        found = _distribution_wrong(one, wheels.get(one.info), strays, prefix_of(asset))
+        wrong += [(difference, one, Degree.SERIOUS) for difference in found]
+    wrong += _worn(data, present, wheels, prefix_of(asset), known)
+    notes = [*remarks, *_not_checked(data, present, wheels), *owned_by_makers(data)]
+    if named:
+        notes.append("files that no RECORD names: the plan names single distributions")
+    else:
+        others = foreign(data, living, stale, wheels, prefix_of(asset), known)
+        wrong += [(difference, None, degree) for difference, degree in others.findings]
+        notes += others.notes
+    findings: dict[tuple[Code, str], Finding] = {}
+    for (code, subject, expected, actual), owner, degree in wrong:
         findings.setdefault(
             (code, subject),
             Finding(
@@ -83,70 +103,80 @@ def judge(
                 version=owner.version if owner else "",
             ),
         )  # fmt: skip
-
-    for wrong in interpreter_wrong(asset, data):
-        add(wrong)
-    living, stale = _living(data.distributions)
-    present = [d for d in living if not wanted or normal(d.name) in wanted]
-    for missing in sorted(wanted - {normal(d.name) for d in present}):
-        absent = Distribution(missing, "", "", "", (), record=False)
-        add((Code.PACKAGE_NOT_INSTALLED, missing, "installed", "no such .dist-info folder"), absent)
-    for old, heir in stale:
-        if not wanted or normal(old.name) in wanted:
-            add(
-                (
-                    Code.PACKAGE_STATE_BROKEN,
-                    old.info,
-                    f"one version, {heir.version}",
-                    f"{old.version} as well",
-                ),
-                old,
-            )
-    strays = {stray.seen.path: stray.seen for stray in data.strays}
-    for one in present:
-        for wrong in _distribution_wrong(one, (wheels or {}).get(one.info), strays, prefix_of(asset)):
-            add(wrong, one)
-    owners = {
-        str(path): d for d in reversed(present) for file in d.files
-        for path in (*PurePosixPath(file.seen.path).parents, file.seen.path)
-    }  # fmt: skip
-    for wrong in _modes_wrong(data, present, prefix_of(asset), known):
-        add(wrong, owners.get(wrong[1]), Degree.SERIOUS if "0000" in wrong[3] else Degree.SLIGHT)
-    notes = [*remarks]
-    if wanted:
-        notes.append("files that no RECORD names: the plan names single distributions")
-    else:
-        found = foreign(data, living, stale, wheels or {}, prefix_of(asset), known)
-        for wrong, degree in found.findings:
-            add(wrong, None, degree)
-        notes += found.notes
-    unverified = [d.name for d in present if d.info not in (wheels or {})]
-    if unverified:
-        notes.append(f"RECORD itself, where the store has no wheel: {', '.join(unverified[:5])}")
-    if data.legacy:
-        named = ", ".join(one.name for one in data.legacy[:5])
-        notes.append(f"{len(data.legacy)} distributions without RECORD by design: {named}")
-    notes += owned_by_makers(data)
     return judged(
         "pip_environment", asset.host, name, sum(len(d.files) for d in present), tuple(findings.values()),
         "recorded files", tuple(notes),
     )  # fmt: skip
 
 
-def _living(
-    distributions: Sequence[Distribution],
-) -> tuple[list[Distribution], list[tuple[Distribution, Distribution]]]:
-    """The distributions that are installed, and what an interrupted change left of others beside them."""
+def _not_checked(
+    data: EnvironmentData, present: Sequence[Distribution], wheels: Mapping[str, Wheel]
+) -> Iterator[str]:
+    unverified = [d.name for d in present if d.info not in wheels]
+    if unverified:
+        yield f"RECORD itself, where the store has no wheel: {', '.join(unverified[:5])}"
+    if data.legacy:
+        shown = ", ".join(one.name for one in data.legacy[:5])
+        yield f"{len(data.legacy)} distributions without RECORD by design: {shown}"
+
+
+def _database_wrong(
+    named: set[str], present: Sequence[Distribution], stale: Pairs, torn: Pairs
+) -> Iterator[tuple[Wrong, Distribution]]:
+    for missing in sorted(named - {normal(d.name) for d in present}):
+        absent = Distribution(missing, "", "", "", (), record=False)
+        yield (Code.PACKAGE_NOT_INSTALLED, missing, "installed", "no such .dist-info folder"), absent
+    for old, heir in stale:
+        if not named or normal(old.name) in named:
+            said = f"{old.version} as well"
+            yield (Code.PACKAGE_STATE_BROKEN, old.info, f"one version, {heir.version}", said), old
+    for one, other in torn:
+        if not named or normal(one.name) in named:
+            said = f"{one.version} and {other.version}, neither whole"
+            yield (Code.PACKAGE_STATE_BROKEN, normal(one.name), "one version", said), one
+
+
+def _worn(
+    data: EnvironmentData, present: Sequence[Distribution], wheels: Mapping[str, Wheel], prefix: str,
+    known: Mapping[str, Entry],
+) -> Iterator[tuple[Wrong, Distribution, Degree]]:  # fmt: skip
+    """Modes and owners of files and of the folders that hold them; folders that became links."""
+    strays = {stray.seen.path: stray.seen for stray in data.strays}
+    mine = {one.info: _held(one, wheels.get(one.info), strays, prefix) for one in present}
+    owners = {
+        str(path): one for one in reversed(present) for seen in mine[one.info]
+        for path in (*PurePosixPath(seen.path).parents, seen.path)
+    }  # fmt: skip
+    folders = [folder for folder in data.folders if folder.path in owners]
+    for folder in folders:
+        if folder.type == "link":
+            wrong = (Code.FILE_TYPE_DIFFERS, folder.path, "directory", f"link to {folder.link}")
+            yield wrong, owners[folder.path], Degree.SERIOUS
+    files = {seen.path: seen for held in mine.values() for seen in held}
+    for wrong in _modes_wrong([*files.values(), *folders], data.sites, owners, prefix, known):
+        yield wrong, owners[wrong[1]], Degree.SLIGHT if wrong[3] != "mode 0000" else Degree.SERIOUS
+
+
+Pairs = list[tuple[Distribution, Distribution]]
+
+
+def _living(distributions: Sequence[Distribution]) -> tuple[list[Distribution], Pairs, Pairs]:
+    """The distributions that are installed, what an interrupted change left of others, and what nobody can tell."""
     groups: dict[tuple[str, str], list[Distribution]] = defaultdict(list)
     for one in distributions:
         groups[one.site, normal(one.name)].append(one)
     living: list[Distribution] = []
-    stale: list[tuple[Distribution, Distribution]] = []
+    stale: Pairs = []
+    torn: Pairs = []
     for group in groups.values():
-        heir = max(group, key=lambda d: (_whole(d), d.record, d.version))
+        heir, *rest = sorted(group, key=_whole, reverse=True)
+        if rest and (_whole(heir) < 0.5 or _whole(heir) == _whole(rest[0])):
+            living += group
+            torn.append((heir, rest[0]))
+            continue
         living.append(heir)
-        stale += [(old, heir) for old in group if old is not heir]
-    return living, stale
+        stale += [(old, heir) for old in rest]
+    return living, stale, torn
 
 
 def _whole(one: Distribution) -> float:
@@ -164,9 +194,8 @@ def _distribution_wrong(
     elif one.problem:
         yield Code.HASH_LIST_DIFFERS, record, "a whole list", one.problem
     recorded = {file.seen.path: file for file in one.files}
-    # Where a link layout was chosen (uv's `--link-mode symlink`) every file is a link, and what it leads to counts.
-    plain = [file for file in one.files if file.wanted]
-    linked = one.installer == "uv" and sum(file.seen.type == "link" for file in plain) * 2 > len(plain)
+    # With uv's `--link-mode symlink` a file is a link into uv's cache, and what it leads to counts.
+    linked = one.installer == "uv"
     lied: list[str] = []
     for path, file in recorded.items():
         right = lands.get(path, "") or file.wanted
@@ -195,7 +224,7 @@ def _difference(file: RecordedFile, linked: bool) -> tuple[Code, str, str] | Non
     seen = file.seen
     if seen.type == "absent":
         return Code.FILE_MISSING, "file", "absent"
-    if seen.type != "file" and file.wanted and not (linked and seen.type == "link"):
+    if seen.type != "file" and file.wanted and not (linked and _CACHE.search(seen.link)):
         link = f" to {seen.link}" if seen.type == "link" else ""
         return Code.FILE_TYPE_DIFFERS, "file", f"{seen.type}{link}"
     if seen.error and seen.type != "link":
@@ -209,21 +238,22 @@ def _difference(file: RecordedFile, linked: bool) -> tuple[Code, str, str] | Non
     return None
 
 
+def _held(one: Distribution, wheel: Wheel | None, strays: Mapping[str, Seen], prefix: str) -> list[Seen]:
+    """The files of a distribution: what RECORD names, and what the wheel holds beyond a list that is cut off."""
+    lands = wheel.lands(one.site, prefix) if wheel else {}
+    return [*(file.seen for file in one.files), *(strays[path] for path in lands if path in strays)]
+
+
 def _modes_wrong(
-    data: EnvironmentData, present: Sequence[Distribution], prefix: str, accepted: Mapping[str, Entry]
-) -> Iterator[Wrong]:
-    sites = {site.path: site for site in data.sites}
-    inside = {d.site for d in present}
-    paths = [(file.seen, sites[d.site]) for d in present for file in d.files if d.site in sites]
-    for folder in data.folders:
-        above = next((s for p, s in sites.items() if folder.path.startswith(f"{p}/") and p in inside), None)
-        if above is not None:
-            paths.append((folder, above))
-    for seen, site in paths:
-        if seen in data.folders and seen.type not in {"directory", "absent"}:
-            link = f" to {seen.link}" if seen.type == "link" else ""
-            yield Code.FILE_TYPE_DIFFERS, seen.path, "directory", f"{seen.type}{link}"
-        if seen.type not in {"file", "directory"} or site.owned:
+    paths: Sequence[Seen], sites: Sequence[Site], owners: Mapping[str, Distribution], prefix: str,
+    accepted: Mapping[str, Entry],
+) -> Iterator[Wrong]:  # fmt: skip
+    known = {site.path: site for site in sites if not site.owned}
+    for seen in paths:
+        site = known.get(owners[seen.path].site)
+        if site is None:
+            continue
+        if seen.type not in {"file", "directory"}:
             continue
         agreed = accepted.get(seen.path)
         right = wanted_mode(seen, site, prefix)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from blocks.hosts.base import Connection
 from checks.stat import require
@@ -201,49 +202,54 @@ def parse(output: bytes, broken: str = "", where: str = "") -> EnvironmentData:
     Raises:
         PreconditionFailed: the output is not whole.
     """
-    distributions: list[Distribution] = []
-    files: list[list[RecordedFile]] = []
-    legacy: list[Legacy] = []
-    sites: list[Site] = []
-    folders: list[Seen] = []
-    strays: list[Stray] = []
-    config: Config | None = None
-    interpreters: list[Interpreter] = []
-    ended = False
+    facts = _Facts()
     try:
         for line in output.decode("utf-8").splitlines():
-            facts = json.loads(line)
-            match facts.pop("kind"):
-                case "distribution":
-                    distributions.append(Distribution(**facts | {"tags": tuple(facts["tags"])}))
-                    files.append([])
-                case "file":
-                    files[-1].append(RecordedFile(facts.pop("wanted"), Seen(**facts)))
-                case "stray":
-                    strays.append(Stray(facts.pop("text"), Seen(**facts)))
-                case "folder":
-                    folders.append(Seen(**facts))
-                case "site":
-                    sites.append(Site(**facts))
-                case "config":
-                    config = Config(**facts | {"bases": tuple(facts["bases"])})
-                case "interpreter":
-                    interpreters.append(Interpreter(**facts))
-                case "legacy":
-                    legacy.append(Legacy(**facts | {"owns": tuple(facts["owns"])}))
-                case "end":
-                    ended = True
+            facts.take(json.loads(line))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise PreconditionFailed(
             f"the interpreter's answer is not what was asked for: {printable(str(error))[:200]}.", where,
             "the interpreter is damaged: repair the packages it belongs to, then examine again",
         ) from error  # fmt: skip
-    if not ended:
+    if not facts.ended:
         raise PreconditionFailed("the interpreter's answer was cut off.", where, "examine again")
-    found = tuple(
-        Distribution(d.name, d.version, d.site, d.info, d.tags, d.record, d.problem, d.installer, tuple(own))
-        for d, own in zip(distributions, files, strict=True)
-    )
     return EnvironmentData(
-        found, tuple(legacy), broken, tuple(sites), tuple(folders), tuple(strays), config, tuple(interpreters)
-    )
+        tuple(replace(one, files=tuple(own)) for one, own in facts.distributions), tuple(facts.legacy), broken,
+        tuple(facts.sites), tuple(facts.folders), tuple(facts.strays), facts.config, tuple(facts.interpreters),
+    )  # fmt: skip
+
+
+class _Facts:
+    """The probe's lines as they come in."""
+
+    def __init__(self) -> None:
+        self.distributions: list[tuple[Distribution, list[RecordedFile]]] = []
+        self.legacy: list[Legacy] = []
+        self.sites: list[Site] = []
+        self.folders: list[Seen] = []
+        self.strays: list[Stray] = []
+        self.config: Config | None = None
+        self.interpreters: list[Interpreter] = []
+        self.ended = False
+
+    def take(self, facts: dict[str, Any]) -> None:
+        """One line."""
+        match facts.pop("kind"):
+            case "distribution":
+                self.distributions.append((Distribution(**facts | {"tags": tuple(facts["tags"])}), []))
+            case "file":
+                self.distributions[-1][1].append(RecordedFile(facts.pop("wanted"), Seen(**facts)))
+            case "stray":
+                self.strays.append(Stray(facts.pop("text"), Seen(**facts)))
+            case "folder":
+                self.folders.append(Seen(**facts))
+            case "site":
+                self.sites.append(Site(**facts))
+            case "config":
+                self.config = Config(**facts | {"bases": tuple(facts["bases"])})
+            case "interpreter":
+                self.interpreters.append(Interpreter(**facts))
+            case "legacy":
+                self.legacy.append(Legacy(**facts | {"owns": tuple(facts["owns"])}))
+            case "end":
+                self.ended = True

@@ -16,7 +16,7 @@ from model.supplies import InterpreterSupply
 
 Wrong = tuple[Code, str, str, str]
 
-_ASK = "import sys; print('%d.%d' % sys.version_info[:2]); print('%d.%d.%d' % sys.version_info[:3]); print(sys.executable)"
+_ASK = "import sys; v = sys.version_info; print('%d.%d' % v[:2]); print('%d.%d.%d' % v[:3]); print(sys.executable)"
 _LINE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*([^\x00-\x1f]*?)\s*$")
 _KEPT = {"home", "include-system-site-packages", "version", "version_info", "executable", "command", "prompt"} | {
     "implementation", "uv", "virtualenv", "base-prefix", "base-exec-prefix", "base-executable", "seed", "relocatable"

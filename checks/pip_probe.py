@@ -1,9 +1,9 @@
-"""Runs on the host, on standard input of `python3 -I -`: facts about one Python environment, its distributions, its strays.
+"""Runs on the host, on standard input of `python3 -I -S -`: facts about one Python environment and its distributions.
 
-Arguments: the environment's interpreter, then `sites` to be told about the environment and its folders only. Nothing but
-the standard library of Python 3.6; nothing of the environment is imported or run; writes JSON lines.
+Arguments: the environment's interpreter, then `sites` to be told about the environment and its folders only. Nothing
+but the standard library of Python 3.6; nothing of the environment is imported or run; writes JSON lines.
 """
-# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH113, PTH114, PTH115, PTH117, PTH118, PTH119, PTH120, PTH123, PTH208, UP031
+# ruff: noqa: PTH110, PTH112, PTH113, PTH114, PTH115, PTH117, PTH118, PTH119, PTH120, PTH123, PTH208, UP031
 # - plain os calls start fastest, take any bytes as names and run on old interpreters
 
 import base64
@@ -88,7 +88,9 @@ def environment(python: str) -> None:
     for folder in folders(prefix):
         names.add(os.path.basename(os.path.dirname(folder)))
     homes = [
-        line.split("=", 1)[1].strip() for line in text.splitlines() if line.split("=")[0].strip() == "home"
+        line.split("=", 1)[1].strip()
+        for line in text.splitlines()
+        if line.partition("=")[0].strip() == "home"
     ]
     bases = [os.path.join(home, name) for home in homes[:1] for name in sorted(names)]
     found = sorted({os.path.realpath(base) for base in bases if "\0" not in base and os.path.isfile(base)})
@@ -209,8 +211,9 @@ def distribution(site: str, folder: str, known: "set[str]", around: "set[str]") 
     there = os.path.isfile(record)
     rows, problem = rows_of(record, folder + "/RECORD") if there else ([], "")
     installer = text_of(os.path.join(info, "INSTALLER"))[0].strip()[:40]
+    tags = field(os.path.join(info, "WHEEL"), "tag")
     say(
-        "distribution", name=name, version=version, site=site, info=info, tags=field(os.path.join(info, "WHEEL"), "tag"),
+        "distribution", name=name, version=version, site=site, info=info, tags=tags,
         record=there, problem=problem, installer=installer,
     )  # fmt: skip
     for path, expected in rows:
@@ -225,9 +228,15 @@ def distribution(site: str, folder: str, known: "set[str]", around: "set[str]") 
         say("file", wanted=wanted_of(expected), **look(place))
 
 
-def strays(site: str, known: "set[str]", around: "set[str]") -> None:
-    """Everything below a site that no RECORD names; byte code in its own folder is not looked at."""
+def strays(site: str, known: "set[str]", around: "set[str]") -> "set[str]":
+    """Everything below a site that no RECORD names; byte code in its own folder is not looked at.
+
+    Returns:
+        The folders walked through.
+    """
+    walked = set()
     for folder, names, files in os.walk(site):
+        walked.add(folder)
         links = [name for name in names if os.path.islink(os.path.join(folder, name))]
         names[:] = sorted(name for name in names if name not in links and name != "__pycache__")
         for name in sorted(files + links):
@@ -240,6 +249,7 @@ def strays(site: str, known: "set[str]", around: "set[str]") -> None:
             cache = os.path.join(folder, name, "__pycache__")
             if os.path.islink(cache):
                 say("stray", text="", **look(cache))
+    return walked - {site}
 
 
 def legacy(site: str, name: str, known: "set[str]") -> None:
@@ -260,9 +270,9 @@ def legacy(site: str, name: str, known: "set[str]") -> None:
         tops = text_of(os.path.join(path, "top_level.txt"))[0].split()
         owns = [os.path.join(site, *top.split("/")) for top in tops]
     if not owns:
-        stem = name.split("-")[0].replace(".", "_")
+        stem = name.partition("-")[0].replace(".", "_")
         owns = [os.path.join(site, stem), os.path.join(site, stem.lower())]
-    say("legacy", name=name, owns=[path] + owns, develop="")
+    say("legacy", name=name, owns=[path, *owns], develop="")
 
 
 def main() -> None:
@@ -294,10 +304,9 @@ def main() -> None:
                 distribution(site, folder, known, around)
             elif folder.endswith((".egg-info", ".egg", ".egg-link")):
                 legacy(site, folder, known)
-        for folder in sorted(around):
+        walked = set() if owned else strays(site, known, around)
+        for folder in sorted(around | walked):
             say("folder", **look(folder))
-        if not owned:
-            strays(site, known, around)
     say("end")
 
 

@@ -135,16 +135,15 @@ def _below(
 ) -> bool:
     """Whether a path may belong to a distribution whose list is lost: by its top folder's or module's name."""
     site = next((s.path for s in data.sites if path.startswith(f"{s.path}/")), "")
-    top = path[len(site) + 1 :].split("/")[0]
+    top = path[len(site) + 1 :].partition("/")[0]
     infos = {PurePosixPath(d.info).name for d in living if d.name in blind}
-    return top in infos or top.split(".")[0].lower() in tops
+    return top in infos or top.partition(".")[0].lower() in tops
 
 
 def _topmost(
     strays: Sequence[Stray], known: set[str], data: EnvironmentData
 ) -> Iterator[tuple[Wrong, Degree]]:
     homes = {str(parent) for path in known for parent in PurePosixPath(path).parents}
-    homes |= {folder.path for folder in data.folders if folder.type == "directory" and folder.path in homes}
     sites = {site.path for site in data.sites}
     groups: dict[str, list[Stray]] = {}
     for stray in strays:

@@ -90,11 +90,13 @@ def _dressed(
     name: str, asset: PipAsset, data: EnvironmentData, findings: Sequence[Finding]
 ) -> Iterator[DressSupply]:
     wrong = {f.subject for f in findings if f.code in {Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS}}
-    seen = [(file.seen, d.site) for d in data.distributions for file in d.files]
-    seen += [(folder, next((s.path for s in data.sites if folder.path.startswith(f"{s.path}/")), "")) for folder in data.folders]  # fmt: skip
+    seen = [file.seen for d in data.distributions for file in d.files]
+    seen += [*data.folders, *(stray.seen for stray in data.strays)]
     sites = {site.path: site for site in data.sites}
-    for one, place in seen:
-        if one.path not in wrong or place not in sites or one.type not in {"file", "directory"} or one.error:
+    own = {file.seen.path: d.site for d in data.distributions for file in d.files}
+    for one in seen:
+        place = own.get(one.path) or next((path for path in sites if one.path.startswith(f"{path}/")), "")
+        if one.path not in wrong or not place or one.type not in {"file", "directory"} or one.error:
             continue
         wrong.discard(one.path)
         site = sites[place]

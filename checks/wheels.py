@@ -1,6 +1,6 @@
 """Wheels in a package store: which there are, what they hold, where it lands, and whether a wheel may be trusted.
 
-A wheel is hostile input: pip itself unpacks one whose RECORD is wrong. `judge` reads all of it before anything else does.
+A wheel is hostile input: pip itself unpacks one whose RECORD is wrong. `judge` reads all of it before anything is done.
 """
 
 from __future__ import annotations
@@ -129,11 +129,10 @@ def agreement(wheel: Wheel, installed: Distribution) -> float:
     """Which part of a wheel's hashes the RECORD, or else the files themselves, have as well; 1 when none is shared."""
     lands = wheel.lands(installed.site, "/")
     shared = [(file, lands[file.seen.path]) for file in installed.files if lands.get(file.seen.path)]
-    if not shared:
-        return 1.0
-    listed = sum(file.wanted == sha256 for file, sha256 in shared)
-    present = sum(file.seen.actual == sha256 for file, sha256 in shared)
-    return max(listed, present) / len(shared)
+    listed = [file.wanted == sha256 for file, sha256 in shared if file.wanted]
+    present = [file.seen.actual == sha256 for file, sha256 in shared if file.seen.actual]
+    parts = [sum(same) / len(same) for same in (listed, present) if same]
+    return max(parts, default=1.0)
 
 
 def _tagged(path: Path, tags: Sequence[str]) -> bool:
@@ -192,7 +191,8 @@ def judge(path: Path) -> Wheel:
                 actual = _hash(archive, name)
             except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
                 raise Damaged(
-                    f"{path.name} is damaged at {printable(name)!r}: {printable(str(error))}.", str(path.parent), _REMEDY
+                    f"{path.name} is damaged at {printable(name)!r}: {printable(str(error))}.",
+                    str(path.parent), _REMEDY,
                 ) from error  # fmt: skip
             if actual != record[name]:
                 raise Damaged(

@@ -28,17 +28,24 @@ def environment(draft: Draft, name: str, asset: PipAsset, wrong: Sequence[Findin
     The interpreter comes first, as what follows runs with it. Strays go before any installer of the environment starts,
     because Python runs some of them at every start. The same version of each damaged distribution follows, then modes.
     """
-    prefix = PurePosixPath(asset.python).parent.parent
+    programs = PurePosixPath(asset.python).parent
     broken = [f for f in wrong if f.code is Code.TOOL_BROKEN]
     interpreter = [
         f for f in wrong
         if not f.package and f not in broken
-        and (f.subject == f"{prefix}/pyvenv.cfg" or PurePosixPath(f.subject).parent == PurePosixPath(asset.python).parent)
+        and (f.subject == f"{programs.parent}/pyvenv.cfg" or PurePosixPath(f.subject).parent == programs)
     ]  # fmt: skip
     _interpreter(draft, name, asset, interpreter)
     _base(draft, asset, broken)
     strays = [f for f in wrong if f.code is Code.FILE_FOREIGN or _left_over(f)]
-    dealt = {f.id for f in (*broken, *interpreter, *strays)}
+    torn = [f for f in wrong if f.code is Code.PACKAGE_STATE_BROKEN and f not in strays]
+    for finding in torn:
+        draft.miss(
+            finding,
+            "two versions are recorded and the files are of neither",
+            "decide which one is wanted, remove the other .dist-info folder by hand, then start again",
+        )
+    dealt = {f.id for f in (*broken, *interpreter, *strays, *torn)}
     damaged = [f for f in wrong if f.id not in dealt and f.code not in _DRESS]
     supplied = {(s.distribution, s.version) for s in draft.supplies.wheels if s.asset == name}
     in_the_way = [

@@ -19,7 +19,8 @@ _ASK = "import json, sys; print(json.dumps(['%d.%d' % sys.version_info[:2], sys.
 
 
 def perform(
-    connection: Connection, asset: PipAsset, action: RebuildInterpreter, *, job_prefix: str, token: int, progress: Progress
+    connection: Connection, asset: PipAsset, action: RebuildInterpreter,
+    *, job_prefix: str, token: int, progress: Progress,
 ) -> Performed:  # fmt: skip
     """See the base interpreter run, make the links and pyvenv.cfg, and see the environment's interpreter run.
 

@@ -202,36 +202,28 @@ def _command(asset: PipAsset, action: ReinstallDistribution, staged: str, before
     """The installing command. By name from the folder of that one wheel, so that no path of ours is recorded."""
     wanted = f"{action.distribution}=={action.version}"
     folder = staged.rpartition("/")[0]
-    env = PLAIN | {"PYTHONNOUSERSITE": "1"}
-    match action.tool:
-        case "unpack":
-            prefix = str(PurePosixPath(asset.python).parent.parent)
-            words = (asset.python, "-I", "-S", "-", staged, before.site, prefix, asset.python, "pip")
-            return Command(words, stdin=UNPACK.read_bytes(), sudo=True, env=PLAIN, timeout=INSTALL_SECONDS)
-        case "uv":
-            options = ("--find-links", folder, "--reinstall-package", action.distribution)
-            words = (
-                *asset.uv,
-                "pip",
-                "install",
-                "--python",
-                asset.python,
-                *_UV_FLAGS,
-                *options,
-                "--",
-                wanted,
-            )
-        case "pip":
-            # Without RECORD pip cannot uninstall and refuses; what it does not know of stays and is named.
-            extra = () if before.recorded else ("--ignore-installed",)
-            pip = tuple(word.replace("{python}", asset.python) for word in asset.pip)
-            if _plain(action.distribution) == "pip":
-                pip = (
-                    asset.python,
-                    f"{staged}/pip",
-                )  # a damaged pip is installed by the pip in its own wheel
-            words = (*pip, "install", *_FLAGS, *extra, "--find-links", folder, "--", wanted)
-    return Command(words, sudo=True, env=env, timeout=INSTALL_SECONDS)
+    if action.tool == "unpack":
+        prefix = str(PurePosixPath(asset.python).parent.parent)
+        ours = (asset.python, "-I", "-S", "-", staged, before.site, prefix, asset.python, "pip")
+        return Command(ours, stdin=UNPACK.read_bytes(), sudo=True, env=PLAIN, timeout=INSTALL_SECONDS)
+    if action.tool == "uv":
+        options = (
+            "--python",
+            asset.python,
+            "--find-links",
+            folder,
+            "--reinstall-package",
+            action.distribution,
+        )
+        words = (*asset.uv, "pip", "install", *_UV_FLAGS, *options, "--", wanted)
+    else:
+        # Without RECORD pip cannot uninstall and refuses; what it does not know of stays and is named.
+        extra = () if before.recorded else ("--ignore-installed",)
+        pip = tuple(word.replace("{python}", asset.python) for word in asset.pip)
+        if _plain(action.distribution) == "pip":  # a damaged pip is installed by the pip in its own wheel
+            pip = (asset.python, f"{staged}/pip")
+        words = (*pip, "install", *_FLAGS, *extra, "--find-links", folder, "--", wanted)
+    return Command(words, sudo=True, env=PLAIN | {"PYTHONNOUSERSITE": "1"}, timeout=INSTALL_SECONDS)
 
 
 def _give_back(connection: Connection, after: _Known, name: str, token: int) -> None:

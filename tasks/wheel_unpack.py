@@ -1,11 +1,11 @@
 """Runs on the host, on standard input of the environment's `python -I -S -`: installs one wheel without pip.
 
 Arguments: the wheel, the site-packages folder, the environment's folder, its interpreter, who had installed it (`pip`).
-Nothing but the standard library of Python 3.6; nothing of the environment is imported. Only what differs is written, each
-file in one rename, so that a second run after an interruption ends in the same. The wheel was judged before it came here.
+Nothing but the standard library of Python 3.6; nothing of the environment is imported. Only what differs is written,
+each file in one rename, so that a second run after an interruption ends in the same. The wheel was judged before.
 """
-# ruff: noqa: PTH100, PTH103, PTH105, PTH107, PTH110, PTH111, PTH112, PTH113, PTH114, PTH117, PTH118, PTH119, PTH120, PTH123
-# ruff: noqa: PTH208, UP031 - plain os calls run on old interpreters and take any bytes as names
+# ruff: noqa: PTH101, PTH102, PTH105, PTH107, PTH112, PTH113, PTH114, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208, UP031
+# - plain os calls run on old interpreters and take any bytes as names
 
 import base64
 import configparser
@@ -15,7 +15,6 @@ import io
 import os
 import py_compile
 import re
-import stat
 import sys
 import zipfile
 
@@ -105,7 +104,7 @@ class Place:
         self.written += 1
 
 
-def script(python: str, target: str, name: str, rows: "dict[str, str]", own: str) -> bytes:
+def script(python: str, target: str, rows: "dict[str, str]", own: str) -> bytes:
     """A console script: as it was written before, if the old list knows its hash, else as pip writes it."""
     module, _, call = target.partition(":")
     facts = {"module": module, "name": call.split(".")[0], "call": call}
@@ -163,74 +162,100 @@ def byte_code(place: Place, path: str) -> None:
                 place.dress(old, 0o200 | place.read)
 
 
+class Installation:
+    """One wheel on its way into its place."""
+
+    def __init__(self, archive: zipfile.ZipFile, place: Place, python: str) -> None:
+        self.archive, self.place, self.python = archive, place, python
+        self.entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+        if any(part in ("", ".", "..") for entry in self.entries for part in entry.filename.split("/")):
+            raise SystemExit("a name in the wheel leaves its place")
+        tops = (entry.filename.split("/")[0] for entry in self.entries)
+        self.info = next(top for top in tops if top.endswith(".dist-info"))
+        self.record = os.path.join(place.site, self.info, "RECORD")
+        self.old = {row[0]: row[1] for row in rows_of(read(self.record))}
+        self.rows = {self.info + "/RECORD": ("", "")}
+        self.modules = []  # type: list[str]
+
+    def own(self, path: str) -> str:
+        """A path as RECORD writes it."""
+        return os.path.relpath(path, self.place.site).replace(os.sep, "/")
+
+    def put(self, path: str, data: bytes, program: bool = False) -> None:
+        """Write a file and remember its row."""
+        self.place.put(path, data, program)
+        self.rows[self.own(path)] = (coded(data), str(len(data)))
+        if path.endswith(".py") and path.startswith(self.place.site + "/"):
+            self.modules.append(path)
+
+    def members(self) -> None:
+        """Everything the wheel holds but RECORD."""
+        for entry in self.entries:
+            first, *rest = entry.filename.split("/")
+            data = self.archive.read(entry)
+            program = bool((entry.external_attr >> 16) & 0o111)
+            if entry.filename == self.info + "/RECORD":
+                continue
+            if first != self.info[: -len(".dist-info")] + ".data":
+                path = os.path.join(self.place.site, first, *rest)
+            elif rest[0] in ("purelib", "platlib"):
+                path = os.path.join(self.place.site, *rest[1:])
+            elif rest[0] == "data":
+                path = os.path.join(self.place.prefix, *rest[1:])
+            elif rest[0] == "scripts":
+                path, program = os.path.join(self.place.prefix, "bin", *rest[1:]), True
+                if data.startswith(b"#!python"):
+                    data = b"#!" + self.python.encode() + data[data.index(b"\n") :]
+            else:
+                continue
+            self.put(path, data, program)
+
+    def programs(self) -> None:
+        """The console and GUI scripts."""
+        for name, target in sorted(scripts(self.archive, self.info).items()):
+            path = os.path.join(self.place.prefix, "bin", name)
+            self.put(path, script(self.python, target, self.old, self.own(path)), True)
+
+    def bookkeeping(self, installer: str) -> None:
+        """What the installer noted: kept as it was; INSTALLER is told by its hash where it is lost."""
+        for name in BOOKKEEPING:
+            path = os.path.join(self.place.site, self.info, name)
+            there = read(path)
+            noted = self.old.get(self.info + "/" + name)
+            if name == "INSTALLER" and (there is None or not re.match(rb"[a-z0-9._-]{1,40}\n?\Z", there)):
+                guesses = [word + end for word in (b"pip", b"uv", installer.encode()) for end in (b"\n", b"")]
+                there = next(
+                    (guess for guess in guesses if coded(guess) == noted), installer.encode() + b"\n"
+                )
+            elif there is None and name == "REQUESTED" and noted is not None:
+                there = b""
+            if there is not None and (name == "INSTALLER" or noted is not None or not self.old):
+                self.put(path, there)
+
+    def list(self) -> None:
+        """RECORD: as it was, where all it says still holds."""
+        kept = {path: said for path, said in self.old.items() if not path.endswith((".pyc", ".pyo"))}
+        data = read(self.record)
+        if data is None or kept != {path: row[0] for path, row in self.rows.items()}:
+            text = io.StringIO(newline="")
+            csv.writer(text, lineterminator="\n").writerows(
+                [path, *row] for path, row in sorted(self.rows.items())
+            )
+            data = text.getvalue().encode("utf-8")
+        self.place.put(self.record, data, False)
+
+
 def main() -> None:
     """Install the wheel; says how many files were written."""
     wheel, site, prefix, python, installer = sys.argv[1:6]
     place = Place(site, prefix)
-    archive = zipfile.ZipFile(wheel)
-    names = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
-    if any(part in ("", ".", "..") for entry in names for part in entry.filename.split("/")):
-        raise SystemExit("a name in the wheel leaves its place")
-    info = next(e.filename.split("/")[0] for e in names if e.filename.split("/")[0].endswith(".dist-info"))
-    data_folder = info[: -len(".dist-info")] + ".data"
-    record = os.path.join(site, info, "RECORD")
-    old = rows_of(read(record))
-    known = {row[0]: row[1] for row in old}
-    rows = {}  # type: dict[str, tuple[str, str]]
-
-    def put(path: str, data: bytes, program: bool = False) -> None:
-        place.put(path, data, program)
-        own = os.path.relpath(path, site).replace(os.sep, "/")
-        rows[own] = (coded(data), str(len(data)))
-
-    modules = []
-    for entry in names:
-        parts = entry.filename.split("/")
-        if entry.filename == info + "/RECORD":
-            continue
-        data = archive.read(entry)
-        program = bool((entry.external_attr >> 16) & 0o111)
-        if parts[0] != data_folder:
-            path = os.path.join(site, *parts)
-        elif parts[1] in ("purelib", "platlib"):
-            path = os.path.join(site, *parts[2:])
-        elif parts[1] == "data":
-            path = os.path.join(prefix, *parts[2:])
-        elif parts[1] == "scripts":
-            path, program = os.path.join(prefix, "bin", *parts[2:]), True
-            if data.startswith(b"#!python"):
-                data = b"#!" + python.encode() + data[data.index(b"\n") :]
-        else:
-            continue
-        put(path, data, program)
-        modules += [path] if path.endswith(".py") and path.startswith(site + "/") else []
-    for name, target in sorted(scripts(archive, info).items()):
-        own = os.path.relpath(os.path.join(prefix, "bin", name), site).replace(os.sep, "/")
-        put(os.path.join(prefix, "bin", name), script(python, target, name, known, own), True)
-    for name in BOOKKEEPING:
-        path = os.path.join(site, info, name)
-        there = read(path)
-        if name == "INSTALLER" and (there is None or not re.match(rb"[a-z0-9._-]{1,40}\n?\Z", there)):
-            # The old list knows the hash of what was there; a lost one is told by it.
-            guesses = [word + end for word in (b"pip", b"uv", installer.encode()) for end in (b"\n", b"")]
-            there = next(
-                (g for g in guesses if coded(g) == known.get(info + "/INSTALLER")), installer.encode() + b"\n"
-            )
-        if there is not None and (name == "INSTALLER" or info + "/" + name in known or not old):
-            put(path, there)
-        elif info + "/" + name == info + "/REQUESTED" and info + "/REQUESTED" in known:
-            put(path, b"")
-    rows[info + "/RECORD"] = ("", "")
-    same = {p: h for p, h in known.items() if not p.endswith((".pyc", ".pyo"))} == {
-        p: r[0] for p, r in rows.items()
-    }
-    if not same:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows([p, *row] for p, row in sorted(rows.items()))
-        place.put(record, text.getvalue().encode("utf-8"), False)
-    else:
-        place.put(record, read(record) or b"", False)
-    for path in modules:
+    with zipfile.ZipFile(wheel) as archive:
+        installation = Installation(archive, place, python)
+        installation.members()
+        installation.programs()
+        installation.bookkeeping(installer)
+        installation.list()
+    for path in installation.modules:
         byte_code(place, path)
     sys.stdout.write("%d\n" % place.written)
 

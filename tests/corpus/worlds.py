@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.lab.base import Base
 from tests.lab.network import LabSession
-from tests.support.labworld import LabWorld, make_world
+from tests.support.labworld import HOST, LabWorld, make_world
+from tests.support.pythonworld import ENVIRONMENTS, add_environment
 
 _NUMBER = itertools.count(1)
 
@@ -61,5 +62,18 @@ def rewrite(world: LabWorld, change: Callable[[dict[str, Any]], None]) -> None:
     world.plan_file.write_text(json.dumps(plan, indent=1))
 
 
-WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {"dpkg": debian, "tools": debian}
+def python(lab: Laboratory) -> LabWorld:
+    """Five Python environments on the shop's host, and the wheels they were installed from."""
+    world = debian(lab)
+    added = add_environment(world.host, world.folder, ENVIRONMENTS)
+
+    def change(plan: dict[str, Any]) -> None:
+        plan["assets"] = {name: asset | {"host": HOST} for name, asset in added["assets"].items()}
+        plan["package_stores"] = added["package_stores"]
+
+    rewrite(world, change)
+    return world
+
+
+WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {"dpkg": debian, "tools": debian, "python": python}
 """By family."""

@@ -1,23 +1,23 @@
-"""A Python environment to damage: small wheels made here, installed offline without pip, on a laboratory host or here."""
+"""A Python environment to damage: small wheels made here, installed without pip, on a laboratory host or here."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.reinstall_distribution import UNPACK
 from tests.lab.host import LabHost
 
-VENV = "/opt/app/venv"
 ASSET, STORE = "app", "wheelhouse"
+ENVIRONMENTS = ("app", "tools", "jobs", "web", "mail")
+"""Those of the corpus, each with a service's name."""
+
 CORE = {
     "shop_core/__init__.py": "from shop_core.prices import total\n",
     "shop_core/prices.py": "def total(prices):\n    return sum(prices)\n",
@@ -64,7 +64,10 @@ def make_wheel(
     wheel = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, text in held.items():
-            archive.writestr(zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0)), text)
+            entry = zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0))
+            entry.external_attr = (0o100755 if "/scripts/" in path else 0o100644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, text)
     return wheel
 
 
@@ -83,35 +86,42 @@ def make_wheelhouse(folder: Path) -> list[Path]:
     ]
 
 
-def add_environment(host: LabHost, folder: Path) -> dict[str, Any]:
-    """Make the environment at `/opt/app/venv` of a host, and its wheelhouse beside the plan.
+def add_environment(host: LabHost, folder: Path, names: Sequence[str] = (ASSET,)) -> dict[str, Any]:
+    """Make environments at `/opt/NAME/venv` of a host, and their wheelhouse beside the plan.
 
     Args:
         host: a running laboratory host; it needs python3 and nothing else (no pip, no venv package).
         folder: the plan's folder.
+        names: of the environments; also of the assets.
 
     Returns:
-        Plan changes: the store and the asset. The asset's `host` is the name `host.name`; replace it by the plan's.
+        Plan changes: the store and the assets, on the plan's host of the name `host.name`.
     """
     wheels = make_wheelhouse(folder / STORE)
-    host.must(["python3", "-m", "venv", "--without-pip", VENV])
-    version = host.must([f"{VENV}/bin/python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
-    site = f"{VENV}/lib/python{version}/site-packages"
     for wheel in wheels:
-        (there := host.inside("/root") / wheel.name).write_bytes(wheel.read_bytes())
-        words = [f"{VENV}/bin/python", "-I", "-S", "-", f"/root/{wheel.name}", site, VENV, f"{VENV}/bin/python", "pip"]
-        host.must(words, text=UNPACK.read_text())
-        there.unlink()
-    # Byte code as a service leaves it behind.
-    host.must([f"{VENV}/bin/shop-web"])
-    return plan_changes(host.name)
+        (host.inside("/root") / wheel.name).write_bytes(wheel.read_bytes())
+    for name in names:
+        venv = f"/opt/{name}/venv"
+        host.must(["python3", "-m", "venv", "--without-pip", venv])
+        site = f"/{next(host.inside(f'{venv}/lib').glob('python3*')).relative_to(host.root)}/site-packages"
+        for wheel in wheels:
+            words = [f"/root/{wheel.name}", site, venv, f"{venv}/bin/python", "pip"]
+            host.must([f"{venv}/bin/python", "-I", "-S", "-", *words], text=UNPACK.read_text())
+        # Byte code as a service leaves it behind.
+        host.must([f"{venv}/bin/shop-web"])
+    for wheel in wheels:
+        (host.inside("/root") / wheel.name).unlink()
+    return plan_changes(host.name, {name: f"/opt/{name}/venv" for name in names})
 
 
-def plan_changes(host: str, venv: str = VENV) -> dict[str, Any]:
-    """What a plan says about the environment."""
+def plan_changes(host: str, environments: Mapping[str, str]) -> dict[str, Any]:
+    """What a plan says about environments: asset's name → folder."""
     return {
         "package_stores": {STORE: {"kind": "directory", "path": STORE}},
-        "assets": {ASSET: {"kind": "pip", "host": host, "python": f"{venv}/bin/python", "store": STORE}},
+        "assets": {
+            name: {"kind": "pip", "host": host, "python": f"{venv}/bin/python", "store": STORE}
+            for name, venv in environments.items()
+        },
     }
 
 
@@ -120,7 +130,7 @@ def environment_here(folder: Path) -> Path:
     wheels = make_wheelhouse(folder / STORE)
     venv = folder / "opt/app/venv"
     # The base interpreter, not the one of the tests' own environment.
-    base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    base = Path(sys.base_prefix) / "bin/python3"
     python = str(base) if base.exists() else sys.executable
     subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
     for wheel in wheels:
@@ -140,43 +150,3 @@ def unpack(venv: Path, wheel: Path, python: str = "") -> None:
         [python or venv / "bin/python", "-I", "-S", "-", wheel, site_of(venv), venv, venv / "bin/python", "pip"],
         input=UNPACK.read_bytes(), check=True, capture_output=True,
     )  # fmt: skip
-
-
-def damage(root: Path, case: Mapping[str, Any]) -> None:
-    """Apply the operations of a corpus case below a root; `run` and `try` are not known here."""
-    for operation in case["do"]:
-        ((name, given),) = operation.items()
-        words = given if isinstance(given, list) else [given]
-        path = root / words[0].lstrip("/")
-        match name:
-            case "garble":
-                path.write_bytes(os.urandom(64))
-            case "flip":
-                data = bytearray(path.read_bytes())
-                data[len(data) // 2] ^= 1
-                path.write_bytes(data)
-            case "truncate":
-                data = path.read_bytes()
-                path.write_bytes(data[: len(data) // 2])
-            case "delete":
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            case "chmod":
-                path.chmod(int(words[1], 8))
-            case "chown":
-                os.chown(path, int(words[1]), int(words[2]), follow_symlinks=False)
-            case "link":
-                if path.is_symlink() or path.is_file():
-                    path.unlink()
-                elif path.is_dir():
-                    shutil.rmtree(path)
-                path.symlink_to(words[1])
-            case "directory":
-                path.unlink(missing_ok=True)
-                path.mkdir()
-            case "write":
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(words[1])
-            case "append":
-                path.write_text(path.read_text() + words[1])
-            case _:
-                raise ValueError(f"unknown operation {name}")

@@ -1,16 +1,14 @@
-"""The corpus of damaged Python environments, on this machine: each case found by its code, cured, bit for bit as before."""
+"""The corpus of damaged Python environments, on this machine: found by code, cured, bit for bit as before."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from ruamel.yaml import YAML
 
 from checks import pip_environment
 from checks.supplies import gather
@@ -21,12 +19,16 @@ from model.ladder import propose
 from model.plan import Plan
 from model.proposal import Proposal, RebuildInterpreter, ReinstallDistribution, SetAside, SetMetadata
 from tasks import rebuild_interpreter, reinstall_distribution, set_aside, set_metadata
+from tests.corpus.cases import Case, load
+from tests.corpus.faults import inflict
+from tests.lab.host import LabHost
 from tests.support.labworld import merged
-from tests.support.pythonworld import ASSET, STORE, damage, environment_here, plan_changes, site_of
+from tests.support.pythonworld import ASSET, STORE, environment_here, plan_changes, site_of
 from tests.tasks.localhost import JobHost, fingerprint, quiet
 
-CASES = YAML(typ="safe").load((Path(__file__).parents[1] / "corpus/python.yaml").read_text())
-SITE = "/opt/app/venv/lib/python3.11/site-packages"
+CASES = load("python")
+VENV = re.compile(r"/opt/[a-z]+/venv")
+SITE = re.compile(r"lib/python3\.11/")
 
 
 class Here:
@@ -83,7 +85,7 @@ def _plan(venv: Path) -> Plan:
         "objectives": {"rto": 1, "rpo": 1},
         "hosts": {"web-1": {"address": "192.0.2.1", "key": "env:K", "host_key": key, "machine_id": "0" * 32}},
     }  # fmt: skip
-    return Plan.model_validate(merged(plan, plan_changes("web-1", str(venv))))
+    return Plan.model_validate(merged(plan, plan_changes("web-1", {ASSET: str(venv)})))
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +93,20 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
     return Here(tmp_path_factory.mktemp("python"))
 
 
-def there(here: Here, case: Mapping[str, Any]) -> dict[str, Any]:
-    """A case with the host's paths as paths of this machine."""
-    text = json.dumps(case).replace(SITE, str(site_of(here.venv)).replace(str(here.folder), "", 1))
-    return dict(json.loads(text))
+class _Root:
+    """A folder of this machine as the root of a host, for the corpus' operations."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def inside(self, path: str, *, follow: bool = True) -> Path:
+        return self.folder / path.lstrip("/")
+
+
+def there(here: Here, case: Case) -> Case:
+    """A case with the one environment of this machine for the host's."""
+    version = f"lib/{site_of(here.venv).parent.name}/"
+    return Case.model_validate_json(SITE.sub(version, VENV.sub("/opt/app/venv", case.model_dump_json())))
 
 
 def _content(root: Path) -> dict[str, tuple[object, ...]]:
@@ -114,25 +126,27 @@ def test_healthy_environment_has_no_finding(here: Here) -> None:
     assert result.examined > 20
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_damage_is_found_by_its_code_and_cured_bit_for_bit(here: Here, case: Mapping[str, Any]) -> None:
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_damage_is_found_by_its_code_and_cured_bit_for_bit(here: Here, case: Case) -> None:
     """R-RESP-2, R-RESP-5."""
-    if "chown" in json.dumps(case["do"]) and os.geteuid() != 0:
+    if case.kind == "owner" and os.geteuid() != 0:
         pytest.skip("needs root to give files away")
+    config = (here.venv / "pyvenv.cfg").read_text()
     before = _content(here.venv)
     case = there(here, case)
-    damage(here.folder, case)
+    inflict(cast(LabHost, _Root(here.folder)), case)
     result = here.examine()
-    expected = (case["expect"]["code"], f"{here.folder}{case['expect']['subject']}")
-    assert expected in [(f.code.value, f.subject) for f in result.findings]
+    assert case.expect is not None
+    found = {(f.code, f.subject.removeprefix(str(here.folder))) for f in result.findings}
+    assert (case.expect.code, case.expect.subject) in found
+    assert {subject for _, subject in found} <= {case.expect.subject, *case.also}
     proposal = here.propose(result)
     assert () == proposal.unmet
-    assert case["cure"] in [action.kind for action in proposal.actions]
+    assert case.cure in [action.kind for action in proposal.actions]
     said = here.execute(proposal)
-    again = here.examine()
-    assert () == again.findings, said
+    assert () == here.examine().findings, said
     after = _content(here.venv)
-    if case["place"] == "pyvenv.cfg":  # a lost file's comments and order are lost
-        before = {k: v for k, v in before.items() if "pyvenv.cfg" not in k}
-        after = {k: v for k, v in after.items() if "pyvenv.cfg" not in k}
+    if case.place == "pyvenv.cfg":  # its order, and who made it how, are lost with it
+        before, after = ({k: v for k, v in seen.items() if "pyvenv.cfg" not in k} for seen in (before, after))
+        (here.venv / "pyvenv.cfg").write_text(config)
     assert before == after
