@@ -38,6 +38,7 @@ from tasks import (
     set_metadata,
 )
 from tasks.performed import Performed
+from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
@@ -114,7 +115,14 @@ def act(work: Work, action_id: str, progress: Progress) -> str:
     require_signed(work, state)
     assert state.proposal is not None  # noqa: S101 - require_signed refuses without one
     action = state.proposal.action(action_id)
-    return _effect(work, action_id, action.host, progress, lambda e: _perform(e, action))
+    return _effect(work, action_id, action.host, progress, lambda e: _looked_at_again(e, action))
+
+
+def _looked_at_again(effect: Effecting, action: Action) -> Performed:
+    """The effect, and what the check of it says at once."""
+    performed = _perform(effect, action)
+    seen = recheck(effect.work, effect.state, action, effect.connection)
+    return Performed(f"{performed.sentence}{seen}", performed.bytes)
 
 
 def undo(work: Work, action_id: str, progress: Progress) -> str:

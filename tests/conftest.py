@@ -19,6 +19,9 @@ from tests.lab.base import missing_prerequisites
 pytest_plugins = ["tests.lab.fixtures", "tests.support.fixtures"]
 
 LAB_TOOLS = ("systemd-nspawn", "ip", "nft", "ssh", "sshd")
+SLOW_SECONDS = 900
+"""A whole recovery may wait this long on a busy machine; nothing of it is measured by the clock."""
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -59,6 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in reasons.items():
             if reason is not None and item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
+        slow = item.get_closest_marker("slow") is not None
+        if slow and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(together(item)))
     # What takes longest begins first, so that no process is left with it at the end.

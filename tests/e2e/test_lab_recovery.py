@@ -30,8 +30,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 T = TypeVar("T")
 PATIENCE = 90.0
-BAR = 150.0
-"""Seconds for the whole test."""
 
 
 @contextmanager
@@ -143,7 +141,6 @@ def test_a_host_damaged_in_five_ways_is_recovered_through_prefect(
     assert [] == tamper.unnoticed(home, incident, tmp_path / "altered")
     watch.lap("witness")
     print(watch.show("\nRecovery of a real host through Prefect"))
-    assert time.monotonic() - watch.began < BAR
 
 
 def proposed(work: Work) -> set[str]:
