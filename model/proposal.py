@@ -60,6 +60,13 @@ class SetMetadata(ActionBase):
     files: tuple[Entry, ...] = Field(min_length=1)
 
 
+class SetAside(ActionBase):
+    """Move what belongs to nobody into quarantine on the host, below the state directory."""
+
+    kind: Literal["set_aside"] = "set_aside"
+    paths: tuple[HostText, ...] = Field(min_length=1)
+
+
 class ReinstallPackage(ActionBase):
     """Install the same version of a Debian package again.
 
@@ -120,17 +127,6 @@ class RebuildInterpreter(ActionBase):
     config: HostText = ""
     uid: int = Field(default=0, ge=0)
     gid: int = Field(default=0, ge=0)
-
-
-class SetAside(ActionBase):
-    """Move what belongs to nobody out of the way, into a quarantine below the state directory; nothing is deleted.
-
-    Attributes:
-        files: absolute paths that are moved, files or whole folders; what is inside is under `touches`.
-    """
-
-    kind: Literal["set_aside"] = "set_aside"
-    files: tuple[HostText, ...] = Field(min_length=1)
 
 
 class RestoreFiles(ActionBase):

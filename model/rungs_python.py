@@ -139,7 +139,7 @@ def _aside(
             "in the baseline.",
             undo="They go back to where the snapshot has them.",
             touches=tuple(sorted({path for tree in moved for path in tree.touches})), minutes=minutes(0.05, 0),
-            findings=tuple(cured), files=tuple(tops),
+            findings=tuple(cured), paths=tuple(tops),
         )
     )  # fmt: skip
 

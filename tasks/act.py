@@ -250,8 +250,18 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 raise
             except ReinstateError as error:  # what was down before the recovery is down again after its undo
                 return Performed(f"{action.service} does not run, as before the recovery: {error.what}")
+        case (
+            SetAside(),
+            PipAsset(),
+        ):  # a reinstall after it has put into its place what its own undo takes back
+            return _from_snapshot(effect, action)
         case _:
-            folder = effect.work.folder(f"snapshot/{action.host}")
-            return roll_back_files(
-                effect.connection, folder, action.touches, job_prefix=prefix, token=token, progress=progress
-            )
+            return _from_snapshot(effect, action)
+
+
+def _from_snapshot(effect: Effecting, action: Action) -> Performed:
+    folder = effect.work.folder(f"snapshot/{action.host}")
+    return roll_back_files(
+        effect.connection, folder, action.touches, job_prefix=effect.prefix, token=effect.token,
+        progress=effect.progress,
+    )  # fmt: skip

@@ -122,9 +122,8 @@ def what(action: Action) -> str:
             if action.kind == "reinstall_distribution":
                 return f"{action.distribution} {action.version} ({action.filename})"
             if action.kind == "set_aside":
-                return ", ".join(action.files[:5]) + (
-                    f" and {len(action.files) - 5} more" if len(action.files) > 5 else ""
-                )
+                more = f" and {len(action.paths) - 5} more" if len(action.paths) > 5 else ""
+                return ", ".join(action.paths[:5]) + more
             if action.kind == "rebuild_interpreter":
                 parts = [
                     *(entry.path for entry in action.links),

@@ -1,4 +1,7 @@
-"""Setting aside what belongs to nobody: moved into a quarantine on the host, with its path, and kept there."""
+"""Moving what belongs to nobody into quarantine on the host: nothing runs it there, nothing of it is lost.
+
+The undo is the same move backwards, so that a folder comes back whole, with whatever was in it.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,29 @@ from model.assets import AssetBase
 from model.command import Command, printable
 from model.errors import ReinstateError
 from model.proposal import SetAside
-from tasks.filestate import nul_list
 from tasks.performed import Performed
-from tasks.staging import PLAIN, Progress, ask
+from tasks.staging import PLAIN, Progress
 
-ASIDE_SECONDS = 1800.0
-_STAT = 'exec xargs -0 -r -n 1 sh -c \'if [ -e "$0" ] || [ -L "$0" ]; then printf "%s\\0" "$0"; fi\''
+SECONDS = 3600.0
 
-# One path: its place in the quarantine keeps the whole path, so that a person sees where it came from. What is gone
-# already was moved by an attempt before this one, or by somebody else: either way it is out of the way.
-_MOVE = r"""
-to=$1$2
-if [ ! -e "$2" ] && [ ! -L "$2" ]; then exit 0; fi
-mkdir -p -- "${to%/*}" && mv -T -- "$2" "$to" && exit 0
-printf '%s cannot be set aside\n' "$2" >&2; exit 3
+# Numbers name what lies in quarantine, in the order of the proposal; a move that was made is not made again.
+_SCRIPT = r"""
+set -u
+way=$1 folder=$2; shift 2
+umask 077; mkdir -p -- "$folder" || exit 3
+number=0
+for path; do
+    number=$((number + 1)) there=$folder/$number
+    if [ "$way" = back ]; then a=$there b=$path; else a=$path b=$there; fi
+    if [ -e "$a" ] || [ -L "$a" ]; then
+        if [ -e "$b" ] || [ -L "$b" ]; then echo "$b: something is there already" >&2; exit 4; fi
+        mv -T -- "$a" "$b" || exit 5
+    elif ! { [ -e "$b" ] || [ -L "$b" ]; }; then
+        [ "$way" = back ] || { echo "$a: is gone" >&2; exit 6; }
+    fi
+    sync -f -- "${path%/*}/" "$folder" 2>/dev/null || sync
+done
 """
-_ALL = 'umask 077; mkdir -p -- "$1" && exec xargs -0 -r -n 1 sh -c "$2" reinstate-set-aside "$1"'
 
 
 def perform(
@@ -34,30 +44,49 @@ def perform(
     token: int,
     progress: Progress,
 ) -> Performed:
-    """Move every path of the action into `STATE_DIR/set-aside/JOB/PATH`.
+    """Move each path into quarantine.
 
     Raises:
-        Transient: the connection was lost; calling again goes on.
-        ReinstateError: something could not be moved, or is there again.
+        ReinstateError: a path cannot be moved; those before it are in quarantine.
     """
-    place = f"{connection.host.state_dir.rstrip('/')}/set-aside/{job_prefix}"
+    folder = _move(connection, action, "away", job_prefix, token)
+    progress(1, 1)
+    count = len(action.paths)
+    return Performed(f"{count} path{'s' if count != 1 else ''} moved into quarantine, {folder}.")
+
+
+def undo(
+    connection: Connection, action: SetAside, *, job_prefix: str, token: int, progress: Progress
+) -> Performed:
+    """Move everything back to where it was.
+
+    Raises:
+        ReinstateError: something else lies there by now.
+    """
+    _move(connection, action, "back", job_prefix, token)
+    progress(1, 1)
+    return Performed("Everything is back from quarantine.")
+
+
+def quarantine(connection: Connection, job_prefix: str) -> str:
+    """The folder on the host, the same for an action, its attempts and its undo."""
+    action = job_prefix.rpartition("-")[0].replace("-undo-", "-")
+    return f"{connection.host.state_dir.rstrip('/')}/quarantine/{action}"
+
+
+def _move(connection: Connection, action: SetAside, way: str, job_prefix: str, token: int) -> str:
+    folder = quarantine(connection, job_prefix)
     command = Command(
-        ("sh", "-c", _ALL, "reinstate-set-aside", place, _MOVE),
-        stdin=nul_list(action.files), sudo=True, env=PLAIN, timeout=ASIDE_SECONDS,
-    )  # fmt: skip
-    result = connection.job(f"{job_prefix}-aside", command, token)
+        ("sh", "-c", _SCRIPT, "reinstate-set-aside", way, folder, *action.paths),
+        sudo=True,
+        env=PLAIN,
+        timeout=SECONDS,
+    )
+    result = connection.job(f"{job_prefix}-{way}", command, token)
     if not result.ok:
         raise ReinstateError(
-            f"what belongs to nobody could not be set aside: {result.tail(3)}.", connection.name,
-            "look at that path on the host (immutable flag, read-only mount, full disk), then run it again",
-        )  # fmt: skip
-    there = ask(connection, "sh", "-c", _STAT, stdin=nul_list(action.files)).stdout.split(b"\0")
-    if left := [path for path in there if path]:
-        first = printable(left[0].decode("utf-8", "replace"))
-        raise ReinstateError(
-            f"{first} is there again after it was set aside.", connection.name,
-            "find out which program makes it, stop that, then run it again",
-        )  # fmt: skip
-    progress(1, 1)
-    count = len(action.files)
-    return Performed(f"{count} path{'s' if count != 1 else ''} set aside below {place}; nothing was deleted.")
+            f"{printable(action.paths[0])} could not be moved {way}: {result.tail(2)}.",
+            connection.name,
+            "look at that path on the host; what was moved already is kept",
+        )
+    return folder

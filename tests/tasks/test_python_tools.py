@@ -134,9 +134,9 @@ def test_what_was_set_aside_and_made_anew_is_undone_bit_for_bit(here: Here) -> N
     take_snapshot(here.host, touched, here.folder / "snapshot", quiet)
     before = fingerprint(here.venv)
     said = here.execute(proposal)
-    assert any("set aside" in sentence for sentence in said)
-    kept = [path.name for path in (here.folder / "state/set-aside").rglob("*") if path.is_file()]
-    assert {"__init__.py", "y.txt", "evil.pth"} <= set(kept)
+    assert any("into quarantine" in sentence for sentence in said)
+    kept = [path.name for path in (here.folder / "state/quarantine").rglob("*") if path.is_file()]
+    assert {"__init__.py", "y.txt"} <= set(kept)
     assert () == here.examine().findings
     roll_back_files(
         here.host, here.folder / "snapshot", touched, job_prefix="undo-1", token=2, progress=quiet
