@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from deployments.cli import incidents, plans, recovery, servers
+from deployments.cli import incidents, plans, prevention, recovery, servers
 
 app = typer.Typer(
     name="reinstate",
@@ -19,6 +19,7 @@ app.command()(servers.up)
 app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)
 app.command()(recovery.scan)
+app.command()(prevention.updates)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
 app.command()(recovery.approve)
