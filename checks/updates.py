@@ -43,15 +43,16 @@ own=$1
 set -- -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Debug::NoLocking=1
 if [ -n "$own" ]; then
     umask 077; mkdir -p -- "$own/lists/partial" || exit 3
-    set -- "$@" -o "Dir::State::lists=$own/lists" -o APT::Sandbox::User=root
+    set -- "$@" -o "Dir::State::lists=$own/lists" -o "Dir::Cache=$own/cache" -o APT::Sandbox::User=root
+    mkdir -p -- "$own/cache/archives/partial" || exit 3
     apt-get -q -q "$@" -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 update >&2 || exit 100
     lists=$own/lists
 else
     lists=/var/lib/apt/lists
 fi
 find "$lists" -maxdepth 1 -type f -name '*_*' -printf 'lists %T@\n' 2>/dev/null | sort -k2 -n | tail -n 1
-apt-mark showhold 2>/dev/null | sed 's/^/hold /'
-exec apt-get -s -q -q --ignore-hold "$@" dist-upgrade
+apt-mark "$@" showhold 2>/dev/null | sed 's/^/hold /'
+exec apt-get -s -q -q --ignore-hold --allow-change-held-packages "$@" dist-upgrade
 """
 
 # The changelog in the package that is going to be installed, where the host has it already.
@@ -262,15 +263,15 @@ def judge_pip(
 ) -> list[Update]:
     """The installed distributions that advisories are about."""
     found = []
-    for name, version in sorted(installed):
-        mine = [one for one in book.get(pip_facts.normal(name), ()) if one.affects(version)]
+    for name, version in sorted((pip_facts.normal(name), version) for name, version in installed):
+        mine = [one for one in book.get(name, ()) if one.affects(version)]
         if not mine:
             continue
         fixes = [one.fixed(version) for one in mine]
         candidate = max(fixes, key=Version) if all(fixes) else ""
         found.append(
             Update(
-                package=pip_facts.normal(name), installed=version, candidate=candidate, security=True,
+                package=name, installed=version, candidate=candidate, security=True,
                 origin="advisories of the plan", advisories=tuple(sorted({one.id for one in mine})),
                 cves=tuple(sorted({cve for one in mine for cve in one.cves})),
             )

@@ -39,9 +39,11 @@ async def scan(plan: str) -> str:
     unseen: list[ReinstateError] = []
     for host in hosts:
         try:
-            results += list(await run(scanning.scan_host, path, host))
+            seen: tuple[CheckResult, ...] = await run(scanning.scan_host, path, host)
+            results += seen
             if rule.updates:
-                reports += list(await run(scanning.look_for_updates, path, host))
+                told: tuple[UpdatesReport, ...] = await run(scanning.look_for_updates, path, host)
+                reports += told
         except ReinstateError as error:  # the others are looked at all the same
             if not any(result.host == host for result in results):
                 results += scanning.unreachable(file.plan, host, error)

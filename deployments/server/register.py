@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect import Flow
 from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.client.schemas.schedules import CronSchedule
@@ -80,16 +80,19 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
 
 async def _schedule(client: PrefectClient, deployment: UUID, rule: ScanRule) -> None:
     """Give a deployment the plan's schedule and no other; one that a person switched off stays off."""
-    wanted = CronSchedule(cron=rule.schedule, timezone=rule.timezone) if rule.schedule else None
     there = False
     for known in await client.read_deployment_schedules(deployment):
-        same = isinstance(known.schedule, CronSchedule) and wanted is not None and not there
-        if same and (known.schedule.cron, known.schedule.timezone) == (rule.schedule, rule.timezone):
+        cron = known.schedule
+        same = isinstance(cron, CronSchedule) and (cron.cron, cron.timezone) == (rule.schedule, rule.timezone)
+        if same and not there:
             there = True
         else:
             await client.delete_deployment_schedule(deployment, known.id)
-    if wanted is not None and not there:
-        await client.create_deployment_schedules(deployment, [(wanted, True)])
+    if rule.schedule and not there:
+        cron = CronSchedule(cron=rule.schedule, timezone=rule.timezone)
+        await client.create_deployment_schedules(
+            deployment, [DeploymentScheduleCreate(schedule=cron, active=True)]
+        )
 
 
 async def _unschedule_others(client: PrefectClient, ours: set[UUID]) -> None:
