@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from checks.stat import Fact
+from checks.fact import Fact
 from model.finding import Code, Degree
 from model.manifest import Entry, FileType
 
@@ -32,7 +32,14 @@ def nature(kind: FileType, link: str = "") -> str:
     return f"link to {link}" if kind is FileType.LINK else str(kind.value)
 
 
-def differences(expected: Entry, fact: Fact, *, content: bool = True, link: bool = True) -> list[Difference]:
+def capabilities_text(hexes: str) -> str:
+    """`capabilities 0100…`, or that there are none."""
+    return f"capabilities {hexes}" if hexes else "no capabilities"
+
+
+def differences(
+    expected: Entry, fact: Fact, *, content: bool = True, link: bool = True, capabilities: bool = False
+) -> list[Difference]:
     """How a present path differs from an entry; what is absent or of another type differs in nothing else.
 
     Args:
@@ -40,6 +47,7 @@ def differences(expected: Entry, fact: Fact, *, content: bool = True, link: bool
         fact: what it is.
         content: compare hashes where the entry has one.
         link: compare link targets.
+        capabilities: compare file capabilities, where the host could be asked.
     """
     if fact.type is FileType.ABSENT:
         return [(Code.FILE_MISSING, nature(expected.type, expected.link), "absent")]
@@ -59,6 +67,9 @@ def differences(expected: Entry, fact: Fact, *, content: bool = True, link: bool
         found.append(
             (Code.FILE_OWNER_DIFFERS, owner_text(expected.uid, expected.gid), owner_text(fact.uid, fact.gid))
         )
+    if capabilities and fact.capabilities is not None and fact.capabilities != expected.capabilities:
+        texts = capabilities_text(expected.capabilities), capabilities_text(fact.capabilities)
+        found.append((Code.FILE_CAPABILITIES_DIFFER, *texts))
     if content and expected.sha256:
         found += _content(expected, fact)
     return found
@@ -78,7 +89,7 @@ def _content(expected: Entry, fact: Fact) -> list[Difference]:
     ]
 
 
-_READING = (
+READING = (
     "/usr/share/doc/",
     "/usr/share/man/",
     "/usr/share/info/",
@@ -89,7 +100,7 @@ _READING = (
 
 def degree(code: Code, path: str) -> Degree:
     """Damage degree of one path: documentation and a merely different owner or mode are slight."""
-    if path.startswith(_READING):
+    if path.startswith(READING):
         return Degree.SLIGHT
     if code in {Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.CONFFILE_MISSING}:
         return Degree.SLIGHT

@@ -23,19 +23,29 @@ LC_ALL=C; export LC_ALL
 root=${1%/}
 cd "$root/var/lib/dpkg" || exit 3
 part() { printf '\0%s\0' "$1"; }
-part status; cat status || exit 4
-part updates; for f in updates/[0-9]*; do [ -f "$f" ] && cat "$f"; done
+unread='\n==> .unread <==\n'
+# A damaged file may hold NUL, which parts ours.
+text() { tr '\000' '\001'; }
+part status; [ -r status ] || exit 4; text <status || exit 4
+part updates; for f in updates/[0-9]*; do [ -f "$f" ] && text <"$f"; done
 part arch; [ -f arch ] && cat arch
 part diversions; [ -f diversions ] && cat diversions
 part statoverride; [ -f statoverride ] && cat statoverride
+part links
+for d in bin sbin lib lib32 lib64 libx32; do
+    [ -L "$root/$d" ] && printf '/%s\t%s\n' "$d" "$(readlink -- "$root/$d")"
+done
+part alternatives; set -- alternatives/*; [ -e "$1" ] && tail -n +1 -v -- "$@" | text
+part chosen
+[ ! -d "$root/etc/alternatives" ] || find "$root/etc/alternatives" -maxdepth 1 -type l -printf '%f\t%l\n'
 part config
 for f in /etc/dpkg/dpkg.cfg.d/* /etc/dpkg/dpkg.cfg "$root"/etc/dpkg/dpkg.cfg.d/* "$root/etc/dpkg/dpkg.cfg"; do
     [ -f "$f" ] && cat "$f" && echo
 done
 cd info || exit 5
 part names; ls -1
-part list; set -- *.list; [ -e "$1" ] && { tail -n +1 -v -- "$@" || exit 6; }
-part md5sums; set -- *.md5sums; [ -e "$1" ] && { tail -n +1 -v -- "$@" || exit 7; }
+part list; set -- *.list; [ -e "$1" ] && { tail -n +1 -v -- "$@" || printf "$unread"; } | text
+part md5sums; set -- *.md5sums; [ -e "$1" ] && { tail -n +1 -v -- "$@" || printf "$unread"; } | text
 part end
 exit 0
 """
@@ -55,8 +65,12 @@ class Package:
         paths: as in its list, without the root; None when the list is missing.
         md5sums: path → hash of the files as delivered.
         conffiles: path → hash when delivered; obsolete ones are left out.
+        kept: all its configuration files, obsolete ones too: none of them stands in `md5sums`.
         info: names of its files in `info/`.
-        fingerprint: SHA-256 of its list and hashes: equal means the same contents.
+        stem: how its files in `info/` begin.
+        odd: lines of `md5sums` that are none.
+        fingerprint: SHA-256 of its list.
+        sums_fingerprint: SHA-256 of its hashes; with the same list, the same contents.
     """
 
     name: str
@@ -68,8 +82,12 @@ class Package:
     paths: tuple[str, ...] | None = ()
     md5sums: Mapping[str, str] = field(default_factory=dict)
     conffiles: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
     info: tuple[str, ...] = ()
+    stem: str = ""
+    odd: int = 0
     fingerprint: str = ""
+    sums_fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,9 @@ class Database:
     Attributes:
         packages: by name.
         diversions: path → (where it went, package it is diverted for; empty: a local diversion).
+        aliases: links of a merged /usr, `/bin` → `/usr/bin`.
+        alternatives: what `alternatives/NAME` says, by name.
+        chosen: where the links in /etc/alternatives lead, by name.
         overrides: path → mode set by dpkg-statoverride.
         filters: path-exclude (True) and path-include (False) patterns in their order; the last match decides.
         lost: names of lists whose package the status file does not know: it lost something.
@@ -87,6 +108,9 @@ class Database:
 
     packages: Mapping[str, Package]
     diversions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    alternatives: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, int] = field(default_factory=dict)
     filters: tuple[tuple[bool, str], ...] = ()
     lost: tuple[str, ...] = ()
@@ -102,7 +126,9 @@ class Database:
 
     def placed(self, package: str, path: str) -> str:
         """Where a package's path lies: elsewhere when it is diverted for another package."""
-        target, owner = self.diversions.get(path, (path, package))
+        if path not in self.diversions:
+            return path
+        target, owner = self.diversions[path]
         return path if owner == package.partition(":")[0] else target
 
 
@@ -131,12 +157,16 @@ def parse(output: bytes, where: str = "") -> Database:
     parts = dict(zip(pieces[1::2], pieces[2::2], strict=False))
     if b"end" not in parts:
         raise PreconditionFailed(
-            "the dpkg database holds NUL bytes or was cut off.",
-            where,
-            "restore /var/lib/dpkg from a backup by hand",
+            "the dpkg database was cut off.", where, "restore /var/lib/dpkg from a backup by hand"
         )
     text = {name.decode(): value.decode("utf-8", "surrogateescape") for name, value in parts.items()}
     lists, sums = _files(parts[b"list"]), _files(parts[b"md5sums"])
+    if "" in lists or "" in sums:
+        raise PreconditionFailed(
+            "a list of the dpkg database cannot be read.",
+            where,
+            "look at the host's disk and at dpkg's `info` folder",
+        )
     native = (text["arch"].split() or [""])[0]
     names: dict[str, list[str]] = {}
     for info in text["names"].split("\n"):
@@ -158,6 +188,9 @@ def parse(output: bytes, where: str = "") -> Database:
     return Database(
         packages=packages,
         diversions=_diversions(text["diversions"]),
+        aliases=dict(_aliases(text.get("links", ""))),
+        alternatives=_alternatives(text.get("alternatives", "")),
+        chosen=dict(_pairs(text.get("chosen", ""))),
         overrides=_overrides(text["statoverride"]),
         filters=tuple(_filters(text["config"])),
         lost=tuple(sorted(stem for stem in lists if stem not in known)),
@@ -173,13 +206,11 @@ def _package(
     foreign = native and architecture not in {native, "all"}
     stem = f"{name}:{architecture}" if f"{name}:{architecture}" in lists else name
     listed, summed = lists.get(stem), sums.get(stem, b"")
-    md5sums = {}
-    for line in summed.decode("utf-8", "surrogateescape").split("\n"):
-        if len(line) > 34 and line[32:34] in {"  ", " *"}:
-            md5sums["/" + line[34:].removeprefix("./").lstrip("/")] = line[:32]
-    conffiles = {}
+    md5sums, odd = parse_sums(summed)
+    conffiles, kept = {}, set()
     for line in stanza.get("Conffiles", "").split("\n"):
         words = line.strip().split(" ")
+        kept.add(words[0])
         if len(words) == 2 and words[0].startswith("/") and len(words[1]) == 32:  # a third word: obsolete
             conffiles[words[0]] = words[1]
     return Package(
@@ -192,9 +223,24 @@ def _package(
         paths=None if listed is None else tuple(_paths(listed)),
         md5sums=md5sums,
         conffiles=conffiles,
+        kept=frozenset(kept),
         info=tuple(names.get(stem, ())),
-        fingerprint=hashlib.sha256((listed or b"") + b"\0" + summed).hexdigest(),
+        stem=stem,
+        odd=odd,
+        fingerprint=hashlib.sha256(listed or b"").hexdigest(),
+        sums_fingerprint=hashlib.sha256(summed).hexdigest(),
     )
+
+
+def parse_sums(data: bytes) -> tuple[dict[str, str], int]:
+    """Path → hash from an `md5sums` file (deb-md5sums(5)), and how many of its lines are none."""
+    md5sums, odd = {}, 0
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        if len(line) > 34 and line[32:34] in {"  ", " *"}:
+            md5sums["/" + line[34:].removeprefix("./").lstrip("/")] = line[:32]
+        elif line:
+            odd += 1
+    return md5sums, odd
 
 
 def _paths(listed: bytes) -> Iterator[str]:
@@ -230,6 +276,23 @@ def _diversions(text: str) -> dict[str, tuple[str, str]]:
     lines = text.split("\n")
     triples = zip(lines[0::3], lines[1::3], lines[2::3], strict=False)
     return {path: (target, "" if owner == ":" else owner) for path, target, owner in triples if path}
+
+
+def _aliases(text: str) -> Iterator[tuple[str, str]]:
+    """Only links from the top to the folder of that name in /usr: the ones Debian makes."""
+    return ((link, f"/usr{link}") for link, target in _pairs(text) if target.lstrip("/") == f"usr{link}")
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.split("\n"):
+        name, _, target = line.partition("\t")
+        if target:
+            yield name, target
+
+
+def _alternatives(text: str) -> dict[str, str]:
+    pieces = re.split(r"(?:\A|\n)==> alternatives/([^\n/]+) <==\n", text)
+    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
 def _overrides(text: str) -> dict[str, int]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service
+from checks import database, files, packages, pip_environment, probe, service, stat
+from checks.hash_lists import Delivered
+from checks.many import Board, Tell, side_by_side
 from checks.wheels import references
+from model.accepted import Accepted
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Entry, Manifest
 from model.plan import Plan
 from model.severity import Scope, scope_of
-
-Tell = Callable[[int, int], None]
-"""Told (assets examined, assets in all)."""
 
 
 def examine(
@@ -30,9 +31,11 @@ def examine(
     secrets: Secrets,
     only: set[str] | None = None,
     progress: Tell | None = None,
+    accepted: Mapping[str, Sequence[Accepted]] | None = None,
+    delivered: Mapping[str, Delivered] | None = None,
     package_dirs: Mapping[str, Path] | None = None,
 ) -> tuple[CheckResult, ...]:
-    """Run the checks of a plan.
+    """Run the checks of a plan: hosts side by side, the assets of one host one after another over its connection.
 
     Args:
         plan: the plan.
@@ -41,7 +44,9 @@ def examine(
         manifests: newest verified manifest of an asset's backups.
         secrets: resolver of the plan's references (database passwords).
         only: names of assets to look at; then no probe is sent. None: everything.
-        progress: told after each asset.
+        progress: told while it goes on.
+        accepted: differences people accepted, by asset.
+        delivered: what packages in the plan's store say their hashes are, by asset.
         package_dirs: package stores by name: what they hold tells whether a host's own hash lists were altered.
 
     Returns:
@@ -51,16 +56,39 @@ def examine(
         Transient: a connection was lost.
     """
     names = [name for name in plan.order() if only is None or name in only]
-    results: list[CheckResult] = []
-    for number, name in enumerate(names, start=1):
-        start = time.monotonic()
-        result = _one(plan, name, connections, baselines, manifests, secrets, package_dirs or {})
-        results.append(result.model_copy(update={"seconds": round(time.monotonic() - start, 3)}))
-        if progress is not None:
-            progress(number, len(names))
+    board = Board(len(names))
+    by_host: dict[str, list[str]] = {}
+    for name in names:
+        by_host.setdefault(plan.assets[name].host, []).append(name)
+
+    def work_through(mine: Sequence[str]) -> dict[str, CheckResult]:
+        results = {}
+        for name in mine:
+            start = time.monotonic()
+            part = partial(board.tell, name)
+            result = _one(
+                plan,
+                name,
+                connections,
+                baselines,
+                manifests,
+                secrets,
+                accepted or {},
+                delivered or {},
+                package_dirs or {},
+                part,
+            )
+            results[name] = result.model_copy(update={"seconds": round(time.monotonic() - start, 3)})
+            board.finish(name)
+        return results
+
+    found: dict[str, CheckResult] = {}
+    for results in side_by_side(work_through, list(by_host.values()), lambda: board.show(progress)):
+        found |= results
+    checked = [found[name] for name in names]
     if only is None:
-        results += probe.probe_with(plan, connections)
-    return tuple(results)
+        checked += probe.probe_with(plan, connections)
+    return tuple(checked)
 
 
 def _one(
@@ -70,7 +98,10 @@ def _one(
     baselines: Mapping[str, Sequence[Entry]],
     manifests: Mapping[str, Manifest],
     secrets: Secrets,
+    accepted: Mapping[str, Sequence[Accepted]],
+    delivered: Mapping[str, Delivered],
     package_dirs: Mapping[str, Path],
+    progress: stat.Tell,
 ) -> CheckResult:
     asset = plan.assets[name]
     connection = connections.get(asset.host)
@@ -80,12 +111,21 @@ def _one(
         match asset:
             case DpkgAsset():
                 recorded = tuple(baselines.get(name, ()))
-                return packages.judge(name, asset, packages.collect(connection, asset, recorded), recorded)
+                agreed = tuple(accepted.get(name, ()))
+                data = packages.collect(connection, asset, recorded, accepted=agreed, progress=progress)
+                return packages.judge(
+                    name, asset, data, recorded, accepted=agreed, delivered=delivered.get(name)
+                )
             case PipAsset():
-                data = pip_environment.collect(connection, asset)
-                wheels, remarks = references(package_dirs.get(asset.store), data.distributions)
+                python = pip_environment.collect(connection, asset)
+                wheels, remarks = references(package_dirs.get(asset.store), python.distributions)
                 return pip_environment.judge(
-                    name, asset, data, wheels=wheels, remarks=remarks, accepted=tuple(baselines.get(name, ()))
+                    name,
+                    asset,
+                    python,
+                    wheels=wheels,
+                    remarks=remarks,
+                    accepted=[one.entry for one in accepted.get(name, ())],
                 )
             case FilesAsset():
                 if name not in manifests:

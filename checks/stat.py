@@ -1,89 +1,54 @@
-"""Facts about many paths of a host in one command: type, mode, owner, size, time, link target and hashes.
+"""Facts about many paths of a host in one command: type, mode, owner, size, time, link target, hashes, capabilities.
 
-The host needs sh, find, xargs and md5sum/sha256sum, nothing else; `openssl` is used for hashing where it works,
-because the coreutils of Debian 12 hash three times slower. Every tool is tried on a known answer first: on a damaged
-host a tool that lies is worse than none.
+Where the host has a Python, a small program of ours looks with several processes and reads each file once; where it
+has none, or one that lies, the host's own tools do it (`checks.stat_shell`), slower and without capabilities.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from blocks.hosts.base import Connection
-from model.command import Command, Result, printable
-from model.errors import PreconditionFailed, ReinstateError, Transient
-from model.manifest import Entry, FileType
+from checks import stat_shell
+from checks.fact import Digests, Fact, require
+from model.command import Command, printable
+from model.errors import ReinstateError
+from model.manifest import FileType
 
-MAX_BATCH = 2000
-"""Paths per batch at most: starting a tool costs as much as hashing a hundred small files."""
+__all__ = ["Digests", "Fact", "collect", "excluded", "list_tree", "require"]
 
-Digests = Literal["none", "md5", "sha256", "both"]
+Tell = Callable[[int, int], None]
+"""Told (paths looked at, paths in all)."""
 
-# One batch of paths, as arguments after the digests wanted and whether openssl works. Records end in NUL:
-# `S<type>\t<mode>\t<uid>\t<gid>\t<size>\t<mtime>\t<path>` and the link's target; `M<count of absent paths>`;
-# `E<reason>` and the path; a hash as `<hex> [ *]<path>`. A tool that dies makes xargs stop (255).
-_BATCH = r"""
-want=$1 fast=$2; shift 2
-if [ -n "$d" ]; then exec >"$d/$$" || exit 255; fi
-{ errs=$(find "$@" -maxdepth 0 -printf 'S%y\t%m\t%U\t%G\t%s\t%T@\t%p\0%l\0' 2>&1 >&3); rc=$?; } 3>&1
-[ "$rc" -le 1 ] || exit 255
-if [ -n "$errs" ]; then
-    gone=': (No such file or directory|Not a directory)$'
-    if printf '%s\n' "$errs" | grep -Eqv "$gone"; then
-        n=0
-        for p; do
-            why=$(find "$p" -maxdepth 0 2>&1 >/dev/null) && continue
-            case $why in
-                *': No such file or directory'|*': Not a directory') n=$((n + 1)) ;;
-                *) printf 'E%s\0%s\0' "${why##*: }" "$p" ;;
-            esac
-        done
-    else
-        n=$(printf '%s\n' "$errs" | grep -c .)
-    fi
-    printf 'M%s\0' "$n"
-elif [ "$rc" -ne 0 ]; then exit 255
-fi
-odd='*[\\
-]*'
-for a in $want; do
-    case $fast in
-        *"$a"*)
-            find "$@" -maxdepth 0 -type f ! -path "$odd" -print0 2>/dev/null |
-                xargs -0 -r -s 1000000 openssl dgst -r "-$a" 2>/dev/null | tr '\n' '\0'
-            find "$@" -maxdepth 0 -type f -path "$odd" -print0 2>/dev/null | xargs -0 -r "${a}sum" -z -- 2>/dev/null ;;
-        *)  find "$@" -maxdepth 0 -type f -print0 2>/dev/null | xargs -0 -r "${a}sum" -z -- 2>/dev/null ;;
-    esac
+
+@dataclass
+class Around:
+    """A question for what lies in folders and is none of the paths looked at.
+
+    Attributes:
+        folders: absolute; links are not followed.
+        aliases: links at the top to the folder they stand for (`/bin` → `/usr/bin`): a path counts under both names.
+        found: the answer, sorted.
+    """
+
+    folders: frozenset[str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    found: list[str] = field(default_factory=list)
+
+
+PROBE = Path(__file__).with_name("stat_probe.py")
+
+# The interpreters of Debian and of RHEL (there `python3` may be missing); status 97: none.
+_RUN = r"""
+for python in python3 /usr/libexec/platform-python; do
+    command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -c "$@"
 done
-exit 0
-"""
-
-_SCRIPT = r"""
-LC_ALL=C OPENSSL_CONF=/dev/null; export LC_ALL OPENSSL_CONF
-want=$1 batch=$2 jobs=$3 size=$4 fast=
-for a in $want; do
-    case $a in
-        md5) good=900150983cd24fb0d6963f7d28e17f72 ;;
-        sha256) good=ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad ;;
-    esac
-    case $(printf abc | openssl dgst -r "-$a" 2>/dev/null) in
-        "$good"*) fast="$fast $a" ;;
-        *) case $(printf abc | "${a}sum" 2>/dev/null) in "$good"*) ;; *) exit 90 ;; esac ;;
-    esac
-done
-d=
-if [ "$jobs" -gt 1 ]; then d=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d 2>/dev/null) || d=; fi
-export d
-[ -n "$d" ] || jobs=1
-trap '[ -z "$d" ] || rm -rf -- "$d"' EXIT
-trap 'exit 91' HUP INT TERM
-xargs -0 -r -s 1000000 -n "$size" -P "$jobs" sh -c "$batch" sh "$want" "$fast" || exit 92
-if [ -n "$d" ]; then find "$d" -type f -exec cat {} + || exit 92; fi
-printf 'D\0'
+exit 97
 """
 
 _TREE = r"""
@@ -96,52 +61,36 @@ printf '%s\n' "$bad" >&2
 exit 93
 """
 
-_TYPES = {b"f": FileType.FILE, b"d": FileType.DIRECTORY, b"l": FileType.LINK}
-_HASH = re.compile(rb"([0-9a-f]{64}|[0-9a-f]{32}) [ *]")
-_WANT = {"none": "", "md5": "md5", "sha256": "sha256", "both": "md5 sha256"}
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """What one path is now. `error` says why it could not be looked at or read; then the rest may be empty."""
-
-    path: str
-    type: FileType
-    mode: int = 0
-    uid: int = 0
-    gid: int = 0
-    size: int = 0
-    mtime_ns: int = 0
-    link: str = ""
-    sha256: str = ""
-    md5: str = ""
-    error: str = ""
-
-    def entry(self, path: str | None = None) -> Entry:
-        """The fact as a manifest's entry, under another path if given."""
-        return Entry(
-            path=path or self.path, type=self.type, mode=self.mode, uid=self.uid, gid=self.gid,
-            size=self.size if self.type is FileType.FILE else 0, mtime_ns=self.mtime_ns, sha256=self.sha256,
-            link=self.link,
-        )  # fmt: skip
+_KINDS = {
+    "f": FileType.FILE, "d": FileType.DIRECTORY, "l": FileType.LINK, "o": FileType.OTHER, "a": FileType.ABSENT,
+}  # fmt: skip
+_KNOWN = [
+    "900150983cd24fb0d6963f7d28e17f72", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", True,
+]  # fmt: skip
+_LETTER = {"none": "n", "md5": "m", "sha256": "s", "both": "b"}
 
 
 def collect(
     connection: Connection,
-    paths: Iterable[str],
+    paths: Iterable[str] | Mapping[str, Digests],
     digests: Digests = "sha256",
     *,
-    jobs: int = 2,
+    around: Around | None = None,
+    jobs: int = 0,
     timeout: float = 7200.0,
+    progress: Tell | None = None,
 ) -> dict[str, Fact]:
     """Look at paths; links are not followed, and only regular files are read.
 
     Args:
         connection: an open connection.
-        paths: absolute; odd bytes as surrogate escapes. Each path once, in the order of the answer.
-        digests: which hashes of regular files.
-        jobs: batches hashed at the same time.
+        paths: absolute; odd bytes as surrogate escapes. Each path once, in the order of the answer. A mapping says
+            which hashes each path needs.
+        digests: which hashes of regular files, where `paths` does not say.
+        around: asks also for what else lies in some folders; the answer is put into it.
+        jobs: processes on the host; 0: one per processor, four at most.
         timeout: seconds for all of it.
+        progress: told now and then.
 
     Returns:
         A fact for every path; a path that is not there has the type ABSENT.
@@ -149,7 +98,7 @@ def collect(
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or give wrong answers.
     """
-    wanted = dict.fromkeys(paths)
+    wanted: dict[str, Digests] = dict(paths) if isinstance(paths, Mapping) else dict.fromkeys(paths, digests)
     bad = next((path for path in wanted if not path.startswith("/")), None)
     if bad is not None:
         raise ReinstateError(
@@ -157,83 +106,100 @@ def collect(
         )
     if not wanted:
         return {}
-    chunks: list[bytes] = []
-    size = max(16, min(MAX_BATCH, len(wanted) // (jobs * 8)))
-    command = Command(
-        ("sh", "-c", _SCRIPT, "reinstate-stat", _WANT[digests], _BATCH, str(jobs), str(size)),
-        stdin=b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in wanted),
-        sudo=True,
-        timeout=timeout,
-    )
-    result = connection.run(command, on_stdout=chunks.append)
-    output = b"".join(chunks)
-    require(result, connection.name, "looking at files (sh, find, xargs, md5sum, sha256sum)")
-    if not output.endswith(b"D\0"):
-        raise Transient("the answer about files was cut off.", connection.name, "run it again")
-    return _parse(output, list(wanted), hashed=digests != "none", where=connection.name)
-
-
-def require(result: Result, where: str, what: str) -> None:
-    """Raise unless a collector's command did its work.
-
-    Raises:
-        Transient: the connection was lost. PreconditionFailed: a tool is missing or damaged.
-    """
-    if result.status is None:
-        raise Transient(f"the connection was lost while {what}.", where, "run it again")
-    if not result.ok:
-        raise PreconditionFailed(
-            f"{what} failed with status {result.status}: {result.tail(3) or 'no message'}.",
-            where,
-            "one of these tools is missing or damaged on the host: restore it by hand, then examine again",
-        )
-
-
-def _parse(output: bytes, wanted: list[str], *, hashed: bool, where: str) -> dict[str, Fact]:
-    stats: dict[bytes, tuple[list[bytes], bytes]] = {}
-    hashes: dict[tuple[bytes, int], str] = {}
-    errors: dict[bytes, str] = {}
-    absent = 0
-    records = iter(output.split(b"\0"))
-    for record in records:
-        kind = record[:1]
-        if kind == b"S":
-            fields = record[1:].split(b"\t", 6)
-            stats[fields[6]] = (fields, next(records))
-        elif kind == b"M":
-            absent += int(record[1:])
-        elif kind == b"E":
-            errors[next(records)] = printable(record[1:].decode("utf-8", "replace"))
-        elif match := _HASH.match(record):
-            hashes[record[match.end() :], len(match[1])] = match[1].decode()
-    if len(stats) + len(errors) + absent != len(wanted):
-        raise PreconditionFailed(
-            f"`find` answered for {len(stats) + len(errors) + absent} of {len(wanted)} paths.",
-            where,
-            "find or sh is damaged on the host: restore it by hand, then examine again",
-        )
-    facts = {}
-    for path in wanted:
-        raw = path.encode("utf-8", "surrogateescape")
-        if raw in stats:
-            facts[path] = _fact(
-                path, *stats[raw], hashes.get((raw, 32), ""), hashes.get((raw, 64), ""), hashed
-            )
-        else:
-            kind_ = FileType.OTHER if raw in errors else FileType.ABSENT
-            facts[path] = Fact(path, kind_, error=errors.get(raw, ""))
+    for folder in around.folders if around else ():
+        wanted.setdefault(folder, "none")
+    facts = _by_python(connection, wanted, jobs, timeout, progress, around)
+    if facts is None:
+        facts = {}
+        for kind in dict.fromkeys(wanted.values()):
+            group = [path for path, needed in wanted.items() if needed == kind]
+            facts |= stat_shell.collect(connection, group, kind, jobs or 2, timeout)
+            if progress is not None:
+                progress(len(facts), len(wanted))
+        facts = {path: facts[path] for path in wanted}
+        if around is not None:
+            around.found[:] = stat_shell.around(connection, around.folders, around.aliases, facts)
     return facts
 
 
-def _fact(path: str, fields: list[bytes], link: bytes, md5: str, sha256: str, hashed: bool) -> Fact:
-    kind = _TYPES.get(fields[0], FileType.OTHER)
-    seconds, _, fraction = fields[5].partition(b".")
-    mtime = int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0"))
-    unread = hashed and kind is FileType.FILE and not (md5 or sha256)
-    return Fact(
-        path, kind, int(fields[1], 8), int(fields[2]), int(fields[3]), int(fields[4]), mtime,
-        link.decode("utf-8", "surrogateescape"), sha256, md5, "it cannot be read" if unread else "",
-    )  # fmt: skip
+class _Answer:
+    """What the probe says, read line by line as it comes; `whole` only when all of it is there and right."""
+
+    def __init__(self, paths: Sequence[str], progress: Tell | None) -> None:
+        self.facts: dict[str, Fact] = {}
+        self.paths = paths
+        self.progress = progress
+        self.around: list[str] = []
+        self.whole = False
+        self.wrong = False
+        self._rest = b""
+        self._greeted = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next piece of the stream."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            if not self.wrong:
+                try:
+                    self._line(json.loads(line))
+                except (ValueError, TypeError, LookupError):
+                    self.wrong = True
+
+    def _line(self, said: Any) -> None:  # noqa: ANN401 - JSON from the host, judged here
+        if not self._greeted:
+            self._greeted = True
+            self.wrong = said != _KNOWN
+        elif said[0] == "in":
+            self.around = [str(path) for path in said[1]]
+        elif said[0] == "end":
+            self.whole = not self._rest and said[1] == len(self.paths) == len(self.facts)
+        else:
+            facts, paths = self.facts, self.paths
+            for number, kind, mode, uid, gid, size, mtime, link, md5, sha256, caps, error in said:
+                path = paths[number]
+                if not type(mode) is type(uid) is type(gid) is type(size) is type(mtime) is int:
+                    raise TypeError
+                if not type(link) is type(md5) is type(sha256) is type(caps) is str:
+                    raise TypeError
+                problem = printable(str(error)) if error else ""
+                facts[path] = Fact(
+                    path, _KINDS[kind], mode, uid, gid, size, mtime, link, md5, sha256, caps, problem
+                )
+            if self.progress is not None:
+                self.progress(len(self.facts), len(self.paths))
+
+
+def _by_python(
+    connection: Connection,
+    wanted: Mapping[str, Digests],
+    jobs: int,
+    timeout: float,
+    progress: Tell | None,
+    around: Around | None,
+) -> dict[str, Fact] | None:
+    """The facts by the host's Python; None when there is none or it cannot be trusted."""
+    paths = list(wanted)
+    answer = _Answer(paths, progress)
+    records = [f"{_LETTER[d]}{p}\0" for p, d in wanted.items()]
+    aliases: tuple[str, ...] = ()
+    if around is not None:
+        folders = around.folders
+        records = [
+            record[0].upper() + record[1:] if record[1:-1] in folders else record for record in records
+        ]
+        aliases = tuple(word for pair in around.aliases.items() for word in pair)
+    command = Command(
+        ("sh", "-c", _RUN, "reinstate-stat", PROBE.read_text(encoding="utf-8"), str(jobs), *aliases),
+        stdin="".join(records).encode("utf-8", "surrogateescape"),
+        sudo=True,
+        timeout=timeout,
+    )
+    result = connection.run(command, on_stdout=answer.feed)
+    if not result.ok or answer.wrong or not answer.whole:
+        return None  # a lost connection shows again with the host's own tools
+    if around is not None:
+        around.found[:] = answer.around
+    return {path: answer.facts[path] for path in paths}
 
 
 def excluded(relative: str, patterns: Sequence[str]) -> bool:

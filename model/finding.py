@@ -48,6 +48,10 @@ class Code(StrEnum):
     EXPECTATION_FAILED = "EXPECTATION_FAILED"
 
 
+ACCEPTED_CONTENT = "the content a person accepted"
+"""How `expected` begins where a configuration file differs from what a person accepted: no package brings that back."""
+
+
 class Degree(IntEnum):
     """Damage degree of one finding or of an incident, least first (R-RESP-2)."""
 

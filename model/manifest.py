@@ -36,6 +36,7 @@ class Entry(Value):
         mtime_ns: modification time in nanoseconds since the epoch.
         sha256: of the content; empty for anything but a file.
         link: target of a symbolic link.
+        capabilities: of a file, the attribute `security.capability` in hex; left out of JSON when there are none.
         offset: byte offset of the content inside the archive; -1 when unknown.
     """
 
@@ -48,6 +49,9 @@ class Entry(Value):
     mtime_ns: int = 0
     sha256: str = Field(default="", pattern=r"^$|^[0-9a-f]{64}$")
     link: HostText = ""
+    capabilities: str = Field(
+        default="", pattern=r"^$|^([0-9a-f]{2}){1,64}$", exclude_if=lambda hexes: not hexes
+    )
     offset: int = -1
 
 

@@ -54,10 +54,22 @@ class ActionBase(Value):
 
 
 class SetMetadata(ActionBase):
-    """Set mode and owner of files whose content is right."""
+    """Set mode and owner of files whose content is right.
+
+    Attributes:
+        capable: those of them whose file capabilities are set as well; the others keep theirs.
+    """
 
     kind: Literal["set_metadata"] = "set_metadata"
     files: tuple[Entry, ...] = Field(min_length=1)
+    capable: tuple[HostText, ...] = ()
+
+
+class RestoreLinks(ActionBase):
+    """Make symbolic links lead where they should; `links` hold path and target."""
+
+    kind: Literal["restore_links"] = "restore_links"
+    links: tuple[Entry, ...] = Field(min_length=1)
 
 
 class SetAside(ActionBase):
@@ -155,6 +167,7 @@ class RestartService(ActionBase):
 
 Action = Annotated[
     SetMetadata
+    | RestoreLinks
     | SetAside
     | ReinstallPackage
     | ReinstallDistribution

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
-from model.finding import Code, Finding
+from model.finding import ACCEPTED_CONTENT, Code, Finding
 from model.manifest import Entry, FileType
 from model.outcome import Stage
 from model.proposal import (
@@ -19,9 +19,10 @@ from model.proposal import (
     Rung,
     SetMetadata,
 )
+from model.small_rungs import links, nobodys
 from model.supplies import PointSupply
 
-METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS})
+METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.FILE_CAPABILITIES_DIFFER})
 
 
 def _by_package(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
@@ -41,11 +42,13 @@ def _metadata(
     if not cured:
         return
     files = tuple(known[path] for path in sorted({finding.subject for finding in cured}))
+    capable = {finding.subject for finding in cured if finding.code is Code.FILE_CAPABILITIES_DIFFER}
     draft.actions.append(
         SetMetadata(
             id=UNNUMBERED, host=host, asset=name, stage=Stage.REPAIR, rung=Rung.FILE,
             reason=f"The content of {counted(len(files), 'path')} is right; nothing but mode and owner changes.",
             undo="Mode and owner go back to what the snapshot recorded.",
+            capable=tuple(sorted(capable)),
             touches=tuple(entry.path for entry in files), minutes=minutes(0.05, 0),
             findings=tuple(f.id for f in (*cured, *also)), files=files,
         )
@@ -56,6 +59,11 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
     """Debian packages: mode and owner from the baseline, all else by installing the same version again."""
     covered = draft.cured()
     wrong = [finding for finding in wrong if finding.id not in covered]
+    wrong = nobodys(draft, name, asset.host, links(draft, name, asset.host, wrong))
+    for finding in wrong:
+        if finding.expected.startswith(ACCEPTED_CONTENT):
+            draft.miss(finding, *_no_configuration(finding.subject))
+    wrong = [finding for finding in wrong if not finding.expected.startswith(ACCEPTED_CONTENT)]
     known = {entry.path: entry for entry in draft.baselines.get(name, ())}
     worse = {finding.subject for finding in wrong if finding.code not in METADATA}
     dressed = [
@@ -99,6 +107,13 @@ def _package(draft: Draft, name: str, asset: DpkgAsset, package: str, damaged: S
             conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
         )
     )  # fmt: skip
+
+
+def _no_configuration(path: str) -> tuple[str, str]:
+    return (
+        "a package never brings edited configuration back",
+        f"restore {path} by hand, protect it as a file set of the plan, or accept it with `reinstate baseline`",
+    )
 
 
 def _no_package(package: str, version: str) -> tuple[str, str]:

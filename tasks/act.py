@@ -24,6 +24,7 @@ from model.proposal import (
     RestartService,
     RestoreDatabase,
     RestoreFiles,
+    RestoreLinks,
     SetAside,
     SetMetadata,
 )
@@ -34,6 +35,7 @@ from tasks import (
     restart_service,
     restore_database,
     restore_files,
+    restore_links,
     set_aside,
     set_metadata,
 )
@@ -176,6 +178,10 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return set_metadata.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case RestoreLinks(), asset:
+            return restore_links.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
         case SetAside(), asset:
             return set_aside.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
@@ -241,6 +247,11 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
+        # In a Python environment a later reinstall goes back to what stood in the way: both by the snapshot.
+        case SetAside(), asset if not isinstance(asset, PipAsset):
+            return set_aside.undo(
+                effect.connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestartService(), ServiceAsset() as asset:
             try:
                 return restart_service.perform(
@@ -250,11 +261,6 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 raise
             except ReinstateError as error:  # what was down before the recovery is down again after its undo
                 return Performed(f"{action.service} does not run, as before the recovery: {error.what}")
-        case (
-            SetAside(),
-            PipAsset(),
-        ):  # a reinstall after it has put into its place what its own undo takes back
-            return _from_snapshot(effect, action)
         case _:
             return _from_snapshot(effect, action)
 

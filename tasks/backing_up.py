@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blocks.home import open_store
 from blocks.hosts.identity import prove
-from checks.packages import record_baseline
+from checks.baseline import record as record_baseline
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.errors import BadInput
 from tasks.backup_database import back_up_database

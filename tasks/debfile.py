@@ -71,6 +71,20 @@ def programs(path: Path, names: Iterable[str]) -> Mapping[str, tuple[tarfile.Tar
     return found
 
 
+def hashes(path: Path) -> bytes | None:
+    """The `md5sums` a package carries; None: it carries none.
+
+    Raises:
+        Damaged, Unsupported: as above.
+    """
+    with _readable(str(path)), _tar(path, "control.tar") as archive:
+        for info in archive:
+            if info.name.removeprefix("./") == "md5sums" and info.isreg():
+                file = archive.extractfile(info)
+                return file.read() if file else None
+    return None
+
+
 def _tar(path: Path, stem: str) -> tarfile.TarFile:
     data, name = _member(path, stem)
     if name.endswith(".zst"):

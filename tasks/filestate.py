@@ -43,6 +43,7 @@ def difference(was: Entry, is_now: Entry) -> str:
         "link": (was.link, is_now.link),
         "mode": (was.mode, is_now.mode),
         "owner": ((was.uid, was.gid), (is_now.uid, is_now.gid)),
+        "capabilities": (was.capabilities, is_now.capabilities),
         "time": (was.mtime_ns, is_now.mtime_ns),
     }
     counted = [name for name in pairs if not (name == "time" and was.type is FileType.DIRECTORY)]

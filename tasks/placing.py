@@ -51,6 +51,12 @@ dress() {
     if [ ! -L "$1" ]; then chmod -- "$3" "$1" || return 1; fi
     [ -z "$4" ] || touch -h -d "@$4" -- "$1"
 }
+# Whichever of the two is there; the kernel drops capabilities whenever an owner is set.
+capabilities() {
+    python3 -I -S -c 'import os, sys
+os.setxattr(os.fsencode(sys.argv[1]), b"security.capability", bytes.fromhex(sys.argv[2]), follow_symlinks=False)
+' "$1" "$2" 2>/dev/null || setfattr -h -n security.capability -v "0x$2" -- "$1"
+}
 while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b && IFS= read -r c; do
     plain "$path"; path=$REPLY
     plain "$a"; a=$REPLY
@@ -68,6 +74,7 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
         meta) dress "$path" "$a" "$b" "$c" || fail 'cannot be given its mode, owner and time' ;;
         own) if [ -L "$path" ]; then fail 'became a symbolic link'; fi
             dress "$path" "$a" "$b" "$c" || fail 'cannot be given its mode and owner' ;;
+        cap) capabilities "$path" "$a" || fail 'cannot be given its capabilities (python3 or setfattr is needed)' ;;
         time) touch -d "@$c" -- "$path" || fail 'cannot be given its time' ;;
         flush) device=$(stat -c %d -- "$path") || continue
             case " $seen " in *" $device "*) continue ;; esac
@@ -82,7 +89,9 @@ done
 class Step:
     """One step of the job; made by the functions below."""
 
-    kind: Literal["put", "symlink", "hardlink", "folder", "gone", "prune", "meta", "own", "time", "flush"]
+    kind: Literal[
+        "put", "symlink", "hardlink", "folder", "gone", "prune", "meta", "own", "cap", "time", "flush"
+    ]
     path: str
     a: str = ""
     b: str = ""

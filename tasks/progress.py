@@ -28,18 +28,21 @@ class Progress:
         self._artifact: UUID | None = None
         self._last = 0.0
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show how far it is; at most once per INTERVAL, and always at the end."""
+    def __call__(self, done: int, total: int, note: str = "", /) -> None:
+        """Show how far it is, and what that means in words; at most once per INTERVAL, and always at the end."""
         finished = total > 0 and done >= total
         if not finished and time.monotonic() - self._last < INTERVAL:
             return
         self._last = time.monotonic()
         percent = min(100.0, 100.0 * done / total) if total > 0 else 0.0
         if TaskRunContext.get() is None:
-            get_logger("reinstate").info("%s: %.0f %%", self.label, percent)
+            said = f" ({note})" if note else ""
+            get_logger("reinstate").info("%s: %.0f %%%s", self.label, percent, said)
         elif self._artifact is None:
             self._artifact = cast(
                 UUID, create_progress_artifact(percent, key=self.key, description=self.label)
             )
         else:
-            update_progress_artifact(self._artifact, percent)
+            update_progress_artifact(
+                self._artifact, percent, description=f"{self.label}: {note}" if note else None
+            )

@@ -130,6 +130,8 @@ def what(action: Action) -> str:
                     *([action.config_path] if action.config else []),
                 ]
                 return f"{', '.join(parts)} → {action.base} {action.version}"
+            if action.kind == "restore_links":
+                return ", ".join(f"{entry.path} → {entry.link}" for entry in action.links[:5])
             if action.kind == "set_metadata":
                 return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
             return action.service

@@ -38,20 +38,29 @@ def perform(
                 connection.name,
                 "find out who changed it, then propose again",
             )
+    # Setting an owner drops capabilities: those that were right are set again.
+    kept = {
+        path: e.capabilities if path in action.capable else live[path].capabilities or e.capabilities
+        for path, e in wanted.items()
+    }
     steps = [
         Step(
             "meta" if entry.type is FileType.LINK else "own", path, owner(entry), f"{entry.mode:05o}",
             moment(entry.mtime_ns) if entry.mtime_ns else "",
         )
         for path, entry in wanted.items()
-    ]  # fmt: skip
+    ] + [Step("cap", path, hexes) for path, hexes in kept.items() if hexes]  # fmt: skip
     aside = f"{connection.host.state_dir.rstrip('/')}/set-aside/{job_prefix}"
     place(connection, f"{job_prefix}-metadata", [*steps, *flushes(wanted)], token, aside=aside)
     after = entries(connection, wanted)
-    wrong = [path for path, entry in wanted.items() if _worn(after[path]) != _worn(entry)]
+    wrong = [
+        path
+        for path, entry in wanted.items()
+        if _worn(after[path]) != _worn(entry) or after[path].capabilities != kept[path]
+    ]
     if wrong:
         raise Damaged(
-            f"mode or owner of {printable(wrong[0])} did not hold.",
+            f"mode, owner or capabilities of {printable(wrong[0])} did not hold.",
             connection.name,
             "see what else manages this file there",
         )

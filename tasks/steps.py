@@ -19,9 +19,10 @@ from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
 from checks.examine import examine, impact_scope
 from checks.expectations import expect_tables
+from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import FilesAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.finding import CheckResult, Finding, Verdict
 from model.incident import Kind, Source
@@ -32,6 +33,7 @@ from model.outcome import Stage
 from model.proposal import Action, Proposal, Unmet
 from model.severity import grade
 from tasks import act as acting
+from tasks.delivered import delivered
 from tasks.evidence import collect_evidence
 from tasks.one_act import one_act
 from tasks.progress import Progress
@@ -40,7 +42,7 @@ from tasks.render import checks_rows, findings_rows, proposal_markdown, size, wh
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
 from tasks.verdict import conclude
-from tasks.work import PlanFile, baseline, load_plan, open_incident, open_work
+from tasks.work import Baselines, PlanFile, accepted, baseline, load_plan, open_incident, open_work
 
 PROPOSAL_LIFE = timedelta(hours=24)
 """A proposal older than this is made again: packages, backups and the host move on."""
@@ -89,13 +91,18 @@ def look(
     plan = file.plan
     hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
     known = manifests(file, file.backups())
-    baselines = {n: b for n in plan.assets if (b := baseline(journal, plan, n)) is not None}
+    packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
+    agreed = {name: accepted(journal, plan, name) for name in plan.assets}
+    dirs = file.package_dirs()
+    shelves = {store: delivered(dirs[store]) for store in {a.store for a in packages.values() if a.store}}
+    stocked = {
+        name: shelf for name, asset in packages.items() if asset.store and (shelf := shelves[asset.store])
+    }
     with file.connections(hosts) as connections:
-        for connection in connections.values():
-            prove(connection)
+        side_by_side(prove, list(connections.values()))
         return examine(
-            plan, connections, baselines=baselines, manifests=known, secrets=file.secrets, only=assets,
-            progress=progress, package_dirs=file.package_dirs(),
+            plan, connections, baselines=Baselines(journal, plan), manifests=known, secrets=file.secrets, only=assets,
+            progress=progress, accepted=agreed, delivered=stocked, package_dirs=dirs,
         )  # fmt: skip
 
 

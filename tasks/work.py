@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from blocks.backups import open_backup_store
 from blocks.backups.base import BackupStore
@@ -19,6 +21,8 @@ from blocks.hosts.ssh import SSHHost
 from blocks.journals.base import JournalStore
 from blocks.keys import SigningKey
 from blocks.secrets import Secrets
+from checks.many import side_by_side
+from model.accepted import Accepted
 from model.canonical import now
 from model.errors import BadInput, Refused, ReinstateError
 from model.incident import Incident, Kind, Source, new_incident_id
@@ -26,6 +30,9 @@ from model.journal import Opened, Payload, Record, State, fold
 from model.manifest import Entry
 from model.plan import Plan
 from model.planfile import plan_digest, read_plan
+
+_ENTRIES = TypeAdapter(tuple[Entry, ...])
+_ACCEPTED = TypeAdapter(tuple[Accepted, ...])
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,11 @@ class PlanFile:
 
     @contextmanager
     def connections(self, hosts: set[str] | None = None) -> Iterator[dict[str, Connection]]:
-        """Connections to the named hosts (default: all), closed together."""
+        """Connections to the named hosts (default: all), opened side by side, closed together."""
+        names = [name for name in self.plan.hosts if hosts is None or name in hosts]
         with ExitStack() as stack:
-            yield {
-                name: stack.enter_context(self.connect(name))
-                for name in self.plan.hosts
-                if hosts is None or name in hosts
-            }
+            opened = side_by_side(lambda name: stack.enter_context(self.connect(name)), names)
+            yield dict(zip(names, opened, strict=True))
 
     def backups(self) -> dict[str, BackupStore]:
         """The backup sources of the plan, opened."""
@@ -225,13 +230,58 @@ def open_work(incident: str, store: JournalStore | None = None) -> Work:
 
 def baseline(store: JournalStore, plan: Plan, asset: str) -> tuple[Entry, ...] | None:
     """The recorded metadata of a package asset's files; None when none was ever recorded."""
-    data = store.get(f"baselines/{plan.name}/{asset}.json")
-    return None if data is None else tuple(Entry.model_validate(item) for item in json.loads(data))
+    data = store.get(_baseline_key(plan, asset))
+    return None if data is None else _ENTRIES.validate_json(data)
+
+
+class Baselines(Mapping[str, tuple[Entry, ...]]):
+    """The baselines of a plan by asset, each read when asked for and not kept: a fleet's would fill the memory."""
+
+    def __init__(self, store: JournalStore, plan: Plan) -> None:
+        """Of this plan in this store."""
+        self._store, self._plan = store, plan
+
+    def __getitem__(self, asset: str) -> tuple[Entry, ...]:
+        """The baseline of an asset.
+
+        Raises:
+            KeyError: none was ever recorded.
+        """
+        found = baseline(self._store, self._plan, asset)
+        if found is None:
+            raise KeyError(asset)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """Every asset of the plan that has one."""
+        return (
+            name for name in self._plan.assets if self._store.get(_baseline_key(self._plan, name)) is not None
+        )
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return sum(1 for _ in self)
+
+
+def accepted(store: JournalStore, plan: Plan, asset: str) -> tuple[Accepted, ...]:
+    """The differences of a package asset that people accepted, oldest first."""
+    data = store.get(f"accepted/{plan.name}/{asset}.json")
+    return () if data is None else _ACCEPTED.validate_json(data)
+
+
+def save_accepted(store: JournalStore, plan: Plan, asset: str, differences: Sequence[Accepted]) -> None:
+    """Record differences as accepted, in place of earlier ones of the same paths."""
+    known = {one.entry.path: one for one in (*accepted(store, plan, asset), *differences)}
+    store.put(f"accepted/{plan.name}/{asset}.json", _ACCEPTED.dump_json(tuple(known.values())))
 
 
 def save_baseline(store: JournalStore, plan: Plan, asset: str, entries: tuple[Entry, ...]) -> None:
     """Record the metadata of a package asset's files as healthy."""
     store.put(
-        f"baselines/{plan.name}/{asset}.json",
+        _baseline_key(plan, asset),
         json.dumps([entry.model_dump(mode="json") for entry in entries]).encode(),
     )
+
+
+def _baseline_key(plan: Plan, asset: str) -> str:
+    return f"baselines/{plan.name}/{asset}.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from deployments.cli import incidents, plans, prevention, recovery, servers
+from deployments.cli import baseline, incidents, plans, prevention, recovery, servers
 
 app = typer.Typer(
     name="reinstate",
@@ -18,6 +18,7 @@ app.add_typer(incidents.journal, name="journal", help="The journal of an inciden
 app.command()(servers.up)
 app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)
+app.command()(baseline.baseline)
 app.command()(recovery.scan)
 app.command()(prevention.updates)
 app.command()(recovery.propose)

@@ -29,7 +29,7 @@ ENDED_EXIT: Mapping[str, int] = {RunVerdict.ROLLED_BACK: 10, RunVerdict.STOPPED_
 """Exit codes of a recovery that ended without bringing the service back."""
 
 
-def _quiet_prefect() -> None:
+def quiet_prefect() -> None:
     """Without a server our own log lines suffice."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
 
@@ -37,7 +37,7 @@ def _quiet_prefect() -> None:
 @reported
 def back_up(plan: PlanRef, as_json: JSON = False) -> None:
     """Back up every asset of a plan now and record what its packages look like while healthy."""
-    _quiet_prefect()
+    quiet_prefect()
     from flows.back_up import back_up as flow
 
     sentences = asyncio.run(flow.fn(plan))
@@ -53,7 +53,7 @@ def scan(
     as_json: JSON = False,
 ) -> None:
     """Examine every asset of a plan; changes nothing and opens no incident. Exit code 2 when damage was found."""
-    _quiet_prefect()
+    quiet_prefect()
     from blocks.home import open_store
     from tasks.progress import Progress
     from tasks.steps import look
@@ -86,7 +86,7 @@ def _show(results: tuple[CheckResult, ...]) -> None:
 @reported
 def propose(plan: PlanRef, as_json: JSON = False) -> None:
     """Examine and print the proposal a recovery would ask to sign; changes nothing and opens no incident."""
-    _quiet_prefect()
+    quiet_prefect()
     from blocks.home import open_store
     from tasks.render import what
     from tasks.steps import draft_proposal
@@ -141,7 +141,7 @@ def recover(
         url = start_recovery(up.paths, plan, incident, summary, reported_by, kind)
         emit({"flow_run": url}, as_json, lambda: out(f"The recovery runs: {url}"))
         return
-    _quiet_prefect()
+    quiet_prefect()
     from flows.local import recover_here
 
     result = asyncio.run(recover_here(plan, incident, summary, reported_by, kind, Source.CLI, say))
@@ -166,7 +166,7 @@ def approve(
     as_json: JSON = False,
 ) -> None:
     """Sign the gate an incident waits at, by SSH signature or one-time code."""
-    _quiet_prefect()
+    quiet_prefect()
     from deployments.signing import sign_gate
     from flows.gate import description
     from model.steps import Ask, next_step

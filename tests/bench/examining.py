@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
 from checks import packages
+from checks.baseline import record
 from model.assets import DpkgAsset
 from model.finding import Verdict
 from model.manifest import Entry
@@ -30,7 +31,7 @@ def measure(lab: Lab) -> Iterator[Row]:
     asset = DpkgAsset(kind="dpkg", host="bench")
     block = SSHHost.from_plan("bench", plan_host(host), Secrets(lab.folder))
     with block.connect() as connection:
-        baseline = packages.record_baseline(connection, asset)
+        baseline = record(connection, asset)
         for name, known in (("md5, no baseline", ()), ("sha256, mode, owner, type", baseline)):
 
             def ours(known: tuple[Entry, ...] = known) -> None:

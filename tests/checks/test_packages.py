@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from checks import dpkg, packages
+from checks.baseline import record
 from model.assets import DpkgAsset
 from model.errors import PreconditionFailed
 from model.finding import CheckResult, Code, Verdict
@@ -36,7 +37,7 @@ def codes(result: CheckResult, root: Path) -> set[tuple[Code, str]]:
 
 def test_healthy_tree_passes_with_and_without_baseline(here: LocalConnection, root: Path) -> None:
     bare = check(here, root)
-    baseline = packages.record_baseline(here, asset(root))
+    baseline = record(here, asset(root))
     full = check(here, root, baseline)
     assert [Verdict.PASSED, Verdict.PASSED] == [bare.verdict, full.verdict]
     assert "no baseline" in bare.not_checked[0]
@@ -116,7 +117,7 @@ def test_damage_is_found_without_a_baseline(
 def test_damage_is_found_with_a_baseline(
     here: LocalConnection, root: Path, name: str, act: Callable[[Path], object], code: Code
 ) -> None:
-    baseline = packages.record_baseline(here, asset(root))
+    baseline = record(here, asset(root))
     act(root / name[1:])
     assert {(code, name)} == codes(check(here, root, baseline), root)
 
@@ -132,12 +133,12 @@ def test_baseline_recorded_on_a_damaged_host_does_not_make_damage_the_measure(
     here: LocalConnection, root: Path
 ) -> None:
     _overwrite(root / "usr/bin/hello")
-    baseline = packages.record_baseline(here, asset(root))
+    baseline = record(here, asset(root))
     assert {(Code.FILE_CONTENT_DIFFERS, "/usr/bin/hello")} == codes(check(here, root, baseline), root)
 
 
 def test_baseline_of_another_version_is_not_used_and_that_is_said(here: LocalConnection, root: Path) -> None:
-    baseline = packages.record_baseline(here, asset(root))
+    baseline = record(here, asset(root))
     status = root / "var/lib/dpkg/status"
     status.write_text(status.read_text().replace("1:1.0-1", "1:1.1-1", 1))
     (root / "usr/bin/hello").chmod(0o700)
@@ -182,7 +183,8 @@ def test_files_missing_from_a_cut_list_are_looked_at_by_their_hashes(
 ) -> None:
     (root / "var/lib/dpkg/info/hello.list").write_text("/.\n")
     _overwrite(root / "usr/bin/hello")
-    assert {(Code.FILE_CONTENT_DIFFERS, "/usr/bin/hello")} == codes(check(here, root), root)
+    cut = (Code.HASH_LIST_DIFFERS, "/var/lib/dpkg/info/hello.list")
+    assert {cut, (Code.FILE_CONTENT_DIFFERS, "/usr/bin/hello")} == codes(check(here, root), root)
 
 
 def test_status_file_that_lost_its_end_is_found(here: LocalConnection, root: Path) -> None:
@@ -214,7 +216,7 @@ def test_diverted_file_is_looked_at_where_it_went(here: LocalConnection, root: P
 
 
 def test_mode_by_statoverride_is_no_damage(here: LocalConnection, root: Path) -> None:
-    baseline = packages.record_baseline(here, asset(root))
+    baseline = record(here, asset(root))
     (root / "var/lib/dpkg/statoverride").write_text("root root 4711 /usr/bin/hello\n")
     (root / "usr/bin/hello").chmod(0o4711)
     assert Verdict.PASSED is check(here, root, baseline).verdict

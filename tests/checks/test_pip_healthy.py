@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from checks import pip_environment
+from checks.pip_baseline import pip_candidates
 from checks.wheels import references
 from model.assets import PipAsset
 from model.finding import CheckResult, Code
@@ -156,3 +157,19 @@ def test_wheel_of_another_build_is_not_held_against_the_installed_one(tmp_path: 
     assert wheel.exists()
     result = examine(venv, other)
     assert result.findings == () or result.not_checked
+
+
+def test_folder_of_nobody_is_accepted_file_by_file(tmp_path: Path) -> None:
+    """`reinstate baseline`: what a person saw is accepted by its hash, a file that comes later is not."""
+    venv = environment_here(tmp_path)
+    folder = site_of(venv) / "plugins"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.py", "deep/b.py"):
+        (folder / name).write_text("x = 1\n")
+    asset = PipAsset(kind="pip", host="web-1", python=f"{venv}/bin/python", store="wheelhouse")
+    found = list(pip_candidates(LocalConnection(), "app", asset, ()))
+    assert [f"{folder}/a.py", f"{folder}/deep/b.py"] == sorted(one.entry.path for one in found)
+    accepted = [one.entry for one in found]
+    assert () == examine(venv, accepted=accepted).findings
+    (folder / "deep/c.py").write_text("")
+    assert [f"{folder}/deep/c.py"] == [f.subject for f in examine(venv, accepted=accepted).findings]
