@@ -207,6 +207,10 @@ def _package(
     stem = f"{name}:{architecture}" if f"{name}:{architecture}" in lists else name
     listed, summed = lists.get(stem), sums.get(stem, b"")
     md5sums, odd = parse_sums(summed)
+    paths = None if listed is None else tuple(_paths(listed))
+    if summed and not summed.endswith(b"\n") and md5sums and (last := list(md5sums)[-1]) not in (paths or ()):
+        del md5sums[last]  # half a name: the file was cut
+        odd += 1
     conffiles, kept = {}, set()
     for line in stanza.get("Conffiles", "").split("\n"):
         words = line.strip().split(" ")
@@ -220,7 +224,7 @@ def _package(
         want=status[0],
         flag=status[1],
         state=status[2],
-        paths=None if listed is None else tuple(_paths(listed)),
+        paths=paths,
         md5sums=md5sums,
         conffiles=conffiles,
         kept=frozenset(kept),

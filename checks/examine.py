@@ -9,12 +9,13 @@ from pathlib import Path
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service, stat
+from checks import database, files, packages, pip_environment, probe, service, stat, system
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
 from checks.wheels import references
 from model.accepted import Accepted
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
+from model.diagnosis import Impact, Reach
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Entry, Manifest
@@ -138,6 +139,8 @@ def _one(
                 )
             case ServiceAsset():
                 return service.judge(name, asset, service.collect(connection, asset))
+            case SystemAsset():
+                return system.judge(name, asset, system.collect(connection, asset), baselines.get(name, ()))
     except Transient:
         raise
     except (PreconditionFailed, ReinstateError) as error:
@@ -152,10 +155,27 @@ def failed(check: str, host: str, asset: str, why: str) -> CheckResult:
     )  # fmt: skip
 
 
-def impact_scope(results: Sequence[CheckResult], plan: Plan) -> Scope:
-    """Who is affected: by the services that are down and the probes that failed (R-RESP-2)."""
+def impact_scope(results: Sequence[CheckResult], plan: Plan, impacts: Sequence[Impact] = ()) -> Scope:
+    """Who is affected: services that are down, probes that failed, and what uses the damaged things (R-RESP-2).
+
+    Args:
+        results: of the checks.
+        plan: the plan.
+        impacts: of the diagnosis. A service counts when it is stopped, uses what is damaged, or depends on damaged
+            data; that a plan restarts it after repairs of packages is no sign that it uses the damaged one. A unit that
+            no plan names counts when it is stopped or uses what is damaged.
+    """
     findings = [finding for result in results for finding in result.findings]
-    down = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}
+    affected = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}
+    packages = {f.id for f in findings if isinstance(plan.assets.get(f.asset), DpkgAsset)}
+    ours = {(asset.host, asset.unit) for asset in plan.assets.values() if isinstance(asset, ServiceAsset)}
+    others: set[str] = set()
+    for impact in impacts:
+        used = impact.reach is not Reach.DEPENDS
+        if impact.kind == "service" and (used or not packages.issuperset(impact.findings)):
+            affected.add(impact.name)
+        elif impact.kind == "unit" and used and (impact.host, impact.name) not in ours:
+            others.add(f"{impact.host}/{impact.name}")
     failed_probes = sum(f.code is Code.PROBE_FAILED for f in findings)
     services = sum(isinstance(asset, ServiceAsset) for asset in plan.assets.values())
-    return scope_of(len(down), failed_probes, services)
+    return scope_of(len(affected | others), failed_probes, services + len(others))

@@ -74,7 +74,7 @@ def collect(
     if not asset.packages and all(package.paths for package in database.packages.values() if whole(package)):
         aliases = {root + link: root + target for link, target in database.aliases.items()}
         around = stat.Around(folders(owned, database.aliases, root), aliases)
-    facts = stat.collect(connection, wanted, around=around, progress=progress)
+    facts = stat.collect(connection, wanted, wanted, around=around, progress=progress)
     others = None
     if around is not None:
         known = skipped | {entry.path for entry in baseline}

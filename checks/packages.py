@@ -42,6 +42,7 @@ class _Case:
     rules: Rules
     findings: dict[tuple[Code, str], Finding] = field(default_factory=dict)
     distrusted: set[str] = field(default_factory=set)
+    mislisted: set[str] = field(default_factory=set)
     cut: bool = False
 
     @property
@@ -111,6 +112,9 @@ def _judge_path(case: _Case, owned: Owned) -> None:
         return
     if place in case.settled:
         return
+    unnamed = entry is None and path not in package.md5sums and path not in package.kept
+    if unnamed and package.name in case.mislisted and fact.type is FileType.ABSENT:
+        return  # half a name at the end of a list that was cut names nothing
     for code, expected, actual in wrong(case.rules, owned, fact, entry, distrusted):
         case.add(code, place, expected, actual, package, degree(code, path))
     one = case.agreed.get(place)
@@ -138,8 +142,9 @@ def _judge_lists(case: _Case, delivered: Delivered | None) -> None:
             case.add(Code.HASH_LIST_DIFFERS, subject, expected, actual, package)
             if which == "md5sums":
                 case.distrusted.add(package.name)
-            elif mark is None:
-                case.cut = True
+            else:
+                case.mislisted.add(package.name)
+                case.cut = case.cut or mark is None
 
 
 def _judge_alternatives(case: _Case) -> None:

@@ -72,8 +72,8 @@ _LETTER = {"none": "n", "md5": "m", "sha256": "s", "both": "b"}
 
 def collect(
     connection: Connection,
-    paths: Iterable[str] | Mapping[str, Digests],
-    digests: Digests = "sha256",
+    paths: Iterable[str],
+    digests: Digests | Mapping[str, Digests] = "sha256",
     *,
     around: Around | None = None,
     jobs: int = 0,
@@ -84,9 +84,8 @@ def collect(
 
     Args:
         connection: an open connection.
-        paths: absolute; odd bytes as surrogate escapes. Each path once, in the order of the answer. A mapping says
-            which hashes each path needs.
-        digests: which hashes of regular files, where `paths` does not say.
+        paths: absolute; odd bytes as surrogate escapes. Each path once, in the order of the answer.
+        digests: which hashes of regular files; a mapping says it for each path.
         around: asks also for what else lies in some folders; the answer is put into it.
         jobs: processes on the host; 0: one per processor, four at most.
         timeout: seconds for all of it.
@@ -98,7 +97,11 @@ def collect(
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or give wrong answers.
     """
-    wanted: dict[str, Digests] = dict(paths) if isinstance(paths, Mapping) else dict.fromkeys(paths, digests)
+    wanted: dict[str, Digests] = (
+        {path: digests[path] for path in paths}
+        if isinstance(digests, Mapping)
+        else dict.fromkeys(paths, digests)
+    )
     bad = next((path for path in wanted if not path.startswith("/")), None)
     if bad is not None:
         raise ReinstateError(

@@ -8,15 +8,16 @@ from pathlib import Path, PurePosixPath
 
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
-from checks import dpkg
+from checks import dpkg, system_supplies
 from checks.dpkg import Database, Package
 from checks.pip_supplies import PipSupplies, pip_supplies
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, SystemAsset
 from model.command import Command
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
 from model.finding import Finding
+from model.manifest import Entry
 from model.plan import Plan
-from model.supplies import PackageSupply, PointSupply, Supplies
+from model.supplies import PackageSupply, PointSupply, Supplies, SystemSupply
 
 POINTS = 3
 """Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
@@ -31,6 +32,7 @@ def gather(
     findings: Sequence[Finding],
     stores: Mapping[str, BackupStore],
     package_dirs: Mapping[str, Path],
+    baselines: Mapping[str, Sequence[Entry]] | None = None,
 ) -> Supplies:
     """Look for what can repair the findings.
 
@@ -40,6 +42,7 @@ def gather(
         findings: what is damaged; nothing is looked for that nobody needs.
         stores: backup sources by name.
         package_dirs: package stores of the plan by name, folders on this machine.
+        baselines: recorded states by asset.
 
     Raises:
         Transient: a host or a store cannot be reached.
@@ -47,6 +50,7 @@ def gather(
     packages: list[PackageSupply] = []
     python: list[PipSupplies] = []
     points: list[PointSupply] = []
+    systems: list[SystemSupply] = []
     remarks: list[str] = []
     for name in sorted({finding.asset for finding in findings} & set(plan.assets)):
         asset = plan.assets[name]
@@ -67,10 +71,21 @@ def gather(
                 found, said = _points(name, stores[asset.backup])
                 points += found
                 remarks += said
+            case SystemAsset():
+                known = (baselines or {}).get(name, ())
+                systems.append(system_supplies.gather(plan, name, asset, connection, findings, stores, known))
+                for other, owner in plan.assets.items():
+                    if (
+                        wanted
+                        and isinstance(owner, DpkgAsset)
+                        and (owner.host, owner.root) == (asset.host, "/")
+                    ):
+                        packages += _packages(other, owner, connection, wanted, package_dirs)
+                        break
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), points=tuple(points),
+        packages=tuple(packages), points=tuple(points), systems=tuple(systems),
         wheels=tuple(wheel for one in python for wheel in one.wheels),
         trees=tuple(tree for one in python for tree in one.trees),
         interpreters=tuple(interpreter for one in python for interpreter in one.interpreters),

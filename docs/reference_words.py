@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from model.assets import AssetBase, DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import (
+    AssetBase,
+    DpkgAsset,
+    FilesAsset,
+    PipAsset,
+    PostgresAsset,
+    ServiceAsset,
+    SystemAsset,
+)
 from model.plan import (
     Checks,
     DirectorySource,
@@ -72,6 +80,12 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`assets` of kind `files`", FilesAsset, ""),
     ("`assets` of kind `postgresql`", PostgresAsset, ""),
     ("`assets` of kind `service`", ServiceAsset, ""),
+    (
+        "`assets` of kind `system`",
+        SystemAsset,
+        "The host itself. `{kind: system, host: web-1}` is a whole asset; [The state of a host](host-state.md) says "
+        "what is looked at and what is repaired.",
+    ),
     ("`checks`", Checks, ""),
     ("`checks.probes`", Probe, ""),
     ("`checks.tables`", TableChecks, ""),
@@ -150,7 +164,9 @@ KEYS = {
     "ServiceAsset.unit": "systemd unit; instead of the three commands",
     "ServiceAsset.start": "command that starts it, as a list of words",
     "ServiceAsset.stop": "command that stops it",
+    "ServiceAsset.logs": "its own log files, read for the cause of a damage; `*` may stand in the last part",
     "ServiceAsset.status": "command that ends with 0 when it runs, with 3 when it is stopped",
+    "SystemAsset.kind": "the state of a host itself",
     "Checks.probes": "HTTP requests that must succeed",
     "Checks.tables": "expectations on database tables, checked after a restore",
     "Checks.soak": "how long every probe must pass before people are asked to accept",

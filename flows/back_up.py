@@ -7,20 +7,21 @@ import asyncio
 from prefect import flow
 
 from flows.stage import run, say
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset, SystemAsset
 from tasks import backing_up
+from tasks.healthy import record_what_runs
 from tasks.work import load_plan
 
 
 @flow(name="back_up", flow_run_name="back up {plan}", persist_result=True, result_serializer="json")
 async def back_up(plan: str) -> list[str]:
-    """Back up every asset of a plan that names a backup, and record what its packages look like while healthy.
+    """Back up every asset of a plan that names a backup; record its packages and what runs on its hosts while healthy.
 
     Args:
         plan: name of a registered plan, or the path of a plan file.
 
     Returns:
-        One sentence per asset.
+        One sentence per asset and host.
     """
     file = await asyncio.to_thread(load_plan, plan)
     path = str(file.path)
@@ -33,7 +34,12 @@ async def back_up(plan: str) -> list[str]:
                 sentences.append(await run(backing_up.dump_database, path, name, asset.host))
             case DpkgAsset():
                 sentences.append(await run(backing_up.record_package_baseline, path, name, asset.host))
+            case SystemAsset():
+                sentences.append(await run(backing_up.record_system_baseline, path, name, asset.host))
             case _:
                 continue
+        say(sentences[-1])
+    for host in file.plan.hosts:
+        sentences.append(await run(record_what_runs, path, host))
         say(sentences[-1])
     return sentences

@@ -17,6 +17,7 @@ from model.journal import State
 from model.outcome import Gate
 from model.signoff import Decision
 from tasks import steps
+from tasks.diagnosis_page import summary
 from tasks.render import proposal_markdown, result_markdown, standing_markdown
 from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate, settle
 from tasks.work import Work
@@ -51,6 +52,9 @@ def description(work: Work, state: State, gate: Gate) -> str:
         else result_markdown(work.plan, state)
     )
     head = standing_markdown(gate_standing(work, state, gate), state.refusal.get(gate, ""))
+    confirmed = state.confirmed
+    if gate is Gate.DECIDE and confirmed is not None and confirmed.diagnosis is not None:
+        body = f"{summary(confirmed.results, confirmed.diagnosis)}\n\n{body}"
     return f"{head}\n\nDigest to sign: `{gate_digest(state, gate)[:12]}`\n\n{body}"
 
 

@@ -22,7 +22,8 @@ from prefect.context import FlowRunContext
 from model.command import printable
 from model.journal import State
 from model.outcome import Gate
-from tasks.render import findings_markdown, proposal_markdown, result_markdown
+from tasks.diagnosis_page import page
+from tasks.render import findings_markdown, mark, proposal_markdown, result_markdown
 from tasks.report import build_report, report_markdown
 from tasks.work import Work
 
@@ -64,6 +65,16 @@ async def _show_question(work: Work, state: State, gate: Gate, digest: str) -> N
         if await _new("findings", title):
             text = findings_markdown(findings)
             await acreate_markdown_artifact(markdown=text, key="findings", description=title)
+        if state.confirmed.diagnosis is not None and await _new(
+            "diagnosis", f"Diagnosis ({work.incident.id})"
+        ):
+            await acreate_markdown_artifact(
+                markdown=page(
+                    state.confirmed.results, state.confirmed.severity, state.confirmed.diagnosis,
+                    mark(work.incident.kind),
+                ),
+                key="diagnosis", description=f"Diagnosis ({work.incident.id})",
+            )  # fmt: skip
         text = proposal_markdown(work.plan, state, state.proposal)
     else:
         text = result_markdown(work.plan, state)

@@ -210,7 +210,12 @@ def _proposal(state: State) -> Proposal:
 
 def _require_clean(results: tuple[CheckResult, ...], stage: Stage, work: Work) -> None:
     """Refuse what is still wrong, except what the signed proposal declared it would not cure."""
-    declared = {unmet.finding for unmet in _proposal(work.state()).unmet}
+    proposal = _proposal(work.state())
+    declared = {unmet.finding for unmet in proposal.unmet}
+    if stage is Stage.REPAIR:  # what is cured by the next stage is still there
+        declared |= {
+            f for action in proposal.actions if action.stage is Stage.RESTORE for f in action.findings
+        }
 
     def tolerated(result: CheckResult) -> bool:
         if result.verdict is Verdict.ERROR:

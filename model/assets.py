@@ -143,13 +143,18 @@ class PostgresAsset(AssetBase):
 
 
 class ServiceAsset(AssetBase):
-    """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped)."""
+    """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped).
+
+    Attributes:
+        logs: log files of its own on the host, read for the cause of a damage; `*` is allowed in the last part.
+    """
 
     kind: Literal["service"]
     unit: Unit | None = None
     start: Argv | None = None
     stop: Argv | None = None
     status: Argv | None = None
+    logs: tuple[HostPath, ...] = ()
 
     @model_validator(mode="after")
     def _can_be_driven(self) -> Self:
@@ -168,6 +173,40 @@ class ServiceAsset(AssetBase):
         return (words,)
 
 
+Watched = Literal["disks", "clock", "certificates", "units", "accounts", "boot"]
+"""A part of a host's own state."""
+
+EVERYTHING: tuple[Watched, ...] = ("disks", "clock", "certificates", "units", "accounts", "boot")
+
+
+class SystemAsset(AssetBase):
+    """The state of a host itself: disks, clock, certificates, units, accounts, and what it needs to start again.
+
+    Attributes:
+        watch: the parts to look at.
+        free_percent: a file system with less room, or fewer inodes, is full.
+        free_bytes: room that is enough whatever the percentage says: large disks need no 5 %.
+        mounts: mount points to look at; empty means every local file system.
+        clock_tolerance: how far the clock may be from the orchestrator's.
+        certificates: PEM files (glob patterns) beside those that web, mail and database servers name.
+        endpoints: TLS servers as `address:port`, as seen from the host.
+        certificate_warning: how long before its end a certificate is found.
+        accept: glob patterns of what is as it should be: a finding's subject, or its code, a space and its subject.
+    """
+
+    kind: Literal["system"]
+    watch: tuple[Watched, ...] = EVERYTHING
+    free_percent: int = Field(default=5, ge=0, le=99)
+    free_bytes: int = Field(default=1 << 30, ge=0, le=1 << 50)
+    mounts: tuple[HostPath, ...] = ()
+    clock_tolerance: Seconds = 5.0
+    certificates: tuple[HostPath, ...] = ("/etc/letsencrypt/live/*/fullchain.pem",)
+    endpoints: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}$")], ...] = ()
+    certificate_warning: Seconds = 14 * 86400.0
+    accept: tuple[str, ...] = ()
+
+
 Asset = Annotated[
-    DpkgAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset, Field(discriminator="kind")
+    DpkgAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset | SystemAsset,
+    Field(discriminator="kind"),
 ]

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field
 
 from model.canonical import Value, digest
+from model.diagnosis import Diagnosis
 from model.errors import Damaged
 from model.finding import CheckResult, Finding
 from model.incident import Incident
@@ -50,11 +51,15 @@ class StageEnded(Value):
 
 
 class Confirmed(Value):
-    """The diagnosis: every check's result and the severity (None when nothing is damaged)."""
+    """Every check's result, the severity and the diagnosis (both None when nothing is damaged).
+
+    Journals from before there was a diagnosis have none.
+    """
 
     type: Literal["confirmed"] = "confirmed"
     results: tuple[CheckResult, ...]
     severity: Severity | None
+    diagnosis: Diagnosis | None = None
 
 
 class Proposed(Value):

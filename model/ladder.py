@@ -19,6 +19,7 @@ from model.proposal import Proposal, RestartService, Rung
 from model.rungs import database, files, packages
 from model.rungs_python import environment
 from model.supplies import Supplies
+from model.system_rungs import failed_units, make_ready, system
 
 SYMPTOMS = frozenset(
     {Code.SERVICE_DOWN, Code.PROBE_FAILED, Code.EXPECTATION_FAILED, Code.DATABASE_UNREACHABLE}
@@ -62,10 +63,13 @@ def propose(
     by_asset: dict[str, list[Finding]] = {}
     for finding in ordered:
         by_asset.setdefault(finding.asset, []).append(finding)
+    make_ready(draft, by_asset)
     _repair(draft, by_asset)
     _restore(draft, by_asset)
+    system(draft, by_asset)
     symptoms = [finding for finding in ordered if finding.code in SYMPTOMS]
     _restart(draft, by_asset, symptoms)
+    failed_units(draft, by_asset)
     _explain(draft, symptoms)
     actions = [
         action for stage in (Stage.REPAIR, Stage.RESTORE) for action in draft.actions if action.stage is stage

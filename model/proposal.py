@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from model.assets import Unit
 from model.canonical import HostText, Value, digest
 from model.manifest import Entry, RecoveryPoint
 from model.outcome import Stage
@@ -165,6 +166,77 @@ class RestartService(ActionBase):
     service: str
 
 
+class RestoreUnits(ActionBase):
+    """Put units back as the baseline recorded them, have systemd read them again, and start what shall run.
+
+    Attributes:
+        files: unit files, drop-ins and links to put back; their content is kept with the baseline.
+        gone: what is removed, exactly as it is now: masks and additions the baseline does not have.
+        start: units that are started; they failed, or ran when the baseline was recorded.
+        restart: units that are restarted if they run, because they run with what is put right.
+    """
+
+    kind: Literal["restore_units"] = "restore_units"
+    files: tuple[Entry, ...] = ()
+    gone: tuple[Entry, ...] = ()
+    start: tuple[Unit, ...] = ()
+    restart: tuple[Unit, ...] = ()
+
+
+class FreeSpace(ActionBase):
+    """Remove exactly these files: packages that apt can fetch again, rotated journals.
+
+    Attributes:
+        mount: the file system that is full.
+        files: what is removed, as it is now.
+        frees: bytes it gives.
+    """
+
+    kind: Literal["free_space"] = "free_space"
+    mount: str
+    files: tuple[Entry, ...] = Field(min_length=1)
+    frees: int = Field(ge=1)
+
+
+class RemountWritable(ActionBase):
+    """Make a file system writable again that turned read-only without any error in the kernel's log."""
+
+    kind: Literal["remount_writable"] = "remount_writable"
+    mount: HostText
+
+
+class RestartTimeDaemon(ActionBase):
+    """Restart the daemon that keeps the clock, and wait until the clock is right."""
+
+    kind: Literal["restart_time_daemon"] = "restart_time_daemon"
+    unit: Unit
+
+
+class MendAccounts(ActionBase):
+    """Put the broken lines of an account file back from its own backup; every whole line of today stays.
+
+    Attributes:
+        path: `/etc/passwd`, `group`, `shadow` or `gshadow`.
+        source: the file the lines come from.
+        before: SHA-256 of the damaged file.
+        source_sha256: SHA-256 of the source.
+        after: SHA-256 of what will be there.
+        returned: names whose line comes back.
+        dropped: numbers of lines that nobody can read.
+        known: ids by name, from the baseline.
+    """
+
+    kind: Literal["mend_accounts"] = "mend_accounts"
+    path: str = Field(pattern=r"^/etc/(passwd|group|shadow|gshadow)$")
+    source: str
+    before: str = Field(pattern=r"^[0-9a-f]{64}$")
+    source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    after: str = Field(pattern=r"^[0-9a-f]{64}$")
+    returned: tuple[HostText, ...] = ()
+    dropped: tuple[int, ...] = ()
+    known: dict[str, int] = {}
+
+
 Action = Annotated[
     SetMetadata
     | RestoreLinks
@@ -174,9 +246,14 @@ Action = Annotated[
     | RebuildInterpreter
     | RestoreFiles
     | RestoreDatabase
-    | RestartService,
+    | RestartService
+    | RestoreUnits
+    | FreeSpace
+    | RemountWritable
+    | RestartTimeDaemon
+    | MendAccounts,
     Field(discriminator="kind"),
-]
+]  # fmt: skip
 
 
 class Loss(Value):

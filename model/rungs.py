@@ -19,7 +19,7 @@ from model.proposal import (
     Rung,
     SetMetadata,
 )
-from model.small_rungs import links, nobodys
+from model.small_rungs import clear_the_way, links, nobodys
 from model.supplies import PointSupply
 
 METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.FILE_CAPABILITIES_DIFFER})
@@ -75,7 +75,10 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
         # The baseline of another version may have another content: it is no measure for this file.
         and f"dpkg:{f.package}={f.version}" in known
     ]
-    for package, damaged in _by_package([finding for finding in wrong if finding not in dressed]):
+    rest = [finding for finding in wrong if finding not in dressed]
+    stocked = {(s.package, s.version) for s in draft.supplies.packages if s.asset == name}
+    clear_the_way(draft, name, asset.host, [f for f in rest if (f.package, f.version) in stocked])
+    for package, damaged in _by_package(rest):
         _package(draft, name, asset, package, damaged)
     # After the packages: dpkg gives every file the mode of the package, the baseline holds the mode of this host.
     _metadata(draft, name, asset.host, dressed, known, ())

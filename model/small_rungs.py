@@ -36,6 +36,28 @@ def links(draft: Draft, name: str, host: str, wrong: Sequence[Finding]) -> list[
     return [finding for finding in wrong if finding not in mine]
 
 
+def clear_the_way(draft: Draft, name: str, host: str, damaged: Sequence[Finding]) -> None:
+    """Move aside what would stop dpkg while packages come back: damaged lists of files, what took a folder's place.
+
+    dpkg dies of a list that is cut, removes whatever else one names, and takes a file in a folder's place for another
+    package's.
+    """
+    lists = {f.subject for f in damaged if f.code is Code.HASH_LIST_DIFFERS and f.subject.endswith(".list")}
+    folders = {
+        f.subject for f in damaged if f.code is Code.FILE_TYPE_DIFFERS and f.expected == FileType.DIRECTORY
+    }
+    paths = tuple(sorted(lists | folders))
+    if paths:
+        draft.actions.append(
+            SetAside(
+                id=UNNUMBERED, host=host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
+                reason=f"{counted(len(paths), 'path')} would stop dpkg: damaged lists, or what took a folder's place. "
+                "Their packages, installed again below, make them anew.",
+                undo="They are moved back from quarantine.", touches=paths, minutes=minutes(0.05, 0), paths=paths,
+            )
+        )  # fmt: skip
+
+
 def nobodys(draft: Draft, name: str, host: str, wrong: Sequence[Finding]) -> list[Finding]:
     """Move what no package delivers into quarantine; returns what is left to cure."""
     mine = [finding for finding in wrong if finding.code is Code.FILE_FOREIGN]

@@ -85,6 +85,57 @@ class PointSupply(Value):
     manifest: Manifest
 
 
+class Removable(Value):
+    """A file that can be removed without loss: apt fetches it again, or the snapshot keeps it.
+
+    Attributes:
+        regenerable: apt's index still offers the very file; else it is a rotated journal.
+    """
+
+    entry: Entry
+    mount: HostText
+    regenerable: bool
+
+
+class Mend(Value):
+    """What an account file becomes with lines of its backup; see `MendAccounts`."""
+
+    path: HostText
+    source: str
+    before: str
+    source_sha256: str
+    after: str
+    returned: tuple[HostText, ...] = ()
+    dropped: tuple[int, ...] = ()
+    known: dict[str, int] = {}
+
+
+class SystemSupply(Value):
+    """What the state of a host can be brought back from.
+
+    Attributes:
+        removable: what may be removed to make room, by mount point; `short` says how many bytes are wanted there.
+        consumers: what takes the room, biggest first, by mount point.
+        errors: what the kernel said about a mount point's device.
+        daemon: the unit that keeps the clock; empty when there is none.
+        present: what lies now where units are damaged.
+        mends: account files and what they can become.
+        certificates: path → end of the valid certificate that the newest usable recovery point holds.
+        told: why something cannot be brought back, by subject.
+    """
+
+    asset: str
+    removable: tuple[Removable, ...] = ()
+    short: dict[HostText, int] = {}
+    consumers: dict[HostText, tuple[HostText, ...]] = {}
+    errors: dict[HostText, HostText] = {}
+    daemon: str = ""
+    present: tuple[Entry, ...] = ()
+    mends: tuple[Mend, ...] = ()
+    certificates: dict[HostText, str] = {}
+    told: dict[HostText, HostText] = {}
+
+
 class Supplies(Value):
     """All there is to repair from; `remarks` say what was looked for and not found, by package or asset."""
 
@@ -94,4 +145,5 @@ class Supplies(Value):
     trees: tuple[TreeSupply, ...] = ()
     interpreters: tuple[InterpreterSupply, ...] = ()
     dressed: tuple[DressSupply, ...] = ()
+    systems: tuple[SystemSupply, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
 from model.journal import Effect, Intent, LeaseTaken, State
@@ -21,14 +21,18 @@ from model.proposal import (
     RebuildInterpreter,
     ReinstallDistribution,
     ReinstallPackage,
+    RemountWritable,
     RestartService,
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
+    RestoreUnits,
     SetAside,
     SetMetadata,
 )
 from tasks import (
+    act_on_host,
+    host_repairs,
     rebuild_interpreter,
     reinstall_distribution,
     reinstall_package,
@@ -36,6 +40,7 @@ from tasks import (
     restore_database,
     restore_files,
     restore_links,
+    restore_units,
     set_aside,
     set_metadata,
 )
@@ -44,7 +49,7 @@ from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
-from tasks.work import Work, owner
+from tasks.work import Work, baseline, owner
 
 Progress = Callable[[int, int], None]
 LEASE_SECONDS = 3600.0
@@ -231,6 +236,11 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
+        case _, SystemAsset() as asset:
+            recorded = baseline(effect.work.store, plan, action.asset) or ()
+            return act_on_host.perform(
+                connection, asset, action, recorded, job_prefix=prefix, token=token, progress=progress
+            )
         case _, asset:
             raise Unsupported(
                 f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
@@ -261,6 +271,15 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 raise
             except ReinstateError as error:  # what was down before the recovery is down again after its undo
                 return Performed(f"{action.service} does not run, as before the recovery: {error.what}")
+        case RestoreUnits(), _:
+            folder = effect.work.folder(f"snapshot/{action.host}")
+            return restore_units.undo(
+                effect.connection, action, folder, job_prefix=prefix, token=token, progress=progress
+            )
+        case RemountWritable(), _:
+            return host_repairs.remount(
+                effect.connection, action, job_prefix=prefix, token=token, progress=progress, writable=False
+            )
         case _:
             return _from_snapshot(effect, action)
 

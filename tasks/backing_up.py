@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from blocks.home import open_store
 from blocks.hosts.identity import prove
+from checks import system
 from checks.baseline import record as record_baseline
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset, SystemAsset
 from model.errors import BadInput
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
@@ -68,3 +69,17 @@ def record_package_baseline(plan: str, asset: str, host: str) -> str:
         entries = record_baseline(connection, wanted)
     save_baseline(open_store(), file.plan, asset, entries)
     return f"{asset}: baseline of {len(entries)} paths recorded."
+
+
+@one_act(name="record system", task_run_name="record the state of {host} while healthy")
+def record_system_baseline(plan: str, asset: str, host: str) -> str:
+    """Record units, drop-ins, users, mounts and boot files."""
+    file = load_plan(plan)
+    wanted = file.plan.assets[asset]
+    if not isinstance(wanted, SystemAsset):
+        raise _wrong_kind(file, asset)
+    with file.connect(host) as connection:
+        prove(connection)
+        entries = system.record_baseline(connection, wanted)
+    save_baseline(open_store(), file.plan, asset, entries)
+    return f"{asset}: state of the host recorded, {len(entries)} things."

@@ -9,13 +9,19 @@ from collections.abc import Sequence
 
 from blocks.hosts.base import Connection
 from checks.examine import examine
-from model.assets import Asset, DpkgAsset, FilesAsset, PipAsset
+from model.assets import Asset, DpkgAsset, FilesAsset, PipAsset, SystemAsset, Watched
 from model.errors import ReinstateError, Transient
 from model.finding import Finding, Verdict
 from model.journal import State
 from model.manifest import Manifest
 from model.proposal import Action, RestoreFiles
 from tasks.work import Work, baseline
+
+_PARTS: dict[str, Watched] = {
+    "restore_units": "units", "mend_accounts": "accounts", "free_space": "disks", "remount_writable": "disks",
+    "restart_time_daemon": "clock",
+}  # fmt: skip
+"""Part of a host's state that an action is about."""
 
 
 def narrowed(asset: Asset, action: Action, damaged: Sequence[Finding]) -> Asset | None:
@@ -28,6 +34,8 @@ def narrowed(asset: Asset, action: Action, damaged: Sequence[Finding]) -> Asset 
             return asset.model_copy(update={"distributions": owners})
         case FilesAsset() if isinstance(action, RestoreFiles):
             return asset
+        case SystemAsset() if action.kind in _PARTS:
+            return asset.model_copy(update={"watch": (_PARTS[action.kind],), "endpoints": ()})
         case _:
             return None
 

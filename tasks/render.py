@@ -34,8 +34,9 @@ from model.journal import (
 from model.plan import Plan
 from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
 from model.signoff import Standing
+from tasks.render_system import what_of_system
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%@]|:(?=//)|(?<=www)\.)")
 ROW_LIMIT = 200
 """Rows shown in a table; the journal holds all of them and the table says how many are left out."""
 
@@ -43,7 +44,8 @@ ROW_LIMIT = 200
 def safe(text: object, limit: int = 300) -> str:
     """Tainted text as inert Markdown: markup escaped, control characters shown, newlines as spaces, cut at `limit`.
 
-    Prefect renders descriptions as Jinja templates and Markdown as HTML, so `{{` and `<` never survive as such.
+    Prefect renders descriptions as Jinja templates and Markdown as HTML, so `{{` and `<` never survive as such; nor do
+    the addresses that its Markdown would make links of.
     """
     plain = printable(str(text)).replace("\n", " ").replace("\t", " ")
     cut = plain if len(plain) <= limit else plain[: limit - 1] + "…"
@@ -134,7 +136,9 @@ def what(action: Action) -> str:
                 return ", ".join(f"{entry.path} → {entry.link}" for entry in action.links[:5])
             if action.kind == "set_metadata":
                 return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
-            return action.service
+            if action.kind == "restart_service":
+                return action.service
+            return what_of_system(action)
 
 
 def findings_markdown(findings: Sequence[Finding]) -> str:

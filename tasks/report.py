@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model.canonical import Value, canonical_json
+from model.diagnosis import Diagnosis
 from model.finding import CheckResult, Finding
 from model.incident import Incident
 from model.journal import Effect, Ended, Intent, Preserved, Record, StageEnded, StageStarted, State
@@ -17,6 +18,7 @@ from model.outcome import Stage
 from model.proposal import Loss, Proposal
 from model.severity import Severity
 from model.signoff import Vote
+from tasks.diagnosis_page import sections
 from tasks.render import duration, line, mark, safe, size, table, what
 from tasks.work import Work
 
@@ -65,6 +67,7 @@ class Report(Value):
     incident: Incident
     service: str
     severity: Severity | None
+    diagnosis: Diagnosis | None = None
     ended: Ended | None
     rto: float | None
     rto_target: float
@@ -104,6 +107,7 @@ def build_report(work: Work) -> Report:
         incident=work.incident,
         service=work.plan.service.name,
         severity=state.confirmed.severity if state.confirmed else None,
+        diagnosis=state.confirmed.diagnosis if state.confirmed else None,
         ended=ended,
         rto=ended.rto if ended else None,
         rto_target=work.plan.objectives.rto,
@@ -238,6 +242,7 @@ def report_markdown(report: Report) -> str:
         objectives,
         "## What was damaged",
         table(("host", "asset", "finding"), [(f.host, f.asset, f.sentence) for f in report.findings]),
+        *(["## Diagnosis", *sections(report.findings, report.diagnosis)] if report.diagnosis else []),
         "## What was done",
         table(
             ("#", "action", "host", "what", "result", "moved", "took"),

@@ -15,7 +15,8 @@ from tasks.staging import PLAIN, Progress
 
 SECONDS = 3600.0
 
-# Numbers name what lies in quarantine, in the order of the proposal; a move that was made is not made again.
+# Numbers name what lies in quarantine, in the order of the proposal; a move that was made is not made again, and what
+# the undo of another action put back already is not put back twice.
 _SCRIPT = r"""
 set -u
 way=$1 folder=$2; shift 2
@@ -25,6 +26,7 @@ for path; do
     number=$((number + 1)) there=$folder/$number
     if [ "$way" = back ]; then a=$there b=$path; else a=$path b=$there; fi
     if [ -e "$a" ] || [ -L "$a" ]; then
+        if [ "$way" = back ] && cmp -s -- "$a" "$b"; then rm -f -- "$a" || exit 5; continue; fi
         if [ -e "$b" ] || [ -L "$b" ]; then echo "$b: something is there already" >&2; exit 4; fi
         mv -T -- "$a" "$b" || exit 5
     elif ! { [ -e "$b" ] || [ -L "$b" ]; }; then

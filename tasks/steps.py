@@ -17,6 +17,7 @@ from blocks.backups.base import BackupStore
 from blocks.home import open_store
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
+from checks.diagnose import why
 from checks.examine import examine, impact_scope
 from checks.expectations import expect_tables
 from checks.many import side_by_side
@@ -24,6 +25,7 @@ from checks.probe import probe_all
 from checks.supplies import gather
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.canonical import digest, now
+from model.diagnosis import Diagnosis
 from model.finding import CheckResult, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
@@ -34,11 +36,13 @@ from model.proposal import Action, Proposal, Unmet
 from model.severity import grade
 from tasks import act as acting
 from tasks.delivered import delivered
+from tasks.diagnosis_page import page
 from tasks.evidence import collect_evidence
+from tasks.healthy import load_health, save_clean
 from tasks.one_act import one_act
 from tasks.progress import Progress
 from tasks.prove_supplies import prove_supplies
-from tasks.render import checks_rows, findings_rows, proposal_markdown, size, what
+from tasks.render import checks_rows, findings_rows, mark, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
 from tasks.verdict import conclude
@@ -84,13 +88,18 @@ def manifests(file: PlanFile, stores: Mapping[str, BackupStore]) -> dict[str, Ma
     return found
 
 
-def look(
-    file: PlanFile, journal: JournalStore, assets: set[str] | None, progress: Progress
-) -> tuple[CheckResult, ...]:
-    """Examine assets of a plan (default: all, and the probes) over fresh connections whose identity is proven."""
-    plan = file.plan
+def _look(
+    file: PlanFile,
+    journal: JournalStore,
+    assets: set[str] | None,
+    progress: Progress,
+    reported: datetime | None = None,
+) -> tuple[tuple[CheckResult, ...], Diagnosis | None]:
+    """Examine assets over fresh connections whose identity is proven; with `reported`, also say why over the same."""
+    plan, begun = file.plan, now()
     hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
     known = manifests(file, file.backups())
+    health = load_health(journal, plan, known)
     packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
     agreed = {name: accepted(journal, plan, name) for name in plan.assets}
     dirs = file.package_dirs()
@@ -100,20 +109,53 @@ def look(
     }
     with file.connections(hosts) as connections:
         side_by_side(prove, list(connections.values()))
-        return examine(
+        results = examine(
             plan, connections, baselines=Baselines(journal, plan), manifests=known, secrets=file.secrets, only=assets,
             progress=progress, accepted=agreed, delivered=stocked, package_dirs=dirs,
         )  # fmt: skip
+        diagnosis = None if reported is None else why(plan, connections, results, health, reported)
+    save_clean(journal, plan, results, begun)
+    return results, diagnosis
+
+
+def look(
+    file: PlanFile, journal: JournalStore, assets: set[str] | None, progress: Progress
+) -> tuple[CheckResult, ...]:
+    """Examine assets of a plan (default: all, and the probes)."""
+    return _look(file, journal, assets, progress)[0]
+
+
+def look_and_diagnose(
+    file: PlanFile, journal: JournalStore, progress: Progress, reported: datetime | None = None
+) -> Confirmed:
+    """Examine the whole plan, grade what is damaged and say why (R-RESP-2).
+
+    Args:
+        file: the plan.
+        journal: where evidence of health is kept.
+        progress: told after each asset.
+        reported: when the damage was noticed; now when not known.
+    """
+    results, diagnosis = _look(file, journal, None, progress, reported or now())
+    findings = [finding for result in results for finding in result.findings]
+    scope = impact_scope(results, file.plan, diagnosis.impacts if diagnosis else ())
+    severity = grade(findings, scope, file.plan.severity) if findings else None
+    return Confirmed(results=results, severity=severity, diagnosis=diagnosis)
 
 
 @one_act(name="examine", task_run_name="examine every asset for {incident}")
 def confirm_damage(incident: str) -> str:
     """Run every check, grade the damage, write the diagnosis (R-RESP-2)."""
     work = open_work(incident)
-    results = look(work.file, work.store, None, Progress("examine", "examine"))
+    confirmed = look_and_diagnose(
+        work.file, work.store, Progress("examine", "examine"), work.incident.detected_at
+    )
+    results, severity = confirmed.results, confirmed.severity
     findings = [finding for result in results for finding in result.findings]
-    severity = grade(findings, impact_scope(results, work.plan), work.plan.severity) if findings else None
-    work.record(Confirmed(results=results, severity=severity))
+    work.record(confirmed)
+    if confirmed.diagnosis is not None:
+        text = page(results, severity, confirmed.diagnosis, mark(work.incident.kind))
+        _markdown("diagnosis", text, f"Diagnosis ({incident})")
     _table("findings", findings_rows(findings), f"What is damaged ({incident})")
     _table("checks", checks_rows(results), f"Every check and what it examined ({incident})")
     errors = sum(result.verdict is Verdict.ERROR for result in results)
@@ -130,8 +172,9 @@ def build_proposal(
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
     with file.connections() as connections:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
-        supplies = gather(file.plan, connections, findings, file.backups(), file.package_dirs())
-    baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
+        baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
+        stores, packages = file.backups(), file.package_dirs()
+        supplies = gather(file.plan, connections, findings, stores, packages, baselines)
     return propose(
         file.plan,
         incident,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -92,3 +93,8 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(error.exit_code) from None
 
     return run
+
+
+def show_markdown(text: str) -> None:
+    """Markdown whose tainted parts are inert already, on standard output."""
+    Console(highlight=False).print(Markdown(text, hyperlinks=False))

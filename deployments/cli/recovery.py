@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import JSON, emit, out, reported, say, show_table
+from deployments.cli.output import JSON, emit, out, reported, say, show_markdown, show_table
 from deployments.cli.prevention import remember_scan, show_history
 from model.errors import BadInput
-from model.finding import CheckResult, Verdict
+from model.finding import Verdict
 from model.incident import Kind, Source
+from model.journal import Confirmed
 from model.outcome import Gate, RunVerdict
 from model.signoff import Decision
 
@@ -56,7 +57,7 @@ def scan(
     quiet_prefect()
     from blocks.home import open_store
     from tasks.progress import Progress
-    from tasks.steps import look
+    from tasks.steps import look_and_diagnose
     from tasks.work import load_plan
 
     store = open_store()
@@ -64,14 +65,17 @@ def scan(
         show_history(load_plan(plan, store), store, as_json)
         return
     file, began = load_plan(plan, store), time.monotonic()
-    results = look(file, store, None, Progress("scan", "scan"))
-    remember_scan(file, store, results, time.monotonic() - began)
-    emit(results, as_json, lambda: _show(results))
-    if any(result.verdict is not Verdict.PASSED for result in results):
+    seen = look_and_diagnose(file, store, Progress("scan", "scan"))
+    remember_scan(file, store, seen.results, time.monotonic() - began)
+    emit(seen, as_json, lambda: _show(seen))
+    if any(result.verdict is not Verdict.PASSED for result in seen.results):
         raise typer.Exit(DAMAGED_EXIT)
 
 
-def _show(results: tuple[CheckResult, ...]) -> None:
+def _show(seen: Confirmed) -> None:
+    from tasks.diagnosis_page import page
+
+    results = seen.results
     rows = [(r.verdict, r.check, r.host, r.asset, r.examined, r.sentence) for r in results]
     show_table("Checks", ("verdict", "check", "host", "asset", "examined", "sentence"), rows)
     findings = [finding for result in results for finding in result.findings]
@@ -79,6 +83,8 @@ def _show(results: tuple[CheckResult, ...]) -> None:
         show_table(
             "Findings", ("host", "asset", "finding"), [(f.host, f.asset, f.sentence) for f in findings]
         )
+        if seen.diagnosis is not None:
+            show_markdown(page(results, seen.severity, seen.diagnosis))
     else:
         out("Nothing is damaged.")
 

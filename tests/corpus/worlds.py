@@ -55,6 +55,21 @@ def _only_packages(plan: dict[str, Any]) -> None:
     plan["checks"] = {"probes": plan["checks"]["probes"], "soak": 0, "interval": 0.2}
 
 
+def system(lab: Laboratory) -> LabWorld:
+    """The same host with nothing but its own state, and nginx, to bring back."""
+    world = debian(lab)
+    rewrite(world, _host_state)
+    return world
+
+
+def _host_state(plan: dict[str, Any]) -> None:
+    del plan["assets"]["system"]
+    plan["assets"]["nginx"]["depends_on"] = ["nginx-config"]
+    plan["assets"]["host-state"] = {
+        "kind": "system", "host": HOST, "certificates": ["/etc/ssl/lab/*.pem"], "services": [],
+    }  # fmt: skip
+
+
 def rewrite(world: LabWorld, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a world's plan file."""
     plan = json.loads(world.plan_file.read_text())
@@ -75,5 +90,10 @@ def python(lab: Laboratory) -> LabWorld:
     return world
 
 
-WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {"dpkg": debian, "tools": debian, "python": python}
+WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {
+    "dpkg": debian,
+    "tools": debian,
+    "system": system,
+    "python": python,
+}
 """By family."""
