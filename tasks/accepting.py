@@ -9,8 +9,9 @@ from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
 from checks import rpm_baseline
 from checks.baseline import Candidate, candidates
+from checks.pip_baseline import pip_candidates
 from model.accepted import Accepted
-from model.assets import DpkgAsset, RpmAsset
+from model.assets import DpkgAsset, PipAsset, RpmAsset
 from model.canonical import now
 from model.errors import BadInput
 from tasks.backing_up import record_package_baseline
@@ -25,6 +26,13 @@ def review(file: PlanFile, journal: JournalStore) -> dict[str, tuple[Candidate, 
     """
     found: dict[str, tuple[Candidate, ...]] = {}
     for name, asset in file.plan.assets.items():
+        if isinstance(asset, PipAsset):
+            with file.connect(asset.host) as connection:
+                prove(connection)
+                found[name] = tuple(
+                    pip_candidates(connection, name, asset, accepted(journal, file.plan, name))
+                )
+            continue
         if not isinstance(asset, DpkgAsset | RpmAsset):
             continue
         recorded = baseline(journal, file.plan, name) or ()
