@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
+import tempfile
 from collections.abc import Mapping
-from email.parser import HeaderParser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from blocks.hosts.base import Connection
+from blocks.packages import PackageStore
+from checks.wheels import judge
 from model.assets import PipAsset
 from model.command import Command, printable
 from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError
 from model.proposal import ReinstallDistribution
 from tasks.performed import Performed
-from tasks.staging import PLAIN, Progress, ask, sha256_of, staging
+from tasks.staging import PLAIN, Progress, ask, staging
 
 INSTALL_SECONDS = 900.0
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl\Z")
@@ -25,7 +26,8 @@ _FLAGS = (
 )
 
 # What is known of a distribution in an environment, without running anything of it (no site, no .pth): version, RECORD,
-# the files pip knows, files in its folders that no distribution knows, and who owns the environment.
+# the files pip knows, files in its folders that no distribution knows, and who owns the environment. Name and version
+# are those of the .dist-info folder: METADATA may be what is damaged.
 _LOOK = r"""
 import importlib.metadata as metadata, json, os, re, sys, sysconfig
 def plain(name): return re.sub(r"[-_.]+", "-", name or "").lower()
@@ -38,10 +40,20 @@ site = [sysconfig.get_path(name, **where) for name in ("purelib", "platlib")]
 site = list(dict.fromkeys(os.path.realpath(path) for path in site))
 found, known, mine = [], set(), []
 for dist in metadata.distributions(path=site):
-    files = [os.path.realpath(str(dist.locate_file(f))) for f in dist.files or ()]
+    home = str(getattr(dist, "_path", ""))
+    stem = os.path.basename(home)[:-10].split("-") if home.endswith(".dist-info") else ()
+    name, version = stem if len(stem) == 2 else (dist.metadata["Name"], dist.version)
+    try:
+        files = [os.path.realpath(str(dist.locate_file(f))) for f in dist.files or ()]
+    except Exception:
+        files = []
+    try:
+        recorded = dist.read_text("RECORD") is not None
+    except Exception:
+        recorded = False
     known.update(files)
-    if plain(dist.metadata["Name"]) == plain(sys.argv[1]):
-        found.append({"version": dist.version, "record": dist.read_text("RECORD") is not None})
+    if plain(name) == plain(sys.argv[1]):
+        found.append({"version": version, "record": recorded, "site": os.path.dirname(home)})
         mine += files
 folders = {os.path.dirname(f) for f in mine if any(f.startswith(s + os.sep) for s in site)} - set(site)
 stale = [
@@ -52,8 +64,22 @@ stale = [
 ]
 status = os.stat(site[0])
 print(json.dumps({"found": found, "files": mine, "stale": stale, "uid": status.st_uid, "gid": status.st_gid,
-    "me": os.geteuid()}))
+    "me": os.geteuid(), "site": site[0]}))
 """
+_UV_FLAGS = (
+    *(
+        "--no-deps",
+        "--no-index",
+        "--offline",
+        "--no-cache",
+        "--no-config",
+        "--no-build",
+        "--link-mode",
+        "copy",
+    ),
+    *("--no-python-downloads", "--no-progress", "--color", "never"),
+)
+UNPACK = Path(__file__).with_name("wheel_unpack.py")
 _OWN = 'exec xargs -0 -r chown -h -- "$1"'
 
 
@@ -61,7 +87,7 @@ def perform(
     connection: Connection,
     asset: PipAsset,
     action: ReinstallDistribution,
-    package_dirs: Mapping[str, Path],
+    package_stores: Mapping[str, PackageStore],
     *,
     job_prefix: str,
     token: int,
@@ -75,10 +101,27 @@ def perform(
         Transient: the connection was lost; calling again goes on.
         ReinstateError: pip failed; the message holds its last words.
     """
-    if not _FILENAME.match(action.filename):
+    if not _FILENAME.match(action.filename.rpartition("/")[2]):
         raise BadInput(f"{action.filename!r} is no name of a wheel.", connection.name, "propose again")
-    wheel = package_dirs.get(asset.store, Path("/nonexistent")) / action.filename
-    _verify_wheel(wheel, action, asset.store, connection.name)
+    if asset.store not in package_stores:
+        raise PreconditionFailed(
+            f"the plan has no package store {asset.store}.", connection.name, "propose again"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = package_stores[asset.store].fetch(action.filename, action.sha256, Path(folder))
+        _verify_wheel(wheel, action, connection.name)
+        return _install(connection, asset, action, wheel, job_prefix, token, progress)
+
+
+def _install(
+    connection: Connection,
+    asset: PipAsset,
+    action: ReinstallDistribution,
+    wheel: Path,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> Performed:
     before = _Known.look(connection, asset, action.distribution)
     other = set(before.versions) - {action.version}
     if other:
@@ -88,15 +131,12 @@ def perform(
             "someone changed it since; propose again",
         )
     with staging(connection, job_prefix, token) as stage:
-        staged = stage.push(wheel, action.filename, action.sha256, progress)
-        # Without RECORD pip cannot uninstall and refuses; what it does not know of stays and is named below.
-        extra = () if before.recorded else ("--ignore-installed",)
-        words = (*_pip(asset, action, staged), "install", *_FLAGS, *extra, "--", staged)
-        command = Command(words, sudo=True, env=PLAIN | {"PYTHONNOUSERSITE": "1"}, timeout=INSTALL_SECONDS)
+        staged = stage.push(wheel, wheel.name, action.sha256, progress)
+        command = _command(asset, action, staged, before)
         result = connection.job(f"{job_prefix}-install", command, token)
         if not result.ok:
             raise ReinstateError(
-                f"pip could not install {action.filename} (status {result.status}): {result.tail(6)}.",
+                f"{action.tool} could not install {action.filename} (status {result.status}): {result.tail(6)}.",
                 connection.name,
                 "roll back, or cure what the message names and recover again",
             )
@@ -125,6 +165,7 @@ class _Known:
         assert isinstance(found, list)  # noqa: S101 - our own script wrote it
         self.versions = [str(one["version"]) for one in found]
         self.recorded = bool(found) and all(one["record"] for one in found)
+        self.site = next((str(one["site"]) for one in found if one["site"]), str(data["site"]))
         self.files = [str(path) for path in _listed(data["files"])]
         self.stale = [str(path) for path in _listed(data["stale"])]
         self.uid, self.gid, self.me = (int(str(data[key])) for key in ("uid", "gid", "me"))
@@ -151,25 +192,9 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _verify_wheel(wheel: Path, action: ReinstallDistribution, store: str, where: str) -> None:
-    if not wheel.is_file():
-        raise PreconditionFailed(
-            f"{action.filename} is not in the package store {store}.", where, "put it there again"
-        )
-    if (found := sha256_of(wheel)) != action.sha256:
-        raise Damaged(
-            f"{action.filename} has SHA-256 {found}, signed was {action.sha256}.",
-            where,
-            "nothing was touched; find out who changed the package store, then propose again",
-        )
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            names = [n for n in archive.namelist() if n.count("/") == 1 and n.endswith(".dist-info/METADATA")]
-            text = archive.read(names[0]).decode("utf-8", "replace") if len(names) == 1 else ""
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise Damaged(f"{action.filename} is no wheel: {error}.", where, "make the wheel again") from error
-    headers = HeaderParser().parsestr(text)
-    says = (_plain(headers.get("Name", "")), headers.get("Version", ""))
+def _verify_wheel(wheel: Path, action: ReinstallDistribution, where: str) -> None:
+    judged = judge(wheel)
+    says = (judged.name, judged.version)
     if says != (_plain(action.distribution), action.version):
         raise Damaged(
             f"the wheel says it is {' '.join(says)!r}, signed was '{action.distribution} {action.version}'.",
@@ -182,10 +207,32 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _pip(asset: PipAsset, action: ReinstallDistribution, staged: str) -> tuple[str, ...]:
-    if _plain(action.distribution) == "pip":
-        return (asset.python, f"{staged}/pip")  # a damaged pip is installed by the pip in its own wheel
-    return tuple(word.replace("{python}", asset.python) for word in asset.pip)
+def _command(asset: PipAsset, action: ReinstallDistribution, staged: str, before: _Known) -> Command:
+    """The installing command. By name from the folder of that one wheel, so that no path of ours is recorded."""
+    wanted = f"{action.distribution}=={action.version}"
+    folder = staged.rpartition("/")[0]
+    if action.tool == "unpack":
+        prefix = str(PurePosixPath(asset.python).parent.parent)
+        ours = (asset.python, "-I", "-S", "-", staged, before.site, prefix, asset.python, "pip")
+        return Command(ours, stdin=UNPACK.read_bytes(), sudo=True, env=PLAIN, timeout=INSTALL_SECONDS)
+    if action.tool == "uv":
+        options = (
+            "--python",
+            asset.python,
+            "--find-links",
+            folder,
+            "--reinstall-package",
+            action.distribution,
+        )
+        words = (*asset.uv, "pip", "install", *_UV_FLAGS, *options, "--", wanted)
+    else:
+        # Without RECORD pip cannot uninstall and refuses; what it does not know of stays and is named.
+        extra = () if before.recorded else ("--ignore-installed",)
+        pip = tuple(word.replace("{python}", asset.python) for word in asset.pip)
+        if _plain(action.distribution) == "pip":  # a damaged pip is installed by the pip in its own wheel
+            pip = (asset.python, f"{staged}/pip")
+        words = (*pip, "install", *_FLAGS, *extra, "--find-links", folder, "--", wanted)
+    return Command(words, sudo=True, env=PLAIN | {"PYTHONNOUSERSITE": "1"}, timeout=INSTALL_SECONDS)
 
 
 def _give_back(connection: Connection, after: _Known, name: str, token: int) -> None:
