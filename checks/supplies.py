@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
 
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
@@ -14,10 +10,9 @@ from blocks.packages import PackageStore
 from checks import package_sources, rpm_supplies, status_copies, system_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
-from checks.stat import list_tree
+from checks.pip_supplies import PipSupplies, pip_supplies
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, SystemAsset
-from model.command import Command
-from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
+from model.errors import Damaged, ReinstateError, Transient
 from model.finding import Finding
 from model.manifest import Entry
 from model.plan import Plan
@@ -31,21 +26,10 @@ from model.supplies import (
     RpmDatabaseSupply,
     Supplies,
     SystemSupply,
-    WheelSupply,
 )
 
 POINTS = 3
 """Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
-
-# Where the environment keeps its packages, found without running anything of it (no site, no .pth).
-_SITE = """
-import os, sys, sysconfig
-prefix = os.path.dirname(os.path.dirname(sys.argv[1]))
-venv = os.path.exists(os.path.join(prefix, "pyvenv.cfg")) and "venv" in sysconfig.get_scheme_names()
-where = {"scheme": "venv", "vars": {"base": prefix, "platbase": prefix}} if venv else {}
-print(os.path.realpath(sysconfig.get_path("purelib", **where)))
-print(sys.implementation.cache_tag)
-"""
 
 
 def gather(
@@ -70,7 +54,7 @@ def gather(
         Transient: a host or a store cannot be reached.
     """
     packages: list[PackageSupply] = []
-    wheels: list[WheelSupply] = []
+    python: list[PipSupplies] = []
     points: list[PointSupply] = []
     systems: list[SystemSupply] = []
     remarks: list[str] = []
@@ -104,8 +88,9 @@ def gather(
                     points += found
                     remarks += said
             case PipAsset():
+                here = [finding for finding in findings if finding.asset == name]
                 try:
-                    wheels += _wheels(name, asset, connection, wanted, package_stores[asset.store])
+                    python.append(pip_supplies(name, asset, connection, here, package_stores[asset.store]))
                 except Transient:
                     raise
                 except ReinstateError as error:  # what else is damaged still gets its proposal
@@ -132,9 +117,13 @@ def gather(
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), systems=tuple(systems),
-        databases=tuple(databases), paths=tuple(paths), refused=tuple(refused), remarks=tuple(remarks),
-        records=tuple(records), rpm_databases=tuple(rpm_databases),
+        packages=tuple(packages), points=tuple(points), systems=tuple(systems), refused=tuple(refused),
+        databases=tuple(databases), paths=tuple(paths), records=tuple(records), rpm_databases=tuple(rpm_databases),
+        wheels=tuple(wheel for one in python for wheel in one.wheels),
+        trees=tuple(tree for one in python for tree in one.trees),
+        interpreters=tuple(interpreter for one in python for interpreter in one.interpreters),
+        dressed=tuple(entry for one in python for entry in one.dressed),
+        remarks=(*remarks, *(remark for one in python for remark in one.remarks)),
     )  # fmt: skip
 
 
@@ -225,74 +214,3 @@ def _touches(asset: DpkgAsset, database: Database, package: Package) -> Iterator
         yield f"{root}/var/lib/dpkg/{name}"
     if not root:
         yield "/etc/ld.so.cache"
-
-
-def _wheels(
-    name: str, asset: PipAsset, connection: Connection, wanted: Sequence[tuple[str, str]], store: PackageStore
-) -> Iterator[WheelSupply]:
-    index = store.index()
-    for distribution, version in wanted:
-        # Several wheels of one version differ in the platform; the first by name is taken, pip refuses a wrong one.
-        file = next(
-            (
-                p for p in index.packages
-                if p.family == "wheel" and (plain(p.name), p.version) == (plain(distribution), version)
-            ),
-            None,
-        )  # fmt: skip
-        if file is None:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            path = store.fetch(file.filename, file.sha256, Path(folder))
-            touches = tuple(_wheel_touches(connection, asset, path))
-        yield WheelSupply(
-            asset=name, distribution=distribution, version=version, filename=file.filename, sha256=file.sha256,
-            bytes=file.bytes, touches=touches,
-        )  # fmt: skip
-
-
-def _wheel_touches(connection: Connection, asset: PipAsset, wheel: Path) -> list[str]:
-    """Every path pip changes when it installs a wheel: the wheel's files, their folders, RECORD's, byte code."""
-    result = connection.run(
-        Command((asset.python, "-I", "-S", "-c", _SITE, asset.python), sudo=True, timeout=60.0)
-    )
-    lines = result.text.split("\n")
-    if not result.ok or not lines[0].startswith("/"):
-        raise ReinstateError(
-            f"the environment's interpreter does not run: {result.tail(2)}", f"{connection.name}:{asset.python}",
-            "repair the interpreter's own package first",
-        )  # fmt: skip
-    site, tag = PurePosixPath(lines[0]), lines[1]
-    with zipfile.ZipFile(wheel) as archive:
-        names = [PurePosixPath(n) for n in archive.namelist() if not n.endswith("/") and ".data/" not in n]
-    info = next(name.parts[0] for name in names if name.parts[0].endswith(".dist-info"))
-    paths = {str(site / name) for name in names}
-    paths |= {str(site / info / name) for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")}
-    for name in names:
-        if name.suffix == ".py":
-            paths.add(str(site / name.parent / "__pycache__" / f"{name.stem}.{tag}.pyc"))
-            paths.add(str(site / name.parent / "__pycache__"))
-        paths |= {str(site / parent) for parent in name.parents if str(parent) != "."}
-    for top in sorted({name.parts[0] for name in names if len(name.parts) > 1}):
-        paths |= set(list_tree(connection, str(site / top)))
-    return sorted(paths | set(_recorded(connection, site, info)))
-
-
-def _recorded(connection: Connection, site: PurePosixPath, info: str) -> Iterator[str]:
-    """Paths RECORD lists outside the wheel, such as scripts; a missing RECORD lists nothing."""
-    try:
-        text = connection.read_file(str(site / info / "RECORD")).decode("utf-8", "replace")
-    except PreconditionFailed:
-        return
-    for line in text.splitlines():
-        path = line.rsplit(",", 2)[0].strip('"')
-        if path.startswith("../"):
-            parts: list[str] = []
-            for part in (site / path).parts:
-                parts = parts[:-1] if part == ".." else [*parts, part]
-            yield str(PurePosixPath(*parts))
-
-
-def plain(name: str) -> str:
-    """A distribution's name as it is compared (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()

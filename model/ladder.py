@@ -18,7 +18,8 @@ from model.outcome import Stage
 from model.plan import Plan
 from model.proposal import Proposal, RestartService, Rung
 from model.rpm_rungs import rpm_packages
-from model.rungs import database, environment, files, packages
+from model.rungs import database, files, packages
+from model.rungs_python import environment
 from model.supplies import Supplies
 from model.system_rungs import failed_units, make_ready, system
 

@@ -193,14 +193,46 @@ class RebuildRpmDatabase(ActionBase):
     expected: tuple[str, ...] = ()
 
 
+InstallTool = Literal["pip", "uv", "unpack"]
+"""What installs a wheel: the environment's pip, uv, or our own unpacking where neither is there or whole."""
+
+
 class ReinstallDistribution(ActionBase):
-    """Install the same version of a Python distribution again from the wheelhouse, offline."""
+    """Install the same version of a Python distribution again from the wheelhouse, offline.
+
+    Attributes:
+        tool: what installs it.
+    """
 
     kind: Literal["reinstall_distribution"] = "reinstall_distribution"
     distribution: str
     version: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    tool: InstallTool = "pip"
+
+
+class RebuildInterpreter(ActionBase):
+    """Make a virtual environment's links to its base interpreter, and its pyvenv.cfg, whole again.
+
+    Attributes:
+        base: the interpreter they lead to.
+        version: version it must have, as `3.11`.
+        links: links that are made anew.
+        config_path: the environment's pyvenv.cfg.
+        config: its whole text; empty: it stays as it is.
+        uid: owner of pyvenv.cfg.
+        gid: group of pyvenv.cfg.
+    """
+
+    kind: Literal["rebuild_interpreter"] = "rebuild_interpreter"
+    base: HostText
+    version: str
+    links: tuple[Entry, ...] = ()
+    config_path: HostText
+    config: HostText = ""
+    uid: int = Field(default=0, ge=0)
+    gid: int = Field(default=0, ge=0)
 
 
 class RestoreFiles(ActionBase):
@@ -308,6 +340,7 @@ Action = Annotated[
     | RebuildRpmDatabase
     | ConfigurePackages
     | ReinstallDistribution
+    | RebuildInterpreter
     | RestoreFiles
     | RestoreDatabase
     | RestartService

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from model import package_state
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
 from model.finding import ACCEPTED_CONTENT, Code, Finding
 from model.manifest import Entry, FileType
 from model.outcome import Stage
 from model.proposal import (
     Loss,
-    ReinstallDistribution,
     ReinstallPackage,
     RestoreDatabase,
     RestoreFiles,
@@ -157,52 +156,6 @@ def _no_package(package: str, version: str, refused: Sequence[str] = ()) -> tupl
         + "".join(f". Refused: {sentence}" for sentence in refused),
         "put that .deb into the plan's package store (`reinstate packages stock`, `reinstate packages index`), or let "
         "the plan say `other_version: propose`",
-    )
-
-
-def environment(draft: Draft, name: str, asset: PipAsset, wrong: Sequence[Finding]) -> None:
-    """A Python environment: the same version of each damaged distribution again, offline."""
-    for distribution, damaged in _by_package(wrong):
-        version = damaged[0].version
-        supply = next(
-            (
-                s
-                for s in draft.supplies.wheels
-                if (s.asset, s.distribution, s.version) == (name, distribution, version)
-            ),
-            None,
-        )  # fmt: skip
-        if supply is None:
-            for finding in damaged:
-                draft.miss(finding, *_no_wheel(distribution, version, asset.store))
-            continue
-        draft.actions.append(
-            ReinstallDistribution(
-                id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
-                reason=f"Damaged: {counted(len(damaged), 'file')} of {distribution}. pip installs the same "
-                "version again, offline, so that RECORD and files agree.",
-                undo="Every file of the distribution goes back to the snapshot.",
-                touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
-                findings=tuple(f.id for f in damaged), distribution=distribution, version=supply.version,
-                filename=supply.filename, sha256=supply.sha256,
-            )
-        )  # fmt: skip
-
-
-def _no_wheel(distribution: str, version: str, store: str) -> tuple[str, str]:
-    if not distribution:
-        return (
-            "the environment's own interpreter does not run, and no wheel brings it back",
-            "repair the packages the interpreter belongs to, then start again",
-        )
-    if not version:
-        return (
-            "which version was installed is not known",
-            f"install the wanted version of {distribution} by hand, or take it out of the plan",
-        )
-    return (
-        f"no wheel of {distribution} {version} is in the store",
-        f"put that wheel into the package store {store}",
     )
 
 

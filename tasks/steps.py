@@ -24,7 +24,7 @@ from checks.expectations import expect_tables
 from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
 from model.finding import CheckResult, Code, Finding, Verdict
@@ -103,9 +103,7 @@ def _look(
     known = manifests(file, file.backups())
     health = load_health(journal, plan, known)
     packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
-    agreed = {
-        n: accepted(journal, plan, n) for n, a in plan.assets.items() if isinstance(a, DpkgAsset | RpmAsset)
-    }
+    agreed = {name: accepted(journal, plan, name) for name in plan.assets}
     stores = file.package_stores(journal)
     shelves = {store: delivered(stores[store]) for store in {a.store for a in packages.values() if a.store}}
     stocked = {
@@ -116,7 +114,7 @@ def _look(
         broken = equip(stack, list(connections.values()), file, journal)
         results = examine(
             plan, connections, baselines=Baselines(journal, plan), manifests=known, secrets=file.secrets, only=assets,
-            progress=progress, accepted=agreed, delivered=stocked, broken=broken,
+            progress=progress, accepted=agreed, delivered=stocked, broken=broken, package_stores=stores,
         )  # fmt: skip
         diagnosis = None if reported is None else why(plan, connections, results, health, reported)
     save_clean(journal, plan, results, begun)

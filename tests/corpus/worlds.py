@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from blocks.home import open_store
+from tasks.package_index import index_folder
+from tasks.work import signing_key
 from tests.lab.base import RPM, Base, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
 from tests.support.labworld import HOST, LabWorld, World, make_world
 from tests.support.packages import public_pem
+from tests.support.pythonworld import ENVIRONMENTS, STORE, add_environment
 from tests.support.rounds import pool_store
 from tests.support.rpmworld import make_rpm_world
 
@@ -106,10 +110,25 @@ def rpm(lab: Laboratory) -> World:
     return make_rpm_world(host, folder)
 
 
+def python(lab: Laboratory) -> LabWorld:
+    """Five Python environments on the shop's host, and the wheels they were installed from."""
+    world = debian(lab)
+    added = add_environment(world.host, world.folder, ENVIRONMENTS)
+    index_folder(world.folder / STORE, signing_key(), open_store(), lambda _done, _total: None)
+
+    def change(plan: dict[str, Any]) -> None:
+        plan["assets"] = {name: asset | {"host": HOST} for name, asset in added["assets"].items()}
+        plan["package_stores"] = added["package_stores"]
+
+    rewrite(world, change)
+    return world
+
+
 WORLDS: dict[str, Callable[[Laboratory], World]] = {
     "dpkg": debian,
     "tools": tools,
     "system": system,
     "rpm": rpm,
+    "python": python,
 }
 """By family."""
