@@ -5,16 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from blocks.hosts.base import Connection
+from blocks.packages import PackageStore
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, service, stat, system
+from checks import (
+    database,
+    files,
+    packages,
+    pip_environment,
+    probe,
+    rpm_packages,
+    service,
+    stat,
+    system,
+    toolbox,
+)
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
+from checks.toolbox import Broken
 from checks.wheels import references
 from model.accepted import Accepted
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.diagnosis import Impact, Reach
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
@@ -34,7 +46,8 @@ def examine(
     progress: Tell | None = None,
     accepted: Mapping[str, Sequence[Accepted]] | None = None,
     delivered: Mapping[str, Delivered] | None = None,
-    package_dirs: Mapping[str, Path] | None = None,
+    broken: Mapping[str, Sequence[Broken]] | None = None,
+    package_stores: Mapping[str, PackageStore] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a plan: hosts side by side, the assets of one host one after another over its connection.
 
@@ -48,7 +61,8 @@ def examine(
         progress: told while it goes on.
         accepted: differences people accepted, by asset.
         delivered: what packages in the plan's store say their hashes are, by asset.
-        package_dirs: package stores by name: what they hold tells whether a host's own hash lists were altered.
+        broken: tools that do not work, by host; a finding each.
+        package_stores: package stores by name: what they hold tells whether a host's own hash lists were altered.
 
     Returns:
         A result per asset in dependency order, then one per probe. A check that could not run is an ERROR naming why.
@@ -76,7 +90,7 @@ def examine(
                 secrets,
                 accepted or {},
                 delivered or {},
-                package_dirs or {},
+                package_stores or {},
                 part,
             )
             results[name] = result.model_copy(update={"seconds": round(time.monotonic() - start, 3)})
@@ -86,10 +100,23 @@ def examine(
     found: dict[str, CheckResult] = {}
     for results in side_by_side(work_through, list(by_host.values()), lambda: board.show(progress)):
         found |= results
-    checked = [found[name] for name in names]
+    checked: list[CheckResult] = []
+    for name in names:
+        checked += [*_tools(plan, name, broken or {}, checked), found[name]]
     if only is None:
         checked += probe.probe_with(plan, connections)
     return tuple(checked)
+
+
+def _tools(
+    plan: Plan, name: str, broken: Mapping[str, Sequence[Broken]], results: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """Broken tools of a host, once, with its own Debian packages."""
+    asset = plan.assets[name]
+    told = any(result.check == "tools" and result.host == asset.host for result in results)
+    if not isinstance(asset, DpkgAsset) or asset.root != "/" or told or not broken.get(asset.host):
+        return []
+    return [toolbox.judge(name, asset, broken[asset.host])]
 
 
 def _one(
@@ -101,7 +128,7 @@ def _one(
     secrets: Secrets,
     accepted: Mapping[str, Sequence[Accepted]],
     delivered: Mapping[str, Delivered],
-    package_dirs: Mapping[str, Path],
+    package_stores: Mapping[str, PackageStore],
     progress: stat.Tell,
 ) -> CheckResult:
     asset = plan.assets[name]
@@ -117,9 +144,13 @@ def _one(
                 return packages.judge(
                     name, asset, data, recorded, accepted=agreed, delivered=delivered.get(name)
                 )
+            case RpmAsset():
+                agreed = tuple(accepted.get(name, ()))
+                looked = rpm_packages.collect(connection, asset, agreed, progress)
+                return rpm_packages.judge(name, asset, looked, tuple(baselines.get(name, ())), agreed)
             case PipAsset():
                 python = pip_environment.collect(connection, asset)
-                wheels, remarks = references(package_dirs.get(asset.store), python.distributions)
+                wheels, remarks = references(package_stores.get(asset.store), python.distributions)
                 return pip_environment.judge(
                     name,
                     asset,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from blocks.hosts.base import Connection
+from blocks.packages import PackageStore
 from checks.pip_environment import wanted_mode
 from checks.pip_facts import Distribution, EnvironmentData, collect, normal, prefix_of
 from checks.pip_interpreter import rebuild
@@ -37,12 +39,13 @@ class PipSupplies:
 
 
 def pip_supplies(
-    name: str, asset: PipAsset, connection: Connection, findings: Sequence[Finding], folder: Path
+    name: str, asset: PipAsset, connection: Connection, findings: Sequence[Finding], store: PackageStore
 ) -> PipSupplies:
     """Look for what can repair the findings of one environment.
 
     Raises:
-        Transient: the host cannot be reached. PreconditionFailed: no Python of the host runs.
+        Transient: host or store cannot be reached. PreconditionFailed: no Python of the host runs, or no index.
+        Damaged: the store's index does not count.
     """
     data = collect(connection, asset)
     found = PipSupplies()
@@ -53,30 +56,8 @@ def pip_supplies(
             found.remarks.append(made)
         else:
             found.interpreters.append(made)
-    wanted = sorted({(f.package, f.version) for f in findings if f.package and f.version})
-    shelved = shelf(folder, set(wanted))
-    for key in wanted:
-        installed = next((d for d in data.distributions if (normal(d.name), d.version) == key), None)
-        wheel, why = choose(shelved.get(key, ()), installed)
-        if wheel is None:
-            found.remarks += [why] if why else []
-            continue
-        try:
-            judge(wheel.path)
-            if (wheel.name, wheel.version) != key:
-                raise Damaged(f"{wheel.path.name} says it is {wheel.name} {wheel.version}.", str(folder))
-        except Damaged as error:
-            found.remarks.append(str(error))
-            continue
-        content = wheel.path.read_bytes()
-        found.wheels.append(
-            WheelSupply(
-                asset=name, distribution=key[0], version=key[1], filename=wheel.path.name,
-                sha256=hashlib.sha256(content).hexdigest(), bytes=len(content),
-                touches=tuple(_touches(connection, asset, data, wheel, installed)),
-                tool=_tool(connection, asset, data, installed, findings),
-            )
-        )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        _wheels(name, asset, connection, data, findings, store, Path(folder), found)
     for finding in findings:
         leftover = finding.code is Code.PACKAGE_STATE_BROKEN and finding.subject.endswith(".dist-info")
         if (finding.code in ASIDE and finding.subject not in parts) or leftover:
@@ -84,6 +65,37 @@ def pip_supplies(
             found.trees.append(TreeSupply(asset=name, path=finding.subject, touches=tuple(below)))
     found.dressed += _dressed(name, asset, data, findings)
     return found
+
+
+def _wheels(
+    name: str, asset: PipAsset, connection: Connection, data: EnvironmentData, findings: Sequence[Finding],
+    store: PackageStore, folder: Path, found: PipSupplies,
+) -> None:  # fmt: skip
+    wanted = sorted({(f.package, f.version) for f in findings if f.package and f.version})
+    known = shelf(store, set(wanted), folder)
+    found.remarks += known.remarks
+    for key in wanted:
+        installed = next((d for d in data.distributions if (normal(d.name), d.version) == key), None)
+        wheel, why = choose(known.wheels.get(key, ()), installed)
+        if wheel is None:
+            found.remarks += [why] if why else []
+            continue
+        try:
+            judge(wheel.path)
+            if (wheel.name, wheel.version) != key:
+                raise Damaged(f"{wheel.path.name} says it is {wheel.name} {wheel.version}.", store.name)
+        except Damaged as error:
+            found.remarks.append(str(error))
+            continue
+        content = wheel.path.read_bytes()
+        found.wheels.append(
+            WheelSupply(
+                asset=name, distribution=key[0], version=key[1], filename=known.origins[wheel.path],
+                sha256=hashlib.sha256(content).hexdigest(), bytes=len(content),
+                touches=tuple(_touches(connection, asset, data, wheel, installed)),
+                tool=_tool(connection, asset, data, installed, findings),
+            )
+        )  # fmt: skip
 
 
 def _dressed(

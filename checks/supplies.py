@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
 
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
-from checks import dpkg, system_supplies
+from blocks.packages import PackageStore
+from checks import package_sources, rpm_supplies, status_copies, system_supplies
 from checks.dpkg import Database, Package
+from checks.other_version import infos, other_version
 from checks.pip_supplies import PipSupplies, pip_supplies
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, SystemAsset
-from model.command import Command
-from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
+from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, SystemAsset
+from model.errors import Damaged, ReinstateError, Transient
 from model.finding import Finding
 from model.manifest import Entry
 from model.plan import Plan
-from model.supplies import PackageSupply, PointSupply, Supplies, SystemSupply
+from model.supplies import (
+    DatabaseSupply,
+    PackagePaths,
+    PackageSupply,
+    PointSupply,
+    RecordSupply,
+    Refusal,
+    RpmDatabaseSupply,
+    Supplies,
+    SystemSupply,
+)
 
 POINTS = 3
 """Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
-
-CACHE = "/var/cache/apt/archives"
-_URI = re.compile(r"^'(?P<uri>[^']*)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})\s*$")
 
 
 def gather(
@@ -31,7 +37,7 @@ def gather(
     connections: Mapping[str, Connection],
     findings: Sequence[Finding],
     stores: Mapping[str, BackupStore],
-    package_dirs: Mapping[str, Path],
+    package_stores: Mapping[str, PackageStore],
     baselines: Mapping[str, Sequence[Entry]] | None = None,
 ) -> Supplies:
     """Look for what can repair the findings.
@@ -41,7 +47,7 @@ def gather(
         connections: an open connection per host.
         findings: what is damaged; nothing is looked for that nobody needs.
         stores: backup sources by name.
-        package_dirs: package stores of the plan by name, folders on this machine.
+        package_stores: package stores of the plan by name.
         baselines: recorded states by asset.
 
     Raises:
@@ -52,21 +58,44 @@ def gather(
     points: list[PointSupply] = []
     systems: list[SystemSupply] = []
     remarks: list[str] = []
+    refused: list[Refusal] = []
+    records: list[RecordSupply] = []
+    rpm_databases: list[RpmDatabaseSupply] = []
+    databases: list[DatabaseSupply] = []
+    paths: list[PackagePaths] = []
     for name in sorted({finding.asset for finding in findings} & set(plan.assets)):
         asset = plan.assets[name]
         wanted = sorted({(f.package, f.version) for f in findings if f.asset == name and f.package})
         connection = connections[asset.host]
         match asset:
             case DpkgAsset():
-                packages += _packages(name, asset, connection, wanted, package_dirs)
+                read = status_copies.read(connection, asset)
+                databases += _database(name, asset, read)
+                paths += _paths(name, asset, read.database, wanted)
+                found_packages, no = _packages(name, asset, connection, wanted, package_stores, read)
+                packages += found_packages
+                refused += no
+            case RpmAsset():
+                rpm = rpm_supplies.gather(
+                    name, asset, connection, [f for f in findings if f.asset == name], package_stores
+                )
+                packages += rpm.packages
+                refused += rpm.refused
+                records += rpm.records
+                rpm_databases += rpm.databases
+                if asset.backup is not None and rpm.databases:
+                    found, said = _points(name, stores[asset.backup])
+                    points += found
+                    remarks += said
             case PipAsset():
                 here = [finding for finding in findings if finding.asset == name]
                 try:
-                    python.append(pip_supplies(name, asset, connection, here, package_dirs[asset.store]))
+                    python.append(pip_supplies(name, asset, connection, here, package_stores[asset.store]))
                 except Transient:
                     raise
                 except ReinstateError as error:  # what else is damaged still gets its proposal
                     remarks.append(str(error))
+                    refused.append(Refusal(asset=name, sentence=str(error)))
             case FilesAsset() | PostgresAsset():
                 found, said = _points(name, stores[asset.backup])
                 points += found
@@ -80,12 +109,16 @@ def gather(
                         and isinstance(owner, DpkgAsset)
                         and (owner.host, owner.root) == (asset.host, "/")
                     ):
-                        packages += _packages(other, owner, connection, wanted, package_dirs)
+                        read = status_copies.read(connection, owner)
+                        found_packages, no = _packages(other, owner, connection, wanted, package_stores, read)
+                        packages += found_packages
+                        refused += no
                         break
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), points=tuple(points), systems=tuple(systems),
+        packages=tuple(packages), points=tuple(points), systems=tuple(systems), refused=tuple(refused),
+        databases=tuple(databases), paths=tuple(paths), records=tuple(records), rpm_databases=tuple(rpm_databases),
         wheels=tuple(wheel for one in python for wheel in one.wheels),
         trees=tuple(tree for one in python for tree in one.trees),
         interpreters=tuple(interpreter for one in python for interpreter in one.interpreters),
@@ -113,102 +146,69 @@ def _packages(
     asset: DpkgAsset,
     connection: Connection,
     wanted: Sequence[tuple[str, str]],
-    package_dirs: Mapping[str, Path],
-) -> Iterator[PackageSupply]:
-    database = dpkg.read(connection, asset)
-    shelf = _index(package_dirs[asset.store]) if asset.store else []
+    stores: Mapping[str, PackageStore],
+    read: status_copies.Read,
+) -> tuple[list[PackageSupply], list[Refusal]]:
+    database = read.database
+    store = stores[asset.store] if asset.store else None
+    asked: dict[package_sources.Wanted, str] = {}
     for package, version in wanted:
         known = database.packages.get(package)
         version = version or (known.version if known else "")
-        architecture = known.architecture if known else ""
-        found = _in_mirror(connection, asset, package, version) or _in_store(
-            shelf, asset.store or "", package, version, architecture
-        )
-        if found is None:
-            continue
-        source, filename, sha256, count, arch = found
-        yield PackageSupply(
-            asset=name, package=package, version=version, architecture=arch or architecture, source=source,
-            filename=filename, sha256=sha256, bytes=count,
-            touches=tuple(_touches(asset, database, known)) if known else (),
+        architecture = known.architecture if known else (package.partition(":")[2] or database.native)
+        if version:
+            asked[package.partition(":")[0], version, architecture] = package
+    found = package_sources.find(connection, asset, list(asked), store)
+    supplies = []
+    for one, package in asked.items():
+        known = database.packages.get(package)
+        offer = found.offers.get(one)
+        touches = list(_touches(asset, database, known)) if known else []
+        instead = ""
+        if offer is None and asset.other_version == "propose" and store is not None:
+            other = other_version(store, one, found)
+            if other is not None:
+                offer, more = other
+                instead = one[1]
+                touches += [f"{asset.root.rstrip('/')}{database.placed(package, path)}" for path in more]
+                touches += [f"{asset.root.rstrip('/')}/var/lib/dpkg/info/{info}" for info in infos(package)]
+        if offer is not None:
+            supplies.append(
+                PackageSupply(
+                    asset=name, package=package, version=offer.version, instead_of=instead,
+                    architecture=offer.architecture, source=offer.source, filename=offer.filename,
+                    sha256=offer.sha256, bytes=offer.bytes, touches=tuple(sorted(set(touches))),
+                    held=known is not None and known.want == "hold",
+                )
+            )  # fmt: skip
+    return supplies, [Refusal(asset=name, sentence=sentence) for sentence in found.refused]
+
+
+def _database(name: str, asset: DpkgAsset, read: status_copies.Read) -> Iterator[DatabaseSupply]:
+    if read.mended is not None:
+        yield DatabaseSupply(
+            asset=name, path=f"{asset.root.rstrip('/')}/var/lib/dpkg/status", base=read.mended.base,
+            sha256=read.mended.sha256, bytes=len(read.mended.data), restored=read.mended.restored,
+            again=read.mended.again, lost=read.mended.lost,
         )  # fmt: skip
 
 
-Found = tuple[str, str, str, int, str]
-"""source, filename, sha256, bytes, architecture."""
-
-
-def _in_mirror(connection: Connection, asset: DpkgAsset, package: str, version: str) -> Found | None:
-    """The host's own apt sources, and its cache when the very file lies there."""
-    if asset.root != "/" or not version:
-        return None
-    # An index may hold SHA-512 as well, and apt names the strongest. Looking must not rewrite the host's cache file.
-    options = (
-        "--option=Acquire::ForceHash=SHA256",
-        "--option=Dir::Cache::pkgcache=",
-        "--print-uris",
-        "--quiet=2",
-    )
-    words = ("apt-get", "download", *options, "--", f"{package}={version}")
-    result = connection.run(Command(words, sudo=True, env={"LC_ALL": "C"}, timeout=60.0))
-    for line in result.text.splitlines() if result.ok else ():
-        match = _URI.match(line.strip())
-        if match is None:
-            continue
-        filename, sha256, count = match["name"], match["sha256"], int(match["size"])
-        cached = connection.run(Command(("sha256sum", "--", f"{CACHE}/{filename}"), sudo=True, timeout=120.0))
-        source = "host-cache" if cached.ok and cached.text.startswith(sha256) else "mirror"
-        return source, filename, sha256, count, ""
-    return None
-
-
-def _in_store(
-    shelf: Sequence[Mapping[str, str]], store: str, package: str, version: str, architecture: str
-) -> Found | None:
-    for stanza in shelf:
-        right = (stanza.get("Package"), stanza.get("Version")) == (package.partition(":")[0], version)
-        if (
-            right
-            and stanza.get("Architecture") in (architecture, "all")
-            and len(stanza.get("SHA256", "")) == 64
-        ):
-            name = PurePosixPath(stanza["Filename"]).name
-            return f"store:{store}", name, stanza["SHA256"], int(stanza["Size"]), stanza["Architecture"]
-    return None
-
-
-def _index(folder: Path) -> list[dict[str, str]]:
-    """Stanzas of a package store's `Packages` file (dpkg-scanpackages, apt-ftparchive).
-
-    Raises:
-        PreconditionFailed: there is none.
-    """
-    try:
-        text = (folder / "Packages").read_text(encoding="utf-8")
-    except OSError as error:
-        raise PreconditionFailed(
-            "the package store has no readable index.",
-            str(folder),
-            "run `apt-ftparchive packages . > Packages` in it",
-        ) from error
-    stanzas = []
-    for block in text.split("\n\n"):
-        pairs = (
-            line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(" ")
-        )
-        stanza = {key: value.strip() for key, value in pairs}
-        if stanza:
-            stanzas.append(stanza)
-    return stanzas
+def _paths(
+    name: str, asset: DpkgAsset, database: Database, wanted: Sequence[tuple[str, str]]
+) -> Iterator[PackagePaths]:
+    for package, _version in wanted:
+        if (known := database.packages.get(package)) is not None:
+            yield PackagePaths(asset=name, package=package, touches=tuple(_touches(asset, database, known)))
 
 
 def _touches(asset: DpkgAsset, database: Database, package: Package) -> Iterator[str]:
     """Every path the installation of a package changes: its own, dpkg's records, the library cache."""
     root = asset.root.rstrip("/")
-    for path in package.paths or ():
+    # A lost list: the hashes and the configuration files name nearly all of its paths.
+    for path in package.paths or (*package.md5sums, *package.conffiles):
         if path not in ("/", "/."):
             yield root + database.placed(package.name, path)
-    for name in package.info:
+    for name in {*package.info, *(f"{package.name}.{suffix}" for suffix in ("list", "md5sums"))}:
         yield f"{root}/var/lib/dpkg/info/{name}"
     for name in ("status", "status-old"):
         yield f"{root}/var/lib/dpkg/{name}"

@@ -11,6 +11,7 @@ import hashlib
 import io
 import re
 import stat
+import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 
+from blocks.packages import PackageStore
 from checks.pip_facts import Distribution, normal
 from model.command import printable
-from model.errors import Damaged
+from model.errors import Damaged, ReinstateError, Transient
 
 FILENAME = re.compile(
     r"^(?P<name>[A-Za-z0-9_.]+)-(?P<version>[A-Za-z0-9_.!+]+)(-\d[^-]*)?-(?P<tags>[^-]+-[^-]+-[^-]+)\.whl\Z"
@@ -81,14 +83,43 @@ class Wheel:
         return found | {f"{site}/{self.info}/RECORD": ""}
 
 
-def shelf(folder: Path, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Path]]:
-    """The wheels of these (normalised name, version) in a folder, by their file names."""
-    found: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for path in sorted(folder.glob("*.whl")):
-        match = FILENAME.match(path.name)
-        if match and (normal(match["name"]), match["version"]) in wanted:
-            found[normal(match["name"]), match["version"]].append(path)
-    return found
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Proven copies of a store's wheels in a folder of ours.
+
+    Attributes:
+        wheels: by normalised name and version, in the order of their file names.
+        origins: a copy's name in the store.
+        remarks: why a wheel is left out.
+    """
+
+    wheels: Mapping[tuple[str, str], Sequence[Path]]
+    origins: Mapping[Path, str]
+    remarks: tuple[str, ...]
+
+
+def shelf(store: PackageStore, wanted: Collection[tuple[str, str]], folder: Path) -> Shelf:
+    """The wheels of these (normalised name, version) that the signed index of a store names.
+
+    Raises:
+        PreconditionFailed: the store has no index. Damaged: its index does not count.
+        Transient: the store does not answer.
+    """
+    wheels: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    origins: dict[Path, str] = {}
+    remarks: list[str] = []
+    for file in store.index().packages:
+        key = (normal(file.name), file.version)
+        if file.family != "wheel" or key not in wanted:
+            continue
+        try:
+            path = store.fetch(file.filename, file.sha256, folder)
+        except Damaged as error:
+            remarks.append(str(error))
+            continue
+        wheels[key].append(path)
+        origins[path] = file.filename
+    return Shelf(wheels, origins, tuple(remarks))
 
 
 def choose(paths: Sequence[Path], installed: Distribution | None) -> tuple[Wheel | None, str]:
@@ -109,19 +140,31 @@ def choose(paths: Sequence[Path], installed: Distribution | None) -> tuple[Wheel
     return None, said
 
 
-def references(folder: Path | None, installed: Sequence[Distribution]) -> tuple[dict[str, Wheel], list[str]]:
-    """The wheel each distribution came from, by its .dist-info folder, and why some have none."""
+def references(
+    store: PackageStore | None, installed: Sequence[Distribution]
+) -> tuple[dict[str, Wheel], list[str]]:
+    """The wheel each distribution came from, by its .dist-info folder, and why some have none.
+
+    Raises:
+        Transient: the store does not answer.
+    """
     found: dict[str, Wheel] = {}
-    remarks: list[str] = []
-    if folder is None or not folder.is_dir():
-        return found, remarks
-    shelved = shelf(folder, {(normal(one.name), one.version) for one in installed})
-    for one in installed:
-        wheel, why = choose(shelved.get((normal(one.name), one.version), ()), one)
-        if wheel is not None:
-            found[one.info] = wheel
-        elif why:
-            remarks.append(why)
+    if store is None:
+        return found, []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            known = shelf(store, {(normal(one.name), one.version) for one in installed}, Path(folder))
+        except Transient:
+            raise
+        except ReinstateError as error:  # without a store that counts, RECORD is believed
+            return found, [str(error)]
+        remarks = list(known.remarks)
+        for one in installed:
+            wheel, why = choose(known.wheels.get((normal(one.name), one.version), ()), one)
+            if wheel is not None:
+                found[one.info] = wheel
+            elif why:
+                remarks.append(why)
     return found, remarks
 
 

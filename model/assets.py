@@ -52,6 +52,14 @@ Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 """A command as a list of words; never a shell line."""
 
 
+def _public_key(text: str) -> str:
+    lines = text.strip().splitlines()
+    edges = ("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----")
+    if len(lines) < 3 or (lines[0].strip(), lines[-1].strip()) != edges:
+        raise ValueError("give an ASCII-armoured public key, as `gpg --armor --export` prints it")
+    return text.strip() + "\n"
+
+
 class AssetBase(Value):
     """What all assets have: a host, an order, and the services to restart once they are repaired."""
 
@@ -66,7 +74,10 @@ class DpkgAsset(AssetBase):
 
     Attributes:
         root: the dpkg root (`dpkg --root`); `/` on an ordinary host.
-        store: package store with .debs, used when the host has no copy of the same version.
+        store: package store with .debs, used before the host's mirrors when its cache has no copy of the same version.
+        allow_unsigned_mirror: also use mirrors whose index nobody signed (`[trusted=yes]`).
+        other_version: `refuse`, or `propose` the nearest version in the store when the installed one is nowhere.
+        conffiles: where deleted configuration files come from first: the `backup` of a files asset, or the `package`.
         ignore: glob patterns of paths that are not damage (path excludes, accepted local changes).
         rootless: run dpkg with `--force-not-root --force-script-chrootless` (a tree owned by a user).
     """
@@ -75,8 +86,30 @@ class DpkgAsset(AssetBase):
     packages: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
     root: HostPath = "/"
     store: Name | None = None
+    allow_unsigned_mirror: bool = False
+    other_version: Literal["refuse", "propose"] = "refuse"
+    conffiles: Literal["backup", "package"] = "backup"
     ignore: tuple[str, ...] = ()
     rootless: bool = False
+
+
+class RpmAsset(AssetBase):
+    """RPM packages. An empty `packages` means every installed package.
+
+    Attributes:
+        store: package store with .rpm files, used before the host's own repositories.
+        keys: public keys that packages must be signed with, as text (`-----BEGIN PGP PUBLIC KEY BLOCK-----`); empty:
+            the keys the host's own rpm database trusts.
+        backup: keep a copy of the rpm database there, to repair it from.
+        ignore: glob patterns of paths that are not damage.
+    """
+
+    kind: Literal["rpm"]
+    packages: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")], ...] = ()
+    store: Name | None = None
+    keys: tuple[Annotated[str, AfterValidator(_public_key)], ...] = ()
+    backup: Name | None = None
+    ignore: tuple[str, ...] = ()
 
 
 class PipAsset(AssetBase):
@@ -207,6 +240,6 @@ class SystemAsset(AssetBase):
 
 
 Asset = Annotated[
-    DpkgAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset | SystemAsset,
+    DpkgAsset | RpmAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset | SystemAsset,
     Field(discriminator="kind"),
 ]

@@ -109,6 +109,21 @@ class DirectorySource(Value):
 BackupSource = Annotated[S3Source | DirectorySource, Field(discriminator="kind")]
 
 
+class DirectoryPackages(DirectorySource):
+    """Package files in a directory, with a signed index. `keys`: files of the public keys that may sign it."""
+
+    keys: tuple[str, ...] = ()
+
+
+class S3Packages(S3Source):
+    """Package files in an S3 bucket, with a signed index. `keys`: files of the public keys that may sign it."""
+
+    keys: tuple[str, ...] = ()
+
+
+PackageSource = Annotated[S3Packages | DirectoryPackages, Field(discriminator="kind")]
+
+
 class Probe(Value):
     """An HTTP acceptance probe, sent from the orchestrator or, with `from_host`, from the host itself."""
 
@@ -192,7 +207,7 @@ class Plan(Value):
     severity: Annotated[dict[str, dict[str, Level]], BeforeValidator(_matrix)] = DEFAULT_MATRIX
     hosts: dict[Name, Host] = Field(min_length=1)
     backups: dict[Name, BackupSource] = {}
-    package_stores: dict[Name, DirectorySource] = {}
+    package_stores: dict[Name, PackageSource] = {}
     assets: dict[Name, Asset] = Field(min_length=1)
     checks: Checks = Checks()
     signoff: SignOff = SignOff()

@@ -84,20 +84,113 @@ class ReinstallPackage(ActionBase):
     """Install the same version of a Debian package again.
 
     Attributes:
+        instead_of: the installed version, when another one is installed because that one is nowhere.
         source: `host-cache`, `mirror` (the host's configured apt sources) or `store:NAME`.
         filename: name of the .deb in that source.
         sha256: hash the .deb must have; from the source's index.
         conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+        held: dpkg was told to hold the package; it is held again afterwards.
     """
 
     kind: Literal["reinstall_package"] = "reinstall_package"
+    package: str
+    version: str
+    instead_of: str = ""
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    conffiles: tuple[str, ...] = ()
+    held: bool = False
+
+
+class RestorePackageDatabase(ActionBase):
+    """Put a whole status file in the place of dpkg's damaged one.
+
+    Attributes:
+        path: the status file.
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written; made again from host and copy when it is performed.
+        restored: packages whose entries come from the copy.
+        again: packages whose entry says that they must be installed again.
+    """
+
+    kind: Literal["restore_package_database"] = "restore_package_database"
+    path: HostText
+    base: HostText
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+
+class ConfigurePackages(ActionBase):
+    """Finish what an interrupted dpkg left: `dpkg --configure -a`; no file is fetched."""
+
+    kind: Literal["configure_packages"] = "configure_packages"
+    packages: tuple[str, ...] = Field(min_length=1)
+
+
+class ReinstallRpm(ActionBase):
+    """Install the same version of an RPM package again.
+
+    Attributes:
+        version: `epoch:version-release`, without the epoch where it is 0.
+        source: `host-cache`, `mirror` (the host's configured repositories) or `store:NAME`.
+        filename: name of the .rpm in that source; for the host's cache its path.
+        sha256: hash the .rpm must have.
+        replaces: other versions that an interrupted transaction left in the rpm database; they are removed from it.
+        aside: paths of another type that stand in the way; they are moved aside first.
+        keeps: files the host changes lawfully, though they are no configuration (`%verify(not md5)`); rpm would
+            overwrite them, so they are put back as they are now.
+        conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+    """
+
+    kind: Literal["reinstall_rpm"] = "reinstall_rpm"
     package: str
     version: str
     architecture: str
     source: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    conffiles: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    aside: tuple[HostText, ...] = ()
+    keeps: tuple[HostText, ...] = ()
+    conffiles: tuple[HostText, ...] = ()
+
+
+class RpmHeader(Value):
+    """A record the rpm database lost, and the .rpm file (or the key, of `gpg-pubkey`) that gives it back.
+
+    Attributes:
+        source: as of `ReinstallRpm`; of a key: `plan`, or `host-key` for a file of the host.
+    """
+
+    package: str
+    version: str
+    architecture: str
+    source: str
+    filename: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class RebuildRpmDatabase(ActionBase):
+    """Make the rpm database anew beside the damaged one, and swap it in once it is proven whole.
+
+    Attributes:
+        database: its folder on the host.
+        point: kept copy that it is made from; None: what can still be read of the damaged one.
+        files: files of the kept copy.
+        lost: records that come back from .rpm files.
+        expected: packages that it must hold afterwards, as `NAME-VERSION.ARCHITECTURE`.
+    """
+
+    kind: Literal["rebuild_rpm_database"] = "rebuild_rpm_database"
+    database: str
+    point: RecoveryPoint | None = None
+    files: tuple[Entry, ...] = ()
+    lost: tuple[RpmHeader, ...] = ()
+    expected: tuple[str, ...] = ()
 
 
 InstallTool = Literal["pip", "uv", "unpack"]
@@ -239,9 +332,13 @@ class MendAccounts(ActionBase):
 
 Action = Annotated[
     SetMetadata
+    | RestorePackageDatabase
     | RestoreLinks
     | SetAside
     | ReinstallPackage
+    | ReinstallRpm
+    | RebuildRpmDatabase
+    | ConfigurePackages
     | ReinstallDistribution
     | RebuildInterpreter
     | RestoreFiles

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from model import package_state
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
 from model.finding import ACCEPTED_CONTENT, Code, Finding
@@ -29,7 +30,21 @@ def _by_package(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
     groups: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.package].append(finding)
-    return sorted(groups.items())
+    return sorted(groups.items(), key=lambda group: (_rank(group[0]), group[0]))
+
+
+FIRST = ("dash", "bash", "perl-base", "libc-bin", "coreutils", "dpkg", "tar")
+"""What the scripts of all other packages run with."""
+
+
+def _rank(package: str) -> int:
+    """Interpreters, then libraries, then other foundations, then the rest: each is whole before others need it."""
+    name = package.partition(":")[0]
+    if name in FIRST[:3]:
+        return FIRST.index(name)
+    if name.startswith("lib") and name not in FIRST:
+        return len(FIRST)
+    return len(FIRST) + 1 + (FIRST.index(name) if name in FIRST else len(FIRST))
 
 
 def _touched(supply: Sequence[str], damaged: Sequence[Finding]) -> tuple[str, ...]:
@@ -59,11 +74,14 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
     """Debian packages: mode and owner from the baseline, all else by installing the same version again."""
     covered = draft.cured()
     wrong = [finding for finding in wrong if finding.id not in covered]
+    wrong = package_state.database(draft, name, asset, wrong)
     wrong = nobodys(draft, name, asset.host, links(draft, name, asset.host, wrong))
     for finding in wrong:
         if finding.expected.startswith(ACCEPTED_CONTENT):
             draft.miss(finding, *_no_configuration(finding.subject))
     wrong = [finding for finding in wrong if not finding.expected.startswith(ACCEPTED_CONTENT)]
+    waiting = package_state.unfinished(wrong)
+    wrong = [finding for finding in wrong if finding not in waiting]
     known = {entry.path: entry for entry in draft.baselines.get(name, ())}
     worse = {finding.subject for finding in wrong if finding.code not in METADATA}
     dressed = [
@@ -80,6 +98,8 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
     clear_the_way(draft, name, asset.host, [f for f in rest if (f.package, f.version) in stocked])
     for package, damaged in _by_package(rest):
         _package(draft, name, asset, package, damaged)
+    touches = {p.package: p.touches for p in draft.supplies.paths if p.asset == name}
+    package_state.configure(draft, name, asset, waiting, touches)
     # After the packages: dpkg gives every file the mode of the package, the baseline holds the mode of this host.
     _metadata(draft, name, asset.host, dressed, known, ())
 
@@ -90,23 +110,29 @@ def _package(draft: Draft, name: str, asset: DpkgAsset, package: str, damaged: S
         (
             s
             for s in draft.supplies.packages
-            if (s.asset, s.package, s.version) == (name, package, version)
+            if (s.asset, s.package, s.instead_of or s.version) == (name, package, version)
         ),
         None,
     )  # fmt: skip
     if supply is None:
+        refused = tuple(r.sentence for r in draft.supplies.refused if r.asset == name)
         for finding in damaged:
-            draft.miss(finding, *_no_package(package, version))
+            draft.miss(finding, *_no_package(package, version, refused))
         return
+    other = f"Another version: {version} → {supply.version}, because {version} is nowhere. "
     draft.actions.append(
         ReinstallPackage(
             id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
-            reason=f"Damaged: {counted(len(damaged), 'thing')} of {package}. Only the package tool may place "
-            "its files, so no single file is copied over it. Same version; edited configuration stays.",
+            reason=(other if supply.instead_of else "")
+            + f"Damaged: {counted(len(damaged), 'thing')} of {package}. Only the package tool may place "
+            "its files, so no single file is copied over it. "
+            + ("Edited" if supply.instead_of else "Same version; edited")
+            + " configuration stays.",
             undo="Every path of the package and dpkg's own records go back to the snapshot.",
             touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
             findings=tuple(f.id for f in damaged), package=package, version=supply.version,
-            architecture=supply.architecture, source=supply.source, filename=supply.filename, sha256=supply.sha256,
+            instead_of=supply.instead_of, architecture=supply.architecture, source=supply.source,
+            filename=supply.filename, sha256=supply.sha256, held=supply.held,
             conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
         )
     )  # fmt: skip
@@ -119,20 +145,17 @@ def _no_configuration(path: str) -> tuple[str, str]:
     )
 
 
-def _no_package(package: str, version: str) -> tuple[str, str]:
-    if not package:
-        return (
-            "dpkg's own records are damaged, and no package brings them back",
-            "compare /var/lib/dpkg/status with status-old and /var/backups, put the whole one back, then start again",
-        )
+def _no_package(package: str, version: str, refused: Sequence[str] = ()) -> tuple[str, str]:
     if not version:
         return (
             "which version was installed is not known",
             f"install the wanted version of {package} by hand, or take it out of the plan",
         )
     return (
-        f"version {version} of {package} is in no cache, store or mirror; another version is never taken silently",
-        "put that .deb into the plan's package store, or decide on another version by hand",
+        f"version {version} of {package} is in no cache, store or mirror; another version is never taken silently"
+        + "".join(f". Refused: {sentence}" for sentence in refused),
+        "put that .deb into the plan's package store (`reinstate packages stock`, `reinstate packages index`), or let "
+        "the plan say `other_version: propose`",
     )
 
 

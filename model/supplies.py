@@ -10,22 +10,52 @@ from model.proposal import InstallTool
 
 
 class PackageSupply(Value):
-    """A .deb of exactly the installed version.
+    """A .deb or .rpm of exactly the installed version, or of the nearest one where the plan says so.
 
     Attributes:
+        instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
+        held: dpkg was told to hold it, and holds it afterwards, too.
         touches: absolute paths on the host that its installation changes.
+        keeps: files in it that the host changes lawfully, and that its installation would overwrite.
     """
 
     asset: str
     package: str
     version: str
+    instead_of: str = ""
     architecture: str
     source: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
+    held: bool = False
     touches: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+
+
+class RpmDatabaseSupply(Value):
+    """What the damaged rpm database of an asset still holds.
+
+    Attributes:
+        folder: where it is.
+        files: absolute paths of its files, also those that come and go.
+        readable: packages that can still be read, as `NAME-VERSION.ARCHITECTURE`.
+        complete: rpm found no fault in any record, only in the order it keeps them in.
+    """
+
+    asset: str
+    folder: str
+    files: tuple[str, ...]
+    readable: tuple[str, ...]
+    complete: bool
+
+
+class RecordSupply(Value):
+    """Mode and owner of paths as the package tool's own database has them."""
+
+    asset: str
+    entries: tuple[Entry, ...]
 
 
 class WheelSupply(Value):
@@ -85,6 +115,42 @@ class PointSupply(Value):
     manifest: Manifest
 
 
+class DatabaseSupply(Value):
+    """A damaged package database made whole.
+
+    Attributes:
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written.
+        restored: packages whose entries come from the copy.
+        again: packages that were installed since, and are to be installed again.
+        lost: packages whose entry nobody has.
+    """
+
+    asset: str
+    path: str
+    base: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+class PackagePaths(Value):
+    """Absolute paths on the host that change when an installed package is worked on, whether a .deb is there or not."""
+
+    asset: str
+    package: str
+    touches: tuple[str, ...]
+
+
+class Refusal(Value):
+    """A source that could have served and was refused, and why."""
+
+    asset: str
+    sentence: str
+
+
 class Removable(Value):
     """A file that can be removed without loss: apt fetches it again, or the snapshot keeps it.
 
@@ -142,8 +208,13 @@ class Supplies(Value):
     packages: tuple[PackageSupply, ...] = ()
     wheels: tuple[WheelSupply, ...] = ()
     points: tuple[PointSupply, ...] = ()
+    records: tuple[RecordSupply, ...] = ()
+    rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
     trees: tuple[TreeSupply, ...] = ()
     interpreters: tuple[InterpreterSupply, ...] = ()
     dressed: tuple[DressSupply, ...] = ()
     systems: tuple[SystemSupply, ...] = ()
+    databases: tuple[DatabaseSupply, ...] = ()
+    paths: tuple[PackagePaths, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
+from checks import rpm_baseline
 from checks.baseline import Candidate, candidates
 from checks.pip_baseline import pip_candidates
 from model.accepted import Accepted
-from model.assets import DpkgAsset, PipAsset
+from model.assets import DpkgAsset, PipAsset, RpmAsset
 from model.canonical import now
 from model.errors import BadInput
 from tasks.backing_up import record_package_baseline
@@ -32,13 +33,16 @@ def review(file: PlanFile, journal: JournalStore) -> dict[str, tuple[Candidate, 
                     pip_candidates(connection, name, asset, accepted(journal, file.plan, name))
                 )
             continue
-        if not isinstance(asset, DpkgAsset):
+        if not isinstance(asset, DpkgAsset | RpmAsset):
             continue
         recorded = baseline(journal, file.plan, name) or ()
         agreed = accepted(journal, file.plan, name)
         with file.connect(asset.host) as connection:
             prove(connection)
-            found[name] = tuple(candidates(connection, name, asset, recorded, agreed))
+            if isinstance(asset, RpmAsset):
+                found[name] = tuple(rpm_baseline.candidates(connection, name, asset, recorded, agreed))
+            else:
+                found[name] = tuple(candidates(connection, name, asset, recorded, agreed))
     return found
 
 
@@ -98,5 +102,5 @@ def record_all(file: PlanFile) -> list[str]:
     return [
         record_package_baseline.fn(str(file.path), name, asset.host)
         for name, asset in file.plan.assets.items()
-        if isinstance(asset, DpkgAsset)
+        if isinstance(asset, DpkgAsset | RpmAsset)
     ]

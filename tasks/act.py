@@ -12,20 +12,33 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, ServiceAsset, SystemAsset
+from model.assets import (
+    Asset,
+    DpkgAsset,
+    FilesAsset,
+    PipAsset,
+    PostgresAsset,
+    RpmAsset,
+    ServiceAsset,
+    SystemAsset,
+)
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    ConfigurePackages,
     RebuildInterpreter,
+    RebuildRpmDatabase,
     ReinstallDistribution,
     ReinstallPackage,
+    ReinstallRpm,
     RemountWritable,
     RestartService,
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
+    RestorePackageDatabase,
     RestoreUnits,
     SetAside,
     SetMetadata,
@@ -33,9 +46,12 @@ from model.proposal import (
 from tasks import (
     act_on_host,
     host_repairs,
+    package_state,
     rebuild_interpreter,
+    rebuild_rpm_database,
     reinstall_distribution,
     reinstall_package,
+    reinstall_rpm,
     restart_service,
     restore_database,
     restore_files,
@@ -47,6 +63,7 @@ from tasks import (
 from tasks.performed import Performed
 from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
+from tasks.toolset import connected
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
 from tasks.work import Work, baseline, owner
@@ -151,7 +168,7 @@ def _effect(
     begun = state.intents.get(step)
     attempt = 1 if begun is None else begun.attempt + (1 if done and done.attempt == begun.attempt else 0)
     prefix = f"{work.incident.id}-{step}-{attempt}"
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         token = guard(work, state, host, connection)
         if begun is None or begun.attempt != attempt:
             work.record(Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
@@ -191,30 +208,6 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return set_aside.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
-        case RebuildInterpreter(), PipAsset() as asset:
-            return rebuild_interpreter.perform(
-                connection, asset, action, job_prefix=prefix, token=token, progress=progress
-            )
-        case ReinstallPackage(), DpkgAsset() as asset:
-            return reinstall_package.perform(
-                connection,
-                asset,
-                action,
-                file.package_dirs(),
-                job_prefix=prefix,
-                token=token,
-                progress=progress,
-            )
-        case ReinstallDistribution(), PipAsset() as asset:
-            return reinstall_distribution.perform(
-                connection,
-                asset,
-                action,
-                file.package_dirs(),
-                job_prefix=prefix,
-                token=token,
-                progress=progress,
-            )
         case RestoreFiles(), FilesAsset() as asset:
             store = file.backups()[action.point.source]
             return restore_files.perform(
@@ -223,15 +216,8 @@ def _perform(effect: Effecting, action: Action) -> Performed:
         case RestoreDatabase(), PostgresAsset() as asset:
             store = file.backups()[action.point.source]
             return restore_database.perform(
-                connection,
-                asset,
-                file.secrets,
-                action,
-                store,
-                job_prefix=prefix,
-                token=token,
-                progress=progress,
-            )
+                connection, asset, file.secrets, action, store, job_prefix=prefix, token=token, progress=progress
+            )  # fmt: skip
         case RestartService(), ServiceAsset() as asset:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
@@ -242,6 +228,39 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 connection, asset, action, recorded, job_prefix=prefix, token=token, progress=progress
             )
         case _, asset:
+            return _perform_on_packages(effect, asset, action)
+
+
+def _perform_on_packages(effect: Effecting, asset: Asset, action: Action) -> Performed:
+    connection, file = effect.connection, effect.work.file
+    prefix, token, progress = effect.prefix, effect.token, effect.progress
+    stores = file.package_stores(effect.work.store)
+    match action, asset:
+        case ((RestorePackageDatabase() | ConfigurePackages()), DpkgAsset()):
+            return package_state.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case ReinstallPackage(), DpkgAsset():
+            return reinstall_package.perform(
+                connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+            )
+        case ReinstallRpm(), RpmAsset():
+            return reinstall_rpm.perform(
+                connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+            )
+        case RebuildRpmDatabase(), RpmAsset():
+            return rebuild_rpm_database.perform(
+                connection, asset, action, stores, file.backups(), job_prefix=prefix, token=token, progress=progress
+            )  # fmt: skip
+        case RebuildInterpreter(), PipAsset():
+            return rebuild_interpreter.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case ReinstallDistribution(), PipAsset():
+            return reinstall_distribution.perform(
+                connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+            )
+        case _:
             raise Unsupported(
                 f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
                 action.host,

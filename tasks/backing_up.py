@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from blocks.home import open_store
+from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
-from checks import system
+from checks import rpm_baseline, rpm_database, system
 from checks.baseline import record as record_baseline
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset, SystemAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset, SystemAsset
 from model.errors import BadInput
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
@@ -59,16 +60,38 @@ def dump_database(plan: str, asset: str, host: str) -> str:
 
 @one_act(name="record packages", task_run_name="record what {asset} of {host} looks like while healthy")
 def record_package_baseline(plan: str, asset: str, host: str) -> str:
-    """Record mode, owner, type and hash of every healthy package file."""
+    """Record mode, owner, type and hash of every healthy package file; of RPM packages, which there are."""
     file = load_plan(plan)
     wanted = file.plan.assets[asset]
-    if not isinstance(wanted, DpkgAsset):
+    if not isinstance(wanted, DpkgAsset | RpmAsset):
         raise _wrong_kind(file, asset)
     with file.connect(host) as connection:
         prove(connection)
+        if isinstance(wanted, RpmAsset):
+            return _record_rpm(file, asset, wanted, connection)
         entries = record_baseline(connection, wanted)
     save_baseline(open_store(), file.plan, asset, entries)
     return f"{asset}: baseline of {len(entries)} paths recorded."
+
+
+def _record_rpm(file: PlanFile, name: str, asset: RpmAsset, connection: Connection) -> str:
+    """Which RPM packages there are; a copy of their database where the plan wants one."""
+    entries = rpm_baseline.record(connection, asset)
+    save_baseline(open_store(), file.plan, name, entries)
+    said = f"{name}: {len(entries)} packages and keys recorded."
+    if asset.backup is None:
+        return said
+    folder = rpm_database.folder(connection)
+    kept = FilesAsset(kind="files", host=asset.host, path=folder, backup=asset.backup, exclude=(".rpm.lock",))
+    point = back_up_files(
+        connection,
+        name,
+        kept,
+        asset.host,
+        file.backups()[asset.backup],
+        Progress(f"keep {name}", f"keep-{name}"),
+    )
+    return f"{said} A copy of their database is recovery point {point.id}, {size(point.bytes)}."
 
 
 @one_act(name="record system", task_run_name="record the state of {host} while healthy")

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from blocks.packages import PackageStore
+from blocks.packages.debfile import hashes
 from checks.dpkg import parse_sums
 from checks.hash_lists import Delivered
-from model.errors import ReinstateError
-from tasks.debfile import hashes, parse_control
-from tasks.staging import sha256_of
+from model.errors import ReinstateError, Transient
 
 
-def delivered(folder: Path) -> Delivered | None:
-    """Answers from a store's .debs, each read when it is asked for; None: the store has no index.
+def delivered(store: PackageStore) -> Delivered | None:
+    """Answers from a store's .debs, each read when it is asked for; None: the store has no index that counts.
 
-    A .deb whose SHA-256 is not that of the index says nothing.
+    A .deb that is not the one its signed index names says nothing.
+
+    Raises:
+        Transient: the store does not answer.
     """
     try:
-        text = (folder / "Packages").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        index = store.index()
+    except Transient:
+        raise
+    except ReinstateError:
         return None
-    shelf: dict[tuple[str, str, str], tuple[Path, str]] = {}
-    for stanza in text.split("\n\n"):
-        fields = parse_control(stanza)
-        name = fields.get("Filename", "").rpartition("/")[2]
-        key = fields.get("Package", ""), fields.get("Version", ""), fields.get("Architecture", "")
-        if name and fields.get("SHA256"):
-            shelf[key] = folder / name, fields["SHA256"]
 
     @cache
     def of(package: str, version: str, architecture: str) -> Mapping[str, str] | None:
-        path, sha256 = shelf.get((package, version, architecture), (None, ""))
+        file = index.find("deb", package, version, tuple(dict.fromkeys((architecture, "all"))))
+        if file is None:
+            return None
         try:
-            if path is None or sha256_of(path) != sha256:
-                return None
-            sums = hashes(path)
-        except (OSError, ReinstateError):  # nothing is proven by what cannot be read
+            with tempfile.TemporaryDirectory() as folder:
+                sums = hashes(store.fetch(file.filename, file.sha256, Path(folder)))
+        except Transient:
+            raise
+        except ReinstateError:  # nothing is proven by what cannot be read
             return None
         return parse_sums(sums)[0] if sums is not None else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.assets import AssetBase, DpkgAsset, PipAsset, ServiceAsset
+from model.assets import AssetBase, DpkgAsset, PipAsset, RpmAsset, ServiceAsset
 
 LOG_LINES = "2000"
 
@@ -55,6 +55,16 @@ for f in "$1"/var/lib/dpkg/updates/* "$1/var/log/dpkg.log" "$1/var/log/apt/histo
     [ -f "$f" ] && tail -n 2000 -v -- "$f"
 done
 """
+_RPM = r"""
+db=$(rpm --eval %_dbpath) && ls -la --full-time -- "$db" && sha256sum -- "$db"/*
+rpm -qa --last
+rpmdb --verifydb
+rpm -Va --nofiles
+for f in /var/log/dnf.log /var/log/dnf.rpm.log /var/log/yum.log /var/log/zypp/history; do
+    [ -f "$f" ] && tail -n 2000 -v -- "$f"
+done
+exit 0
+"""
 _PAGER = ("--no-pager", "--plain", "--full")
 _PYTHON = r"""
 dir=${1%/bin/*}
@@ -88,6 +98,8 @@ def asset_items(assets: Sequence[AssetBase], paths: Sequence[str]) -> list[Item]
     roots = dict.fromkeys(asset.root.rstrip("/") for asset in assets if isinstance(asset, DpkgAsset))
     for number, root in enumerate(roots, start=1):
         items.append(_script(f"packages-{number}", _PACKAGES, root))
+    if any(isinstance(asset, RpmAsset) for asset in assets):
+        items.append(_script("rpm", _RPM))
     pythons = dict.fromkeys(asset.python for asset in assets if isinstance(asset, PipAsset))
     for number, python in enumerate(pythons, start=1):
         items.append(_script(f"python-{number}", _PYTHON, python))

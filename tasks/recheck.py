@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from blocks.hosts.base import Connection
 from checks.examine import examine
-from model.assets import Asset, DpkgAsset, FilesAsset, PipAsset, SystemAsset, Watched
+from model.assets import Asset, DpkgAsset, FilesAsset, PipAsset, RpmAsset, SystemAsset, Watched
 from model.errors import ReinstateError, Transient
 from model.finding import Finding, Verdict
 from model.journal import State
@@ -28,7 +28,7 @@ def narrowed(asset: Asset, action: Action, damaged: Sequence[Finding]) -> Asset 
     """The asset as far as these findings go; None where its check has no smaller part."""
     owners = tuple(sorted({finding.package.partition(":")[0] for finding in damaged if finding.package}))
     match asset:
-        case DpkgAsset() if owners:
+        case DpkgAsset() | RpmAsset() if owners:
             return asset.model_copy(update={"packages": owners})
         case PipAsset() if owners:
             return asset.model_copy(update={"distributions": owners})

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from blocks.hosts.base import Connection
+from blocks.packages import PackageStore
 from checks.wheels import judge
 from model.assets import PipAsset
 from model.command import Command, printable
 from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError
 from model.proposal import ReinstallDistribution
 from tasks.performed import Performed
-from tasks.staging import PLAIN, Progress, ask, sha256_of, staging
+from tasks.staging import PLAIN, Progress, ask, staging
 
 INSTALL_SECONDS = 900.0
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl\Z")
@@ -85,7 +87,7 @@ def perform(
     connection: Connection,
     asset: PipAsset,
     action: ReinstallDistribution,
-    package_dirs: Mapping[str, Path],
+    package_stores: Mapping[str, PackageStore],
     *,
     job_prefix: str,
     token: int,
@@ -99,10 +101,27 @@ def perform(
         Transient: the connection was lost; calling again goes on.
         ReinstateError: pip failed; the message holds its last words.
     """
-    if not _FILENAME.match(action.filename):
+    if not _FILENAME.match(action.filename.rpartition("/")[2]):
         raise BadInput(f"{action.filename!r} is no name of a wheel.", connection.name, "propose again")
-    wheel = package_dirs.get(asset.store, Path("/nonexistent")) / action.filename
-    _verify_wheel(wheel, action, asset.store, connection.name)
+    if asset.store not in package_stores:
+        raise PreconditionFailed(
+            f"the plan has no package store {asset.store}.", connection.name, "propose again"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = package_stores[asset.store].fetch(action.filename, action.sha256, Path(folder))
+        _verify_wheel(wheel, action, connection.name)
+        return _install(connection, asset, action, wheel, job_prefix, token, progress)
+
+
+def _install(
+    connection: Connection,
+    asset: PipAsset,
+    action: ReinstallDistribution,
+    wheel: Path,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> Performed:
     before = _Known.look(connection, asset, action.distribution)
     other = set(before.versions) - {action.version}
     if other:
@@ -112,7 +131,7 @@ def perform(
             "someone changed it since; propose again",
         )
     with staging(connection, job_prefix, token) as stage:
-        staged = stage.push(wheel, action.filename, action.sha256, progress)
+        staged = stage.push(wheel, wheel.name, action.sha256, progress)
         command = _command(asset, action, staged, before)
         result = connection.job(f"{job_prefix}-install", command, token)
         if not result.ok:
@@ -173,17 +192,7 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _verify_wheel(wheel: Path, action: ReinstallDistribution, store: str, where: str) -> None:
-    if not wheel.is_file():
-        raise PreconditionFailed(
-            f"{action.filename} is not in the package store {store}.", where, "put it there again"
-        )
-    if (found := sha256_of(wheel)) != action.sha256:
-        raise Damaged(
-            f"{action.filename} has SHA-256 {found}, signed was {action.sha256}.",
-            where,
-            "nothing was touched; find out who changed the package store, then propose again",
-        )
+def _verify_wheel(wheel: Path, action: ReinstallDistribution, where: str) -> None:
     judged = judge(wheel)
     says = (judged.name, judged.version)
     if says != (_plain(action.distribution), action.version):

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from blocks.hosts.base import Connection
-from checks.stat import collect
+from blocks.packages import PackageStore
+from blocks.packages.debfile import control_fields, control_of_tar
 from model.assets import DpkgAsset
-from model.command import Command, Result
-from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Transient, Unsupported
+from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Unsupported
 from model.proposal import ReinstallPackage
 from tasks import dpkg_helpers
-from tasks.debfile import control_fields, control_of_tar
+from tasks.fetch_package import fetch
 from tasks.performed import Performed
-from tasks.staging import PLAIN, Progress, Staging, ask, sha256_of, staging
+from tasks.run_dpkg import run_dpkg, words_of
+from tasks.staging import Progress, ask, staging
 
-INSTALL_SECONDS = 1800.0
-LOCK_PATIENCE = 90.0
-"""Seconds to wait for another package manager that holds the lock."""
-
-ENVIRONMENT = PLAIN | {"DEBIAN_FRONTEND": "noninteractive", "PATH": dpkg_helpers.PATH}
-LOCK_PAUSE = 3.0
 _FORCE = ("--force-confold", "--force-confmiss")
-_ROOTLESS = ("--force-not-root", "--force-script-chrootless")
-_DOWNLOAD = 'cd -- "$1" && shift && exec apt-get "$@"'
-_COPY = 'umask 077; cp -- "$1" "$2"'
-_LOCKED = re.compile(r"lock was locked by another process|unable to (?:acquire|lock)|[Cc]ould not get lock")
 _UNFINISHED = re.compile(r"not yet configured|half configured|half installed|triggers|reinstalled")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~%_:-]*\.deb\Z")
 _INSTALLED = re.compile(r"[ih]i *\Z")
@@ -43,7 +33,7 @@ def perform(
     connection: Connection,
     asset: DpkgAsset,
     action: ReinstallPackage,
-    package_dirs: Mapping[str, Path],
+    package_stores: Mapping[str, PackageStore],
     *,
     job_prefix: str,
     token: int,
@@ -55,7 +45,7 @@ def perform(
         connection: the host.
         asset: says the dpkg root and whether dpkg runs without root.
         action: package, version, source and hash, as signed.
-        package_dirs: package stores of the plan, by name.
+        package_stores: package stores of the plan, by name.
         job_prefix: start of every job's name.
         token: our fencing token.
         progress: told bytes.
@@ -76,7 +66,7 @@ def perform(
         raise BadInput(f"{action.filename!r} is no name of a .deb.", connection.name, "propose again")
     _same_version(connection, asset, action)
     with staging(connection, job_prefix, token) as stage:
-        deb, moved = _fetch(stage, asset, action, package_dirs, job_prefix, token, progress)
+        deb, moved = fetch(stage, asset, action, package_stores, job_prefix, token, progress)
         broken = dpkg_helpers.broken(connection)
         if broken & {"dpkg-deb", "tar"}:
             with tempfile.TemporaryDirectory() as folder:
@@ -84,18 +74,27 @@ def perform(
                 _same_package(control_fields(local), action, connection.name)
         else:
             _same_package(_control(connection, deb), action, connection.name)
-        if broken:
-            moved += dpkg_helpers.bring_back(stage, asset, deb, action.sha256, broken, job_prefix, token)
+        scripts = dpkg_helpers.interpreters(connection) if asset.root == "/" else set()
+        if broken or scripts:
+            moved += dpkg_helpers.bring_back(
+                stage, asset, deb, action.sha256, broken, job_prefix, token, also=scripts
+            )
         if _unfinished(connection, asset):
             # Whether it works is seen below: what is unfinished may be the very package that comes back now.
-            _dpkg(connection, asset, ("--configure", "-a"), f"{job_prefix}-configure", token)
-        result = _dpkg(connection, asset, (*_FORCE, "--install", "--", deb), f"{job_prefix}-install", token)
+            run_dpkg(connection, asset, ("--configure", "-a"), f"{job_prefix}-configure", token)
+        result = run_dpkg(
+            connection, asset, (*_FORCE, "--install", "--", deb), f"{job_prefix}-install", token
+        )
         if not result.ok:
             raise ReinstateError(
                 f"dpkg could not install {action.package} {action.version} (status {result.status}): {result.tail(8)}.",
                 connection.name,
                 "roll back, or cure what the message names and recover again",
             )
+        if action.held:  # dpkg takes `--install` for the wish to have no hold any more
+            words = ("--set-selections",)
+            selection = f"{action.package} hold\n".encode()
+            run_dpkg(connection, asset, words, f"{job_prefix}-hold", token, stdin=selection)
     state, version = _state(connection, asset, action)
     if not _INSTALLED.match(state) or version != action.version:
         raise ReinstateError(
@@ -105,91 +104,9 @@ def perform(
             "run `dpkg --audit` on the host",
         )
     progress(1, 1)
-    return Performed(f"{action.package} {action.version} ({action.architecture}) was installed again.", moved)
-
-
-def _fetch(
-    stage: Staging,
-    asset: DpkgAsset,
-    action: ReinstallPackage,
-    package_dirs: Mapping[str, Path],
-    job_prefix: str,
-    token: int,
-    progress: Progress,
-) -> tuple[str, int]:
-    """The .deb in staging, with the signed hash, and how many bytes were moved to the host."""
-    connection, name = stage.connection, action.filename.rpartition("/")[2]
-    match action.source.partition(":"):
-        case ("store", ":", store):
-            folder = package_dirs.get(store)
-            # An index names files below its folder; the proposal keeps their last part.
-            source = next(iter(sorted(folder.rglob(name))), None) if folder else None
-            if source is None or not source.is_file():
-                raise PreconditionFailed(
-                    f"{action.filename} is not in the package store {store}.",
-                    connection.name,
-                    "put it there again",
-                )
-            if (found := sha256_of(source)) != action.sha256:
-                raise _not_signed(name, found, action, connection.name)
-            return stage.push(source, name, action.sha256, progress), source.stat().st_size
-        case ("host-cache", "", ""):
-            path = f"{stage.path}/{name}"
-            cached = f"{asset.root.rstrip('/')}/var/cache/apt/archives/{action.filename}"
-            copied = ask(connection, "sh", "-c", _COPY, "reinstate-copy", cached, path)
-            if not copied.ok:
-                raise PreconditionFailed(
-                    f"{cached} is gone or cannot be copied: {copied.tail(1)}.",
-                    connection.name,
-                    f"propose again: another source may do; or free space in {connection.host.state_dir}",
-                )
-            stage.verify(path, action.sha256)
-            return path, 0
-        case ("mirror", "", ""):
-            return _download(stage, action, job_prefix, token)
-        case _:
-            raise Unsupported(
-                f"{action.source!r} is no source of packages.", connection.name, "propose again"
-            )
-
-
-def _download(stage: Staging, action: ReinstallPackage, job_prefix: str, token: int) -> tuple[str, int]:
-    connection, folder = stage.connection, stage.folder("mirror")
-    package = f"{action.package.partition(':')[0]}:{action.architecture}={action.version}"
-    if action.architecture == "all":
-        package = f"{action.package.partition(':')[0]}={action.version}"
-    words = ("-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", "download", "--", package)
-    command = Command(
-        ("sh", "-c", _DOWNLOAD, "reinstate-download", folder, *words), sudo=True, env=ENVIRONMENT,
-        timeout=INSTALL_SECONDS,
-    )  # fmt: skip
-    # The token is in the name because it is in the folder: a result kept for a predecessor's folder is no use to us.
-    result = connection.job(f"{job_prefix}-download-{token}", command, token)
-    found = ask(connection, "find", folder, "-maxdepth", "1", "-type", "f", "-name", "*.deb").text.split("\n")
-    files = [path for path in found if path]
-    if not result.ok or len(files) != 1:
-        raise PreconditionFailed(
-            f"the host's package mirror did not give {package}: {result.tail(3)}.",
-            connection.name,
-            "put the .deb into a package store of the plan, then propose again",
-        )
-    size = collect(connection, files, "none")[files[0]].size
-    if size < action.bytes:  # apt-get ends with 0 also where its copy of a mirror on the host did not fit
-        raise PreconditionFailed(
-            f"{action.filename} arrived with {size} of {action.bytes} bytes: no space left, or the mirror's own file "
-            f"is cut ({ask(connection, 'df', '-Pk', '--', folder).tail(1)}).",
-            connection.name,
-            f"free space in {connection.host.state_dir} (df says KiB: size, used, free); nothing live was touched",
-        )
-    stage.verify(files[0], action.sha256)
-    return files[0], size
-
-
-def _not_signed(name: str, found: str, action: ReinstallPackage, where: str) -> Damaged:
-    return Damaged(
-        f"{name} has SHA-256 {found}, signed was {action.sha256}.",
-        where,
-        "nothing was touched; find out who changed the package store, then propose again",
+    said = f"instead of {action.instead_of}" if action.instead_of else "again"
+    return Performed(
+        f"{action.package} {action.version} ({action.architecture}) was installed {said}.", moved
     )
 
 
@@ -217,9 +134,13 @@ def _same_package(fields: Mapping[str, str], action: ReinstallPackage, where: st
 
 def _same_version(connection: Connection, asset: DpkgAsset, action: ReinstallPackage) -> None:
     state, version = _state(connection, asset, action)
-    if version and version != action.version and not state.startswith(("rc", "pc", "un", "pn")):
+    if (
+        version
+        and version not in {action.version, action.instead_of}
+        and not state.startswith(("rc", "pc", "un", "pn"))
+    ):
         raise PreconditionFailed(
-            f"{action.package} is at {version} by now, the proposal is for {action.version}.",
+            f"{action.package} is at {version} by now, the proposal is for {action.instead_of or action.version}.",
             connection.name,
             "someone changed it since; propose again",
         )
@@ -241,35 +162,4 @@ def _state(connection: Connection, asset: DpkgAsset, action: ReinstallPackage) -
 
 
 def _unfinished(connection: Connection, asset: DpkgAsset) -> bool:
-    return bool(_UNFINISHED.search(ask(connection, *_words(asset), "--audit").text))
-
-
-def _words(asset: DpkgAsset) -> tuple[str, ...]:
-    words: tuple[str, ...] = ("dpkg",)
-    if asset.root != "/":
-        words += (f"--root={asset.root}", f"--log={asset.root}/var/log/dpkg.log")
-    return words + (_ROOTLESS if asset.rootless else ())
-
-
-def _dpkg(connection: Connection, asset: DpkgAsset, words: tuple[str, ...], name: str, token: int) -> Result:
-    """Run dpkg as a job; while another process holds its lock, as a further job each time.
-
-    Raises:
-        Transient: the lock is still held; calling again goes on waiting.
-    """
-    command = Command((*_words(asset), *words), sudo=True, env=ENVIRONMENT, timeout=INSTALL_SECONDS)
-    trace = f"{connection.host.state_dir.rstrip('/')}/trace"
-    started = ask(connection, "grep", "-c", "-F", "--", f" {name}-", trace).text.strip()
-    # The last one is asked for its result again: it may have ended after we lost the connection.
-    number = max(int(started) if started.isdigit() else 0, 1)
-    deadline = time.monotonic() + LOCK_PATIENCE
-    while True:
-        result = connection.job(f"{name}-{number}", command, token)
-        if result.ok or not _LOCKED.search(result.stderr.decode("utf-8", "replace")):
-            return result
-        if time.monotonic() > deadline:
-            raise Transient(
-                f"another package manager holds the lock: {result.tail(2)}.", connection.name, "let it finish"
-            )
-        time.sleep(LOCK_PAUSE)
-        number += 1
+    return bool(_UNFINISHED.search(ask(connection, *words_of(asset), "--audit").text))

@@ -20,6 +20,8 @@ from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.journals.base import JournalStore
 from blocks.keys import SigningKey
+from blocks.packages import PackageStore, open_package_store
+from blocks.packages.store import Memory
 from blocks.secrets import Secrets
 from checks.many import side_by_side
 from model.accepted import Accepted
@@ -77,9 +79,13 @@ class PlanFile:
             for name, source in self.plan.backups.items()
         }
 
-    def package_dirs(self) -> dict[str, Path]:
-        """The package stores of the plan as absolute folders."""
-        return {name: self.path.parent / store.path for name, store in self.plan.package_stores.items()}
+    def package_stores(self, memory: Memory) -> dict[str, PackageStore]:
+        """The package stores of the plan, opened; `memory`, the journal store, keeps the newest index seen of each."""
+        key = signing_key()
+        return {
+            name: open_package_store(name, self.plan.name, store, self.secrets, key, self.path.parent, memory)
+            for name, store in self.plan.package_stores.items()
+        }
 
 
 @dataclass(frozen=True)

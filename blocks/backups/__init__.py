@@ -1,7 +1,7 @@
 """Where recovery points live.
 
-base (the seam) · directory · s3 (s3client: client and errors, multipart: streams, s3block: Prefect block) ·
-signed (manifests)
+base (the seam) · directory · s3 (s3objects: objects of any kind, s3client: client and errors, multipart: streams,
+s3block: Prefect block) · signed (manifests)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from blocks.backups.directory import DirectoryBackup
 from model.plan import DirectorySource, S3Source
 
 if TYPE_CHECKING:
-    from blocks.backups.s3 import Resolver
+    from blocks.backups.s3objects import Resolver
     from blocks.keys import SigningKey
 
 __all__ = ["BackupStore", "open_backup_store"]

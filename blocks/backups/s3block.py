@@ -7,8 +7,9 @@ from typing import Literal, Self
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from blocks.backups.s3 import Resolver, S3Store
+from blocks.backups.s3 import S3Store
 from blocks.backups.s3client import open_client
+from blocks.backups.s3objects import Resolver
 from blocks.keys import SigningKey
 from model.plan import S3Source
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from deployments.cli import baseline, incidents, plans, prevention, recovery, servers
+from deployments.cli import baseline, incidents, packages, plans, prevention, recovery, servers
 
 app = typer.Typer(
     name="reinstate",
@@ -15,6 +15,9 @@ app = typer.Typer(
 )
 app.add_typer(plans.app, name="plan", help="Check, show and describe plan files.")
 app.add_typer(incidents.journal, name="journal", help="The journal of an incident.")
+app.add_typer(
+    packages.app, name="packages", help="Package stores: sign and stock what repairs are made from."
+)
 app.command()(servers.up)
 app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)

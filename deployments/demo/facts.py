@@ -102,7 +102,7 @@ class PackageFacts(Facts):
 
     Attributes:
         dpkg: command prefix that works on the host's tree, as root and as an ordinary user.
-        store: folder with the .debs and a `Packages` index (sizes and SHA-256).
+        store: folder with the .debs; signed like any package store before the first backup.
         packages: name to version of what is installed.
     """
 

@@ -1,4 +1,4 @@
-"""The host's Debian packages: two small .debs, a store with an index, and a dpkg tree below the host's root."""
+"""The host's Debian packages: two small .debs in a store, and a dpkg tree below the host's root."""
 
 from __future__ import annotations
 
@@ -113,20 +113,10 @@ def facts(root: Path, store: Path) -> PackageFacts | None:
 
 
 def build_store(store: Path, scratch: Path, world_id: str) -> None:
-    """Builds the .debs and the store's `Packages` index, the package source the product repairs from."""
+    """Builds the .debs, the package source the product repairs from once they are signed."""
     store.mkdir(parents=True, exist_ok=True)
-    stanzas = []
     for deb in DEBS:
-        path = _build(deb, store, scratch / deb.name, world_id)
-        data = path.read_bytes()
-        fields = deb.fields() | {
-            "Filename": f"./{path.name}",
-            "Size": str(len(data)),
-            "MD5sum": hashlib.md5(data, usedforsecurity=False).hexdigest(),
-            "SHA256": hashlib.sha256(data).hexdigest(),
-        }
-        stanzas.append("".join(f"{key}: {value}\n" for key, value in fields.items()))
-    (store / "Packages").write_text("\n".join(stanzas))
+        _build(deb, store, scratch / deb.name, world_id)
 
 
 def install(root: Path, packages: PackageFacts, world_id: str) -> None:

@@ -28,13 +28,15 @@ from model.finding import Verdict
 from model.incident import Kind, Source
 from model.journal import LeaseReleased, Noted, fold
 from model.outcome import Gate
+from model.plan import DirectoryPackages
 from model.signoff import Decision
 from model.steps import Ask, Finished, next_step
+from tasks.package_index import index_folder
 from tasks.progress import Progress
 from tasks.render import line
 from tasks.steps import look
 from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate
-from tasks.work import Work, load_plan, open_work
+from tasks.work import Work, load_plan, open_work, signing_key
 
 if TYPE_CHECKING:
     from deployments.demo.run import Wishes
@@ -46,8 +48,21 @@ CODE_SECONDS = 30
 
 
 def back_up(plan: Path) -> list[str]:
-    """Back up the shop through the product's own flow."""
-    return asyncio.run(back_up_flow.fn(str(plan)))
+    """Sign the package stores, then back up the shop through the product's own flow."""
+    sentences = sign_stores(plan)
+    return [*sentences, *asyncio.run(back_up_flow.fn(str(plan)))]
+
+
+def sign_stores(plan: Path) -> list[str]:
+    """What `reinstate packages index` does for each store of the plan: the demo made these packages itself."""
+    memory, file = open_store(), load_plan(str(plan))
+    done = []
+    for name, source in file.plan.package_stores.items():
+        if isinstance(source, DirectoryPackages):
+            folder, progress = file.path.parent / source.path, Progress("index", "index")
+            signed = index_folder(folder, signing_key(), memory, progress, changed_too=True)
+            done.append(f"{name}: {signed.sentence}")
+    return done
 
 
 def healthy(plan: Path) -> bool:

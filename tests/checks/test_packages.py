@@ -191,9 +191,9 @@ def test_status_file_that_lost_its_end_is_found(here: LocalConnection, root: Pat
     status = root / "var/lib/dpkg/status"
     text = status.read_text()
     status.write_text(text[: text.index("Package: other")])
-    assert {(Code.PACKAGE_STATE_BROKEN, "/var/lib/dpkg/status")} == codes(check(here, root), root)
+    assert {(Code.PACKAGE_DATABASE_DAMAGED, "/var/lib/dpkg/status")} == codes(check(here, root), root)
     status.write_text(text[: text.index("Package: other") + 20])
-    assert (Code.PACKAGE_STATE_BROKEN, "/var/lib/dpkg/status") in codes(check(here, root), root)
+    assert (Code.PACKAGE_DATABASE_DAMAGED, "/var/lib/dpkg/status") in codes(check(here, root), root)
 
 
 def test_ignored_and_excluded_paths_are_left_out_and_counted(here: LocalConnection, root: Path) -> None:

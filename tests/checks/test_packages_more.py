@@ -21,6 +21,7 @@ from tasks.delivered import delivered
 from tests.checks.local import LocalConnection
 from tests.checks.test_packages import asset, codes
 from tests.checks.test_stat import NO_PYTHON, _tools
+from tests.support.packages import key, shelf
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
 
@@ -69,21 +70,15 @@ def test_file_changed_with_its_hash_is_found_by_the_package_in_the_store(
     here: LocalConnection, root: Path
 ) -> None:
     pool = root.parent / "pool"
-    text = ""
-    for deb in pool.glob("*.deb"):
-        name = deb.name.partition("_")[0]
-        text += (
-            f"Package: {name}\nVersion: 1:1.0-1\nArchitecture: all\nFilename: ./{deb.name}\n"
-            f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n\n"
-        )
-    (pool / "Packages").write_text(text)
-    assert Verdict.PASSED is check(here, root, store=delivered(pool)).verdict
+    assert Verdict.PASSED is check(here, root, store=delivered(shelf(pool))).verdict
     rehash(root, "usr/bin/hello")
     assert (Code.HASH_LIST_DIFFERS, f"{INFO}/hello.md5sums") in codes(
-        check(here, root, store=delivered(pool)), root
+        check(here, root, store=delivered(shelf(pool))), root
     )
-    (pool / "Packages").write_text(text.replace("SHA256: ", "SHA256: 0"))
-    assert Verdict.PASSED is check(here, root, store=delivered(pool)).verdict
+    assert delivered(shelf(pool, signer=key("intruder"))) is None
+    trusted = shelf(pool)
+    (pool / trusted.index().packages[0].filename).write_bytes(b"!<arch>\n")
+    assert Verdict.PASSED is check(here, root, store=delivered(trusted)).verdict
 
 
 def _cut(path: Path) -> None:

@@ -16,6 +16,7 @@ from model.assets import PipAsset
 from model.finding import CheckResult, Code
 from model.manifest import Entry, FileType
 from tests.checks.local import LocalConnection
+from tests.support.packages import shelf
 from tests.support.pythonworld import environment_here, make_wheel, make_wheelhouse, site_of
 
 UV = Path(sys.executable).with_name("uv")
@@ -25,7 +26,7 @@ BASE = str(Path(sys.base_prefix) / "bin/python3")
 def examine(venv: Path, store: Path | None = None, accepted: Sequence[Entry] = ()) -> CheckResult:
     asset = PipAsset(kind="pip", host="web-1", python=f"{venv}/bin/python", store="wheelhouse")
     data = pip_environment.collect(LocalConnection(), asset)
-    wheels, remarks = references(store, data.distributions)
+    wheels, remarks = references(shelf(store) if store else None, data.distributions)
     return pip_environment.judge("app", asset, data, wheels=wheels, remarks=remarks, accepted=accepted)
 
 

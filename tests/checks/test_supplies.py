@@ -13,15 +13,18 @@ from pathlib import Path
 import pytest
 
 from blocks.backups.base import BackupStore
+from blocks.packages import PackageStore
 from checks.supplies import gather
 from model.errors import Damaged
 from model.finding import Code, Finding
 from model.manifest import Manifest, RecoveryPoint
 from model.plan import Plan
 from model.planfile import read_plan
+from model.shelf import PackageFile
 from model.supplies import Supplies
 from tests.checks.local import LocalConnection
 from tests.model.builders import PLAN_TEXT
+from tests.support.packages import shelf
 from tests.support.pythonworld import make_wheel
 
 HASH = "a" * 64
@@ -37,9 +40,9 @@ def plan(assets: str) -> Plan:
 
 def look(
     here: LocalConnection, assets: str, finding: Finding, stores: Mapping[str, BackupStore] | None = None,
-    **folders: Path,
+    **shelves: PackageStore,
 ) -> Supplies:  # fmt: skip
-    return gather(plan(assets), {"web-1": here}, [finding], stores or {}, folders)
+    return gather(plan(assets), {"web-1": here}, [finding], stores or {}, shelves)
 
 
 def wrong(package: str = "", version: str = "") -> Finding:
@@ -48,20 +51,28 @@ def wrong(package: str = "", version: str = "") -> Finding:
     )
 
 
+VERSIONS = ("1:1.0-1", "1:1.1-1")
+
+
+def listed(store: Path, versions: tuple[str, ...]) -> list[PackageFile]:
+    """Files of `hello` as an index names them; their content is the version."""
+    return [
+        PackageFile(
+            family="deb", name="hello", version=version, architecture="all",
+            filename=f"hello_{version.replace(':', '%3a')}_all.deb", bytes=len(version),
+            sha256=hashlib.sha256(version.encode()).hexdigest(),
+        )
+        for version in versions
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def debs(tmp_path: Path) -> Path:
-    """A store as `apt-ftparchive` would index it: the damaged version and a newer one."""
+    """A store with the damaged version and a newer one."""
     store = tmp_path / "debs"
     store.mkdir()
-    stanzas = []
-    for version in ("1:1.0-1", "1:1.1-1"):
-        path = store / f"hello_{version.replace(':', '%3a')}_all.deb"
-        path.write_bytes(version.encode())
-        stanzas.append(
-            f"Package: hello\nVersion: {version}\nArchitecture: all\nFilename: ./{path.name}\n"
-            f"Size: {path.stat().st_size}\nSHA256: {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-        )
-    (store / "Packages").write_text("\n".join(stanzas))
+    for file, version in zip(listed(store, VERSIONS), VERSIONS, strict=True):
+        (store / file.filename).write_bytes(version.encode())
     return store
 
 
@@ -70,7 +81,9 @@ def test_package_of_the_same_version_is_found_in_the_store_with_all_it_touches(
     here: LocalConnection, root: Path, debs: Path
 ) -> None:
     asset = f"{{kind: dpkg, host: web-1, root: {root}, rootless: true, store: debs}}"
-    (supply,) = look(here, asset, wrong("hello", "1:1.0-1"), debs=debs).packages
+    (supply,) = look(
+        here, asset, wrong("hello", "1:1.0-1"), debs=shelf(debs, "debs", packages=listed(debs, VERSIONS))
+    ).packages
     assert ("1:1.0-1", "store:debs", "hello_1%3a1.0-1_all.deb") == (
         supply.version,
         supply.source,
@@ -88,8 +101,8 @@ def test_package_of_the_same_version_is_found_in_the_store_with_all_it_touches(
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
 def test_package_of_another_version_is_not_offered(here: LocalConnection, root: Path, debs: Path) -> None:
     asset = f"{{kind: dpkg, host: web-1, root: {root}, rootless: true, store: debs}}"
-    (debs / "Packages").write_text((debs / "Packages").read_text().split("\n\n")[1])
-    assert () == look(here, asset, wrong("hello", "1:1.0-1"), debs=debs).packages
+    store = shelf(debs, "debs", packages=listed(debs, VERSIONS[1:]))
+    assert () == look(here, asset, wrong("hello", "1:1.0-1"), debs=store).packages
 
 
 def test_package_is_found_in_the_hosts_own_sources(here: LocalConnection) -> None:
@@ -133,7 +146,7 @@ def test_wheel_of_the_same_version_is_found_with_all_it_touches(
     here: LocalConnection, environment: Path, tmp_path: Path
 ) -> None:
     asset = f"{{kind: pip, host: web-1, python: {environment}/bin/python, store: wheels}}"
-    (supply,) = look(here, asset, wrong("front", "1.0"), wheels=tmp_path / "wheels").wheels
+    (supply,) = look(here, asset, wrong("front", "1.0"), wheels=shelf(tmp_path / "wheels", "wheels")).wheels
     assert ("1.0", "front-1.0-py3-none-any.whl") == (supply.version, supply.filename)
     touched = {path.removeprefix(str(environment)) for path in supply.touches}
     site = f"/lib/python3.{sys.version_info.minor}/site-packages"
@@ -147,7 +160,8 @@ def test_interpreter_that_is_gone_is_made_anew_and_the_wheel_is_found_all_the_sa
     asset = f"{{kind: pip, host: web-1, python: {environment}/bin/python, store: wheels}}"
     gone = wrong().model_copy(update={"subject": f"{environment}/bin/python"})
     findings = [wrong("front", "1.0"), gone]
-    supplies = gather(plan(asset), {"web-1": here}, findings, {}, {"wheels": tmp_path / "wheels"})
+    store = shelf(tmp_path / "wheels", "wheels")
+    supplies = gather(plan(asset), {"web-1": here}, findings, {}, {"wheels": store})
     assert ["1.0"] == [wheel.version for wheel in supplies.wheels]
     (interpreter,) = supplies.interpreters
     assert [f"{environment}/bin/python"] == [link.path for link in interpreter.links]

@@ -12,7 +12,7 @@ from model.outcome import RunVerdict
 from model.proposal import Action
 from tests.corpus.cases import Case
 from tests.corpus.faults import inflict
-from tests.support.labworld import LabWorld
+from tests.support.labworld import World
 from tests.support.locally import back_up_locally, recover_locally
 from tests.support.witness import Seen, look_at
 
@@ -76,7 +76,7 @@ class GroupOutcome:
         return self.state.ended is not None and self.state.ended.verdict is RunVerdict.RECOVERED
 
 
-def run_group(world: LabWorld, cases: Sequence[Case]) -> GroupOutcome:
+def run_group(world: World, cases: Sequence[Case]) -> GroupOutcome:
     """Back up, damage, recover."""
     back_up_locally(world)
     paths = sorted({path for case in cases for path in (*case.paths, *case.watched, *case.survive)})

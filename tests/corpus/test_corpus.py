@@ -33,14 +33,16 @@ def run(
     number, known = itertools.count(1), dict[tuple[str, str], GroupOutcome | Exception]()
     hosts: list[LabHost] = []
 
-    def make_shop(name: str) -> Shop:
-        host = LabHost(lab_base, lab_session, name, (shop_layer[0],))
+    def start(host: LabHost) -> LabHost:
         hosts.append(host)
         host.start()
         host.wait_running()
-        return Shop(host)
+        return host
 
-    lab = Laboratory(lab_base, lab_session, make_shop, tmp_path_factory.mktemp("corpus"))
+    def make_shop(name: str) -> Shop:
+        return Shop(start(LabHost(lab_base, lab_session, name, (shop_layer[0],))))
+
+    lab = Laboratory(lab_base, lab_session, make_shop, tmp_path_factory.mktemp("corpus"), start)
 
     def outcome(family: str, case: Case) -> GroupOutcome:
         name = next(name for name, cases in groups(load(family)).items() if case in cases)

@@ -8,10 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.lab.base import Base
+from blocks.home import open_store
+from tasks.package_index import index_folder
+from tasks.work import signing_key
+from tests.lab.base import RPM, Base, ensure_base
+from tests.lab.host import LabHost
 from tests.lab.network import LabSession
-from tests.support.labworld import HOST, LabWorld, make_world
-from tests.support.pythonworld import ENVIRONMENTS, add_environment
+from tests.support.labworld import HOST, LabWorld, World, make_world
+from tests.support.pythonworld import ENVIRONMENTS, STORE, add_environment
+from tests.support.rpmworld import make_rpm_world
 
 _NUMBER = itertools.count(1)
 
@@ -23,14 +28,17 @@ class Laboratory:
         base: the base of Debian hosts.
         session: the network of this test session.
         make_shop: boots a host with the shop on it.
+        start: boots any other host; it is stopped with its case.
         folder: an empty folder for plans, backups and homes.
     """
 
     def __init__(
-        self, base: Base, session: LabSession, make_shop: Callable[[str], Any], folder: Path
-    ) -> None:
+        self, base: Base, session: LabSession, make_shop: Callable[[str], Any], folder: Path,
+        start: Callable[[LabHost], LabHost] = lambda host: host,
+    ) -> None:  # fmt: skip
         """Keep them."""
         self.base, self.session, self.make_shop, self.folder = base, session, make_shop, folder
+        self.start = start
 
     def new_folder(self) -> Path:
         """A folder of its own for one world."""
@@ -70,17 +78,25 @@ def _host_state(plan: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def rewrite(world: LabWorld, change: Callable[[dict[str, Any]], None]) -> None:
+def rewrite(world: World, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a world's plan file."""
     plan = json.loads(world.plan_file.read_text())
     change(plan)
     world.plan_file.write_text(json.dumps(plan, indent=1))
 
 
+def rpm(lab: Laboratory) -> World:
+    """A host whose software came as RPM packages; the package store of its plan is signed, its mirror out of reach."""
+    folder = lab.new_folder()
+    host = lab.start(LabHost(ensure_base(recipe=RPM), lab.session, f"corpus-{folder.name}"))
+    return make_rpm_world(host, folder)
+
+
 def python(lab: Laboratory) -> LabWorld:
     """Five Python environments on the shop's host, and the wheels they were installed from."""
     world = debian(lab)
     added = add_environment(world.host, world.folder, ENVIRONMENTS)
+    index_folder(world.folder / STORE, signing_key(), open_store(), lambda _done, _total: None)
 
     def change(plan: dict[str, Any]) -> None:
         plan["assets"] = {name: asset | {"host": HOST} for name, asset in added["assets"].items()}
@@ -90,10 +106,11 @@ def python(lab: Laboratory) -> LabWorld:
     return world
 
 
-WORLDS: dict[str, Callable[[Laboratory], LabWorld]] = {
+WORLDS: dict[str, Callable[[Laboratory], World]] = {
     "dpkg": debian,
     "tools": debian,
     "system": system,
+    "rpm": rpm,
     "python": python,
 }
 """By family."""

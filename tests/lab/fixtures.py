@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.base import Base, ensure_base
+from tests.lab.base import RPM, Base, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
 from tests.lab.servers import Shop, ShopState, prepare_shop
@@ -43,6 +44,23 @@ def make_lab_host(lab_base: Base, lab_session: LabSession) -> Iterator[MakeLabHo
     yield make
     for host in reversed(hosts):
         host.stop()
+
+
+@pytest.fixture(scope="session")
+def rpm_base() -> Base:
+    """The cached base of the RPM family."""
+    return ensure_base(recipe=RPM)
+
+
+@pytest.fixture
+def make_rpm_host(rpm_base: Base, lab_session: LabSession) -> Iterator[MakeLabHost]:
+    """A factory of booted hosts whose software came as RPM packages, `make_rpm_host(name="rpm")`."""
+    with contextlib.ExitStack() as hosts:
+
+        def make(name: str = "rpm") -> LabHost:
+            return hosts.enter_context(LabHost(rpm_base, lab_session, name))
+
+        yield make
 
 
 @pytest.fixture

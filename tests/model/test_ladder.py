@@ -183,7 +183,10 @@ def test_another_version_is_never_taken(shop: Plan) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (finding(Code.PACKAGE_STATE_BROKEN, "os", "/var/lib/dpkg/status"), "own records"),
+        (
+            finding(Code.PACKAGE_DATABASE_DAMAGED, "os", "/var/lib/dpkg/status"),
+            "no copy of it on the host is whole",
+        ),
         (finding(Code.PACKAGE_NOT_INSTALLED, "os", "gone", "gone"), "version was installed is not known"),
         (finding(Code.FILE_UNREADABLE, "library", "/opt/shop/bin/python"), "interpreter"),
         (

@@ -29,25 +29,19 @@ PEOPLE = ("lena", "marc", "ines")
 
 
 @dataclass(frozen=True)
-class LabWorld:
-    """One shop with everything a recovery of it needs.
+class World:
+    """A laboratory host with everything a recovery of it needs.
 
     Attributes:
-        shop: the shop, damaged and watched from outside.
         folder: the plan file and its secrets.
-        endpoint: the S3 server, by a name that both sides reach.
-        bucket: where the backups are.
     """
 
-    shop: Shop
     folder: Path
-    endpoint: str
-    bucket: str
 
     @property
     def host(self) -> LabHost:
-        """The host the shop runs on."""
-        return self.shop.host
+        """The host, damaged and watched from outside."""
+        raise NotImplementedError
 
     @property
     def plan_file(self) -> Path:
@@ -63,6 +57,26 @@ class LabWorld:
         return pyotp.TOTP(secret_of(self.folder, f"totp-{person}")).at(datetime.now(UTC))
 
 
+@dataclass(frozen=True)
+class LabWorld(World):
+    """One shop with everything a recovery of it needs.
+
+    Attributes:
+        shop: the shop, damaged and watched from outside.
+        endpoint: the S3 server, by a name that both sides reach.
+        bucket: where the backups are.
+    """
+
+    shop: Shop
+    endpoint: str
+    bucket: str
+
+    @property
+    def host(self) -> LabHost:
+        """The host the shop runs on."""
+        return self.shop.host
+
+
 def make_world(
     shop: Shop, folder: Path, endpoint: str, bucket: str, changes: Mapping[str, Any] | None = None
 ) -> LabWorld:
@@ -75,13 +89,11 @@ def make_world(
         bucket: a bucket of its own.
         changes: merged into the plan, dictionary by dictionary.
     """
-    world = LabWorld(shop, folder, endpoint, bucket)
-    write_secret(folder, "ssh-key", shop.host.key_path.read_text())
+    world = LabWorld(folder, shop, endpoint, bucket)
+    write_people(world)
     write_secret(folder, "s3-access", ACCESS_KEY)
     write_secret(folder, "s3-secret", SECRET_KEY)
     write_secret(folder, "database", shop.password)
-    for person in PEOPLE:
-        write_secret(folder, f"totp-{person}", pyotp.random_base32())
     # JSON is YAML; sorting would lose the order of the assets.
     world.plan_file.write_text(json.dumps(merged(plan_data(world), changes or {}), indent=1))
     return world
@@ -92,19 +104,7 @@ def plan_data(world: LabWorld) -> dict[str, Any]:
     host, shop = world.host, world.shop
     version = sorted(path.name for path in host.inside("/usr/lib/postgresql").iterdir())[-1]
     return {
-        "reinstate": 1,
-        "name": "lab-shop",
-        "version": "1",
-        "service": {"name": "Shop", "description": "The shop of the laboratory.", "owner": "lena"},
-        "people": {p: {"name": p.capitalize(), "totp": f"file:secrets/totp-{p}"} for p in PEOPLE},
-        "roles": {"leading_group": ["lena", "marc"], "working_group": ["ines"], "technical_support": ["ines"]},
-        "objectives": {"rto": "30m", "rpo": "1h"},
-        "hosts": {
-            HOST: {
-                "address": host.address, "port": host.port, "user": "ops", "sudo": True,
-                "key": "file:secrets/ssh-key", "host_key": host.host_key, "machine_id": host.machine_id,
-            }
-        },
+        **plan_head(world, "lab-shop", HOST),
         "backups": {
             "archive": {
                 "kind": "s3", "bucket": world.bucket, "endpoint": world.endpoint,
@@ -145,6 +145,33 @@ def plan_data(world: LabWorld) -> dict[str, Any]:
             "soak": 2,
             "interval": 0.5,
         },
+    }  # fmt: skip
+
+
+def write_people(world: World) -> None:
+    """The secrets of the host and of the people who sign."""
+    write_secret(world.folder, "ssh-key", world.host.key_path.read_text())
+    for person in PEOPLE:
+        write_secret(world.folder, f"totp-{person}", pyotp.random_base32())
+
+
+def plan_head(world: World, name: str, host: str) -> dict[str, Any]:
+    """What every plan of the laboratory says: the service, the people, the host and who signs."""
+    there = world.host
+    return {
+        "reinstate": 1,
+        "name": name,
+        "version": "1",
+        "service": {"name": "Shop", "description": "The shop of the laboratory.", "owner": "lena"},
+        "people": {p: {"name": p.capitalize(), "totp": f"file:secrets/totp-{p}"} for p in PEOPLE},
+        "roles": {"leading_group": ["lena", "marc"], "working_group": ["ines"], "technical_support": ["ines"]},
+        "objectives": {"rto": "30m", "rpo": "1h"},
+        "hosts": {
+            host: {
+                "address": there.address, "port": there.port, "user": "ops", "sudo": True,
+                "key": "file:secrets/ssh-key", "host_key": there.host_key, "machine_id": there.machine_id,
+            }
+        },
         "signoff": {
             "decide": {"roles": ["leading_group"], "quorum": 1},
             "accept": {"roles": ["leading_group", "working_group"], "quorum": 1},
@@ -183,7 +210,7 @@ def secret_of(folder: Path, name: str) -> str:
     return (folder / "secrets" / name).read_text().strip()
 
 
-def form_answer(world: LabWorld, work: Work, gate: Gate, person: str, decision: str) -> dict[str, str]:
+def form_answer(world: World, work: Work, gate: Gate, person: str, decision: str) -> dict[str, str]:
     """What a person types into the form of a gate, having read what it shows."""
     state: State = work.state()
     return {

@@ -14,12 +14,12 @@ from model.signoff import Decision
 from model.steps import Ask, next_step
 from tasks.voting import cast_vote, gate_digest, open_gate
 from tasks.work import Work, open_work
-from tests.support.labworld import LabWorld
+from tests.support.labworld import World
 
 SIGNERS: Mapping[Gate, str] = {Gate.DECIDE: "lena", Gate.ACCEPT: "ines"}
 
 
-def back_up_locally(world: LabWorld) -> None:
+def back_up_locally(world: World) -> None:
     """Back up while everything is healthy."""
     asyncio.run(back_up.fn(str(world.plan_file)))
 
@@ -38,7 +38,7 @@ def begin(plan: str, incident: str = "") -> str:
 
 
 def sign(
-    world: LabWorld, work: Work, decision: Decision = Decision.APPROVE, signers: Mapping[Gate, str] = SIGNERS
+    world: World, work: Work, decision: Decision = Decision.APPROVE, signers: Mapping[Gate, str] = SIGNERS
 ) -> None:
     """Sign the gate the incident waits at, by one-time code."""
     step = next_step(work.state())
@@ -51,7 +51,7 @@ def sign(
 
 
 def recover_locally(
-    world: LabWorld, accept: Decision = Decision.APPROVE, signers: Mapping[Gate, str] = SIGNERS
+    world: World, accept: Decision = Decision.APPROVE, signers: Mapping[Gate, str] = SIGNERS
 ) -> Work:
     """A whole recovery, approved at *decide* and signed as said at *accept* (if it comes to that)."""
     plan = str(world.plan_file)

@@ -15,7 +15,7 @@ from model.canonical import canonical_json, digest
 from model.command import Command, Result
 from model.errors import Damaged, Transient
 from model.finding import Code, Finding
-from model.plan import DirectorySource, Host, Objectives, Person, Plan, Roles, Service
+from model.plan import DirectoryPackages, Host, Objectives, Person, Plan, Roles, Service
 from tasks import evidence
 from tasks.evidence import EvidenceManifest, collect_evidence, verify_evidence
 from tasks.evidence_items import Item
@@ -42,7 +42,7 @@ def plan(tmp_path: Path) -> Plan:
             "app": PipAsset(kind="pip", host="web-1", python=f"{root}/venv/bin/python", store="pool"),
             "nginx": ServiceAsset(kind="service", host="web-1", unit="no-such-unit"),
         },
-        package_stores={"pool": DirectorySource(kind="directory", path="pool")},
+        package_stores={"pool": DirectoryPackages(kind="directory", path="pool")},
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from tests.corpus.cases import Case, load
 from tests.corpus.faults import inflict
 from tests.lab.host import LabHost
 from tests.support.labworld import merged
+from tests.support.packages import shelf
 from tests.support.pythonworld import ASSET, STORE, environment_here, plan_changes, site_of
 from tests.tasks.localhost import JobHost, fingerprint, quiet
 
@@ -42,7 +43,7 @@ class Here:
         asset = self.plan.assets[ASSET]
         assert isinstance(asset, PipAsset)
         self.asset = asset
-        self.store = {STORE: folder / STORE}
+        self.store = {STORE: shelf(folder / STORE, STORE)}
         self.runs = 0
 
     def examine(self) -> CheckResult:

@@ -17,6 +17,7 @@ from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError
 from model.outcome import Stage
 from model.proposal import ReinstallDistribution, Rung
 from tasks import reinstall_distribution
+from tests.support.packages import unindexed
 from tests.tasks.localhost import JobHost, fingerprint, quiet
 
 
@@ -84,7 +85,8 @@ def action_for(wheel: Path, **changes: str) -> ReinstallDistribution:
 
 def reinstall(host: JobHost, made: Path, action: ReinstallDistribution, pool: Path | None = None) -> str:
     return reinstall_distribution.perform(
-        host, asset_of(made), action, {"pool": pool or made / "pool"}, job_prefix="inc-a02-1", token=4, progress=quiet
+        host, asset_of(made), action, {"pool": unindexed(pool or made / "pool")}, job_prefix="inc-a02-1", token=4,
+        progress=quiet,
     ).sentence  # fmt: skip
 
 
@@ -167,7 +169,8 @@ def test_reinstall_when_pip_fails_says_why(host: JobHost, made: Path) -> None:
     asset = asset_of(made).model_copy(update={"pip": ("sh", "-c", "echo no pip here >&2; exit 3")})
     with pytest.raises(ReinstateError, match="no pip here"):
         reinstall_distribution.perform(
-            host, asset, action_for(wheel_of(made)), {"pool": made / "pool"}, job_prefix="i-1", token=4, progress=quiet
+            host, asset, action_for(wheel_of(made)), {"pool": unindexed(made / "pool")}, job_prefix="i-1", token=4,
+            progress=quiet,
         )  # fmt: skip
 
 
@@ -175,7 +178,8 @@ def test_reinstall_with_a_broken_interpreter_is_refused(host: JobHost, made: Pat
     asset = asset_of(made).model_copy(update={"python": "/nonexistent/python"})
     with pytest.raises(PreconditionFailed, match="does not run"):
         reinstall_distribution.perform(
-            host, asset, action_for(wheel_of(made)), {"pool": made / "pool"}, job_prefix="i-1", token=4, progress=quiet
+            host, asset, action_for(wheel_of(made)), {"pool": unindexed(made / "pool")}, job_prefix="i-1", token=4,
+            progress=quiet,
         )  # fmt: skip
 
 

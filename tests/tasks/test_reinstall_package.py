@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from blocks.packages.debfile import control_fields, programs
 from model.assets import DpkgAsset
 from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Transient
 from model.outcome import Stage
 from model.proposal import ReinstallPackage, Rung
-from tasks import reinstall_package
-from tasks.debfile import control_fields, programs
+from tasks import reinstall_package, run_dpkg
 from tasks.snapshot import take_snapshot
 from tasks.undo import roll_back_files
+from tests.support.packages import unindexed
 from tests.tasks.localhost import JobHost, fingerprint, quiet
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
@@ -99,7 +100,7 @@ def reinstall(
     host: JobHost, root: Path, pool: Path, action: ReinstallPackage, prefix: str = "inc-a01-1"
 ) -> str:
     performed = reinstall_package.perform(
-        host, asset_of(root), action, {"pool": pool}, job_prefix=prefix, token=4, progress=quiet
+        host, asset_of(root), action, {"pool": unindexed(pool)}, job_prefix=prefix, token=4, progress=quiet
     )
     return performed.sentence
 
@@ -212,7 +213,9 @@ def test_reinstall_from_the_host_cache_moves_no_bytes(host: JobHost, root: Path,
 def test_reinstall_when_the_file_is_nowhere_is_refused(host: JobHost, root: Path, pool: Path) -> None:
     for source in ("host-cache", "store:pool", "store:none"):
         action = action_for(pool / "demo_1.2-3_all.deb", source=source, filename="gone_1_all.deb")
-        with pytest.raises(PreconditionFailed):
+        with pytest.raises(
+            (PreconditionFailed, Damaged), match=r"gone|no package store|not in the package store"
+        ):
             reinstall(host, root, pool, action)
     assert {} == host.jobs
 
@@ -237,8 +240,8 @@ def test_reinstall_waits_for_the_lock_and_then_gives_up_transiently(
     host: JobHost, root: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock held by another package manager is no failure; retried under the same name it goes on."""
-    monkeypatch.setattr(reinstall_package, "LOCK_PATIENCE", 0.3)
-    monkeypatch.setattr(reinstall_package, "LOCK_PAUSE", 0.1)
+    monkeypatch.setattr(run_dpkg, "LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr(run_dpkg, "LOCK_PAUSE", 0.1)
     action = action_for(pool / "demo_1.2-3_all.deb")
     lock = root / "var/lib/dpkg/lock-frontend"
     lock.touch()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import lzma
+import shutil
+import subprocess
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from model.errors import Damaged, Unsupported
@@ -61,14 +63,41 @@ def programs(path: Path, names: Iterable[str]) -> Mapping[str, tuple[tarfile.Tar
     Raises:
         Damaged, Unsupported: as above.
     """
-    wanted, found = set(names), {}
+    wanted = set(names)
+
+    def chosen(place: str) -> bool:
+        folder, _, name = place.rpartition("/")
+        return name in wanted and folder.rpartition("/")[2] in {"bin", "sbin"}
+
+    found = members(path, chosen)
+    return {place.rpartition("/")[2]: one for place, one in found.items() if one[0].isreg()}
+
+
+def members(path: Path, chosen: Callable[[str], bool]) -> Mapping[str, tuple[tarfile.TarInfo, bytes]]:
+    """Files and links of a package whose absolute path is chosen, with their content; hard links as files.
+
+    Raises:
+        Damaged, Unsupported: as above.
+    """
+    found: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
     with _readable(str(path)), _tar(path, "data.tar") as archive:
         for info in archive:
-            folder, _, name = info.name.removeprefix(".").rpartition("/")
-            if name in wanted and info.isreg() and folder.rpartition("/")[2] in {"bin", "sbin"}:
-                file = archive.extractfile(info)
-                found[name] = (info, file.read() if file else b"")
+            place = "/" + info.name.removeprefix("./").lstrip("/")
+            if (info.isreg() or info.issym() or info.islnk()) and chosen(place):
+                file = None if info.issym() else archive.extractfile(info)
+                found[place] = (info, file.read() if file else b"")
     return found
+
+
+def paths(path: Path) -> list[str]:
+    """Absolute paths of everything a package brings.
+
+    Raises:
+        Damaged, Unsupported: as above.
+    """
+    with _readable(str(path)), _tar(path, "data.tar") as archive:
+        names = ["/" + info.name.removeprefix("./").strip("/") for info in archive]
+    return [name for name in names if name not in ("/", "/.")]
 
 
 def hashes(path: Path) -> bytes | None:
@@ -88,12 +117,23 @@ def hashes(path: Path) -> bytes | None:
 def _tar(path: Path, stem: str) -> tarfile.TarFile:
     data, name = _member(path, stem)
     if name.endswith(".zst"):
-        raise Unsupported(
-            f"{name} is compressed with zstd, which this Python cannot read.",
-            str(path),
-            "repair dpkg by hand first",
-        )
+        data = _unzstd(data, str(path))
     return tarfile.open(fileobj=io.BytesIO(data), mode="r:*")
+
+
+def _unzstd(data: bytes, where: str) -> bytes:
+    """Ubuntu's packages; Python reads zstd itself from 3.14 on, until then the `zstd` program does."""
+    program = shutil.which("zstd")
+    if program is None:
+        raise Unsupported(
+            "this package is compressed with zstd, which nothing here can read.",
+            where,
+            "install `zstd` on this machine",
+        )
+    done = subprocess.run([program, "-dcq"], input=data, capture_output=True, check=False, timeout=600)
+    if done.returncode:
+        raise Damaged("this package cannot be read: zstd says it is damaged.", where, _REMEDY)
+    return done.stdout
 
 
 @contextlib.contextmanager
