@@ -193,8 +193,8 @@ def impact_scope(results: Sequence[CheckResult], plan: Plan, impacts: Sequence[I
         results: of the checks.
         plan: the plan.
         impacts: of the diagnosis. A service counts when it is stopped, uses what is damaged, or depends on damaged
-            data; that it depends on all packages or the whole system is no sign that it uses the damaged one. A unit that
-            no plan names counts when it is stopped or uses what is damaged.
+            data; that it depends on all packages or the whole system is no sign that it uses the damaged one. A unit
+            that no plan names counts when it is stopped or uses what is damaged.
     """
     findings = [finding for result in results for finding in result.findings]
     affected = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}
