@@ -31,6 +31,8 @@ part updates; for f in updates/[0-9]*; do [ -f "$f" ] && text <"$f"; done
 part arch; [ -f arch ] && cat arch
 part diversions; [ -f diversions ] && cat diversions
 part statoverride; [ -f statoverride ] && cat statoverride
+part users; [ -s statoverride ] && cat "$root/etc/passwd"
+part groups; [ -s statoverride ] && cat "$root/etc/group"
 part links
 for d in bin sbin lib lib32 lib64 libx32; do
     [ -L "$root/$d" ] && printf '/%s\t%s\n' "$d" "$(readlink -- "$root/$d")"
@@ -101,7 +103,7 @@ class Database:
         aliases: links of a merged /usr, `/bin` → `/usr/bin`.
         alternatives: what `alternatives/NAME` says, by name.
         chosen: where the links in /etc/alternatives lead, by name.
-        overrides: path → mode set by dpkg-statoverride.
+        overrides: path → owner, group and mode set by dpkg-statoverride; -1: a name the host does not know.
         filters: path-exclude (True) and path-include (False) patterns in their order; the last match decides.
         lost: names of lists whose package the status file does not know: it lost something.
         torn: what is wrong with the status file itself, in words; empty when it is whole.
@@ -113,7 +115,7 @@ class Database:
     aliases: Mapping[str, str] = field(default_factory=dict)
     alternatives: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
-    overrides: Mapping[str, int] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     filters: tuple[tuple[bool, str], ...] = ()
     lost: tuple[str, ...] = ()
     torn: str = ""
@@ -212,7 +214,7 @@ def parse(output: bytes, where: str = "", status: str | None = None) -> Database
         aliases=dict(_aliases(text.get("links", ""))),
         alternatives=_alternatives(text.get("alternatives", "")),
         chosen=dict(_pairs(text.get("chosen", ""))),
-        overrides=_overrides(text["statoverride"]),
+        overrides=_overrides(text["statoverride"], _ids(text.get("users", "")), _ids(text.get("groups", ""))),
         filters=tuple(_filters(text["config"])),
         lost=tuple(sorted(stem for stem in lists if stem not in known)),
         torn=torn,
@@ -349,9 +351,23 @@ def _alternatives(text: str) -> dict[str, str]:
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
-def _overrides(text: str) -> dict[str, int]:
+def _overrides(
+    text: str, users: Mapping[str, int], groups: Mapping[str, int]
+) -> dict[str, tuple[int, int, int]]:
+    def number(name: str, known: Mapping[str, int]) -> int:
+        return int(name[1:]) if name[:1] == "#" and name[1:].isdigit() else known.get(name, -1)
+
     words = [line.split(" ", 3) for line in text.split("\n")]
-    return {line[3]: int(line[2], 8) & 0o7777 for line in words if len(line) == 4 and line[2].isdigit()}
+    return {
+        path: (number(user, users), number(group, groups), int(mode, 8) & 0o7777)
+        for user, group, mode, path in (line for line in words if len(line) == 4 and line[2].isdigit())
+    }
+
+
+def _ids(text: str) -> dict[str, int]:
+    """Name → number from passwd(5) or group(5)."""
+    fields = [line.split(":") for line in text.split("\n")]
+    return {line[0]: int(line[2]) for line in fields if len(line) > 2 and line[2].isdigit()}
 
 
 def _filters(text: str) -> Iterator[tuple[bool, str]]:

@@ -193,17 +193,17 @@ def impact_scope(results: Sequence[CheckResult], plan: Plan, impacts: Sequence[I
         results: of the checks.
         plan: the plan.
         impacts: of the diagnosis. A service counts when it is stopped, uses what is damaged, or depends on damaged
-            data; that a plan restarts it after repairs of packages is no sign that it uses the damaged one. A unit that
-            no plan names counts when it is stopped or uses what is damaged.
+            data; that it depends on all packages or the whole system is no sign that it uses the damaged one. A unit
+            that no plan names counts when it is stopped or uses what is damaged.
     """
     findings = [finding for result in results for finding in result.findings]
     affected = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}
-    packages = {f.id for f in findings if isinstance(plan.assets.get(f.asset), DpkgAsset)}
+    wide = {f.id for f in findings if isinstance(plan.assets.get(f.asset), DpkgAsset | SystemAsset)}
     ours = {(asset.host, asset.unit) for asset in plan.assets.values() if isinstance(asset, ServiceAsset)}
     others: set[str] = set()
     for impact in impacts:
         used = impact.reach is not Reach.DEPENDS
-        if impact.kind == "service" and (used or not packages.issuperset(impact.findings)):
+        if impact.kind == "service" and (used or not wide.issuperset(impact.findings)):
             affected.add(impact.name)
         elif impact.kind == "unit" and used and (impact.host, impact.name) not in ours:
             others.add(f"{impact.host}/{impact.name}")

@@ -65,19 +65,27 @@ def problem(connection: Connection, path: str, keys: Sequence[str], database: st
         )
     if result.status in {90, 91}:
         return f"the plan's keys cannot be used on the host: {result.tail(2)}"
-    lines = result.text.splitlines()
-    said = [match["said"].strip() for line in lines if (match := _SIGNATURE.search(line))]
-    if not said or set(said) <= {"NOTFOUND"}:
-        return "it is not signed" if any("digest" in line.lower() for line in lines) else result.tail(2)
-    wrong = [
-        line.strip() for line in lines if (match := _SIGNATURE.search(line)) and match["said"].strip() != "OK"
-    ]
+    return verdict(result.status, result.text, "the plan trusts" if keys else "the host trusts") or (
+        "" if result.ok else f"rpmkeys says: {result.tail(2)}"
+    )
+
+
+def verdict(status: int, text: str, who: str) -> str:
+    """What `rpmkeys --checksig --verbose` said: why the file is not to be trusted, or nothing."""
+    lines = [line.strip() for line in text.splitlines()]
+    said = [(match["said"].strip(), line) for line in lines if (match := _SIGNATURE.search(line))]
+    spoken = [(word, line) for word, line in said if word != "NOTFOUND"]
+    if not spoken:
+        if any("digest" in line.lower() for line in lines):
+            return "it is not signed"
+        return printable(f"it is no package that rpm can read ({' '.join(lines[-1:])})")
+    wrong = next((line for word, line in spoken if word != "OK"), "")
     if wrong:
-        who = "the plan trusts" if keys else "the host trusts"
-        why = f"no key that {who} signed it" if "NOKEY" in wrong[0] else "its signature is wrong"
-        return printable(f"{why} ({wrong[0]})")
-    if not result.ok or not any(_DIGEST.search(line) for line in lines):
-        return f"it is not as it was signed: {result.tail(2)}"
+        why = f"no key that {who} signed it" if "NOKEY" in wrong else "its signature is wrong"
+        return printable(f"{why} ({wrong})")
+    bad = next((line for line in lines if "digest" in line.lower() and not line.endswith(": OK")), "")
+    if bad or status != 0 or not any(_DIGEST.search(line) for line in lines):
+        return printable(f"it is not as it was signed ({bad[:120]})")
     return ""
 
 

@@ -67,15 +67,13 @@ def run(
 
 
 def of_case(family: str, case: Case, group: str) -> object:
-    """A case's parameters; cases that share a host are run by one process."""
-    mark = pytest.mark.xdist_group(f"corpus-{family}-{group}")
-    return pytest.param(family, case, marks=mark, id=f"{family}-{case.name}")
+    """A case's parameters; cases that share a host are run by one process (`tests.support.scheduling`)."""
+    return pytest.param(family, case, id=f"{family}:{group}:{case.name}")
 
 
 def of_group(family: str, group: str) -> object:
     """A group's parameters, in the process of its cases."""
-    mark = pytest.mark.xdist_group(f"corpus-{family}-{group}")
-    return pytest.param(family, group, marks=mark, id=f"{family}-{group}")
+    return pytest.param(family, group, id=f"{family}:{group}")
 
 
 CASES = [(family, case) for family in families() for case in load(family)]
