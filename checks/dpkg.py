@@ -26,11 +26,13 @@ part() { printf '\0%s\0' "$1"; }
 unread='\n==> .unread <==\n'
 # A damaged file may hold NUL, which parts ours.
 text() { tr '\000' '\001'; }
-part status; [ -r status ] || exit 4; text <status || exit 4
+part status; [ ! -r status ] || text <status
 part updates; for f in updates/[0-9]*; do [ -f "$f" ] && text <"$f"; done
 part arch; [ -f arch ] && cat arch
 part diversions; [ -f diversions ] && cat diversions
 part statoverride; [ -f statoverride ] && cat statoverride
+part users; [ -s statoverride ] && cat "$root/etc/passwd"
+part groups; [ -s statoverride ] && cat "$root/etc/group"
 part links
 for d in bin sbin lib lib32 lib64 libx32; do
     [ -L "$root/$d" ] && printf '/%s\t%s\n' "$d" "$(readlink -- "$root/$d")"
@@ -50,6 +52,7 @@ part end
 exit 0
 """
 
+_LINE = re.compile(r"[ \t]|[A-Za-z0-9][A-Za-z0-9-]*:")
 _HEADER = re.compile(rb"(?:\A|\n)==> ([^\n/]+) <==\n")
 
 
@@ -100,7 +103,7 @@ class Database:
         aliases: links of a merged /usr, `/bin` → `/usr/bin`.
         alternatives: what `alternatives/NAME` says, by name.
         chosen: where the links in /etc/alternatives lead, by name.
-        overrides: path → mode set by dpkg-statoverride.
+        overrides: path → owner, group and mode set by dpkg-statoverride; -1: a name the host does not know.
         filters: path-exclude (True) and path-include (False) patterns in their order; the last match decides.
         lost: names of lists whose package the status file does not know: it lost something.
         torn: what is wrong with the status file itself, in words; empty when it is whole.
@@ -112,7 +115,7 @@ class Database:
     aliases: Mapping[str, str] = field(default_factory=dict)
     alternatives: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
-    overrides: Mapping[str, int] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     filters: tuple[tuple[bool, str], ...] = ()
     lost: tuple[str, ...] = ()
     torn: str = ""
@@ -140,17 +143,33 @@ def read(connection: Connection, asset: DpkgAsset) -> Database:
     Raises:
         Transient: the connection was lost. PreconditionFailed: there is no dpkg database, or it cannot be read.
     """
+    return parse(read_raw(connection, asset), connection.name)
+
+
+def read_raw(connection: Connection, asset: DpkgAsset) -> bytes:
+    """Everything `parse` needs.
+
+    Raises:
+        Transient: the connection was lost. PreconditionFailed: there is no dpkg database, or it cannot be read.
+    """
     chunks: list[bytes] = []
     command = Command(
         ("sh", "-c", _SCRIPT, "reinstate-dpkg", asset.root), sudo=not asset.rootless, timeout=300.0
     )
     result = connection.run(command, on_stdout=chunks.append)
     require(result, connection.name, f"reading the dpkg database below {asset.root}")
-    return parse(b"".join(chunks), connection.name)
+    return b"".join(chunks)
 
 
-def parse(output: bytes, where: str = "") -> Database:
-    """The database from the script's output.
+def status_of(output: bytes) -> str:
+    """The status file in what `read_raw` read; NUL bytes stand there as U+0001."""
+    pieces = output.split(b"\0")
+    found = dict(zip(pieces[1::2], pieces[2::2], strict=False)).get(b"status", b"")
+    return found.decode("utf-8", "surrogateescape")
+
+
+def parse(output: bytes, where: str = "", status: str | None = None) -> Database:
+    """The database from the script's output; `status` takes the place of the status file where that is damaged.
 
     Raises:
         PreconditionFailed: the output is not whole.
@@ -169,22 +188,24 @@ def parse(output: bytes, where: str = "") -> Database:
             where,
             "look at the host's disk and at dpkg's `info` folder",
         )
+    if status is not None:
+        text["status"] = status
     native = (text["arch"].split() or [""])[0]
     names: dict[str, list[str]] = {}
     for info in text["names"].split("\n"):
         names.setdefault(info.rpartition(".")[0], []).append(info)
     packages: dict[str, Package] = {}
     known: set[str] = set()
-    torn = "" if text["status"].endswith("\n") or not text["status"] else "it ends in the middle of a line"
-    for stanza in (*_stanzas(text["status"]), *_stanzas(text["updates"])):
-        name, status = stanza.get("Package", ""), stanza.get("Status", "").split()
-        if not name or len(status) != 3 or (status[2] == "installed" and not stanza.get("Version")):
+    torn = tear(text["status"]) or ("it is missing or empty" if lists and not text["status"].strip() else "")
+    for stanza in (*stanzas(text["status"]), *stanzas(text["updates"])):
+        name, says = stanza.get("Package", ""), stanza.get("Status", "").split()
+        if not name or len(says) != 3 or (says[2] == "installed" and not stanza.get("Version")):
             torn = torn or f"the entry of {name or 'a package without a name'} is incomplete"
             continue
-        package = _package(stanza, status, native, lists, sums, names)
-        if package.name in packages and status[2] == "not-installed":
+        package = _package(stanza, says, native, lists, sums, names)
+        if package.name in packages and says[2] == "not-installed":
             del packages[package.name]
-        elif status[2] != "not-installed":
+        elif says[2] != "not-installed":
             packages[package.name] = package
         known |= {name, f"{name}:{package.architecture}"}
     return Database(
@@ -193,12 +214,39 @@ def parse(output: bytes, where: str = "") -> Database:
         aliases=dict(_aliases(text.get("links", ""))),
         alternatives=_alternatives(text.get("alternatives", "")),
         chosen=dict(_pairs(text.get("chosen", ""))),
-        overrides=_overrides(text["statoverride"]),
+        overrides=_overrides(text["statoverride"], _ids(text.get("users", "")), _ids(text.get("groups", ""))),
         filters=tuple(_filters(text["config"])),
         lost=tuple(sorted(stem for stem in lists if stem not in known)),
         torn=torn,
         native=native,
     )
+
+
+def tear(status: str) -> str:
+    """What is wrong with a status file, in words; empty when it is whole. dpkg ends each entry with a blank line."""
+    if status.strip() and not status.endswith("\n\n"):
+        return "it ends in the middle of an entry"
+    for block in status.split("\n\n"):
+        if block.strip() and (wrong := damaged_entry(block)):
+            return wrong
+    return ""
+
+
+def damaged_entry(block: str) -> str:
+    """What is wrong with an entry of a status file, in words; empty when it is whole."""
+    lines = block.strip("\n").split("\n")
+    name = (
+        next((line[9:] for line in lines if line.startswith("Package: ")), "") or "a package without a name"
+    )
+    if "\x01" in block:
+        return f"the entry of {name[:80]} holds NUL bytes"
+    if any(not _LINE.match(line) for line in lines):
+        return f"the entry of {name[:80]} is garbled"
+    fields = dict(line.split(": ", 1) for line in lines if ": " in line and line[0] not in " \t")
+    says = fields.get("Status", "").split()
+    if "Package" not in fields or len(says) != 3 or (says[2] == "installed" and not fields.get("Version")):
+        return f"the entry of {name[:80]} is incomplete"
+    return ""
 
 
 def _package(
@@ -265,7 +313,8 @@ def _files(part: bytes) -> dict[str, bytes]:
     }
 
 
-def _stanzas(text: str) -> Iterator[dict[str, str]]:
+def stanzas(text: str) -> Iterator[dict[str, str]]:
+    """Fields of each entry."""
     for block in text.split("\n\n"):
         fields: dict[str, str] = {}
         key = ""
@@ -302,9 +351,23 @@ def _alternatives(text: str) -> dict[str, str]:
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
-def _overrides(text: str) -> dict[str, int]:
+def _overrides(
+    text: str, users: Mapping[str, int], groups: Mapping[str, int]
+) -> dict[str, tuple[int, int, int]]:
+    def number(name: str, known: Mapping[str, int]) -> int:
+        return int(name[1:]) if name[:1] == "#" and name[1:].isdigit() else known.get(name, -1)
+
     words = [line.split(" ", 3) for line in text.split("\n")]
-    return {line[3]: int(line[2], 8) & 0o7777 for line in words if len(line) == 4 and line[2].isdigit()}
+    return {
+        path: (number(user, users), number(group, groups), int(mode, 8) & 0o7777)
+        for user, group, mode, path in (line for line in words if len(line) == 4 and line[2].isdigit())
+    }
+
+
+def _ids(text: str) -> dict[str, int]:
+    """Name → number from passwd(5) or group(5)."""
+    fields = [line.split(":") for line in text.split("\n")]
+    return {line[0]: int(line[2]) for line in fields if len(line) > 2 and line[2].isdigit()}
 
 
 def _filters(text: str) -> Iterator[tuple[bool, str]]:

@@ -7,10 +7,24 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from blocks.hosts.base import Connection
+from blocks.packages import PackageStore
 from blocks.secrets import Secrets
-from checks import database, files, packages, pip_environment, probe, rpm_packages, service, stat, system
+from checks import (
+    database,
+    files,
+    packages,
+    pip_environment,
+    probe,
+    rpm_packages,
+    service,
+    stat,
+    system,
+    toolbox,
+)
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
+from checks.toolbox import Broken
+from checks.wheel_shelf import references
 from model.accepted import Accepted
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.diagnosis import Impact, Reach
@@ -32,6 +46,8 @@ def examine(
     progress: Tell | None = None,
     accepted: Mapping[str, Sequence[Accepted]] | None = None,
     delivered: Mapping[str, Delivered] | None = None,
+    broken: Mapping[str, Sequence[Broken]] | None = None,
+    package_stores: Mapping[str, PackageStore] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a plan: hosts side by side, the assets of one host one after another over its connection.
 
@@ -45,6 +61,8 @@ def examine(
         progress: told while it goes on.
         accepted: differences people accepted, by asset.
         delivered: what packages in the plan's store say their hashes are, by asset.
+        broken: tools that do not work, by host; a finding each.
+        package_stores: package stores by name: what they hold tells whether a host's own hash lists were altered.
 
     Returns:
         A result per asset in dependency order, then one per probe. A check that could not run is an ERROR naming why.
@@ -64,7 +82,16 @@ def examine(
             start = time.monotonic()
             part = partial(board.tell, name)
             result = _one(
-                plan, name, connections, baselines, manifests, secrets, accepted or {}, delivered or {}, part
+                plan,
+                name,
+                connections,
+                baselines,
+                manifests,
+                secrets,
+                accepted or {},
+                delivered or {},
+                package_stores or {},
+                part,
             )
             results[name] = result.model_copy(update={"seconds": round(time.monotonic() - start, 3)})
             board.finish(name)
@@ -73,10 +100,23 @@ def examine(
     found: dict[str, CheckResult] = {}
     for results in side_by_side(work_through, list(by_host.values()), lambda: board.show(progress)):
         found |= results
-    checked = [found[name] for name in names]
+    checked: list[CheckResult] = []
+    for name in names:
+        checked += [*_tools(plan, name, broken or {}, checked), found[name]]
     if only is None:
         checked += probe.probe_with(plan, connections)
     return tuple(checked)
+
+
+def _tools(
+    plan: Plan, name: str, broken: Mapping[str, Sequence[Broken]], results: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """Broken tools of a host, once, with its own Debian packages."""
+    asset = plan.assets[name]
+    told = any(result.check == "tools" and result.host == asset.host for result in results)
+    if not isinstance(asset, DpkgAsset) or asset.root != "/" or told or not broken.get(asset.host):
+        return []
+    return [toolbox.judge(name, asset, broken[asset.host])]
 
 
 def _one(
@@ -88,6 +128,7 @@ def _one(
     secrets: Secrets,
     accepted: Mapping[str, Sequence[Accepted]],
     delivered: Mapping[str, Delivered],
+    package_stores: Mapping[str, PackageStore],
     progress: stat.Tell,
 ) -> CheckResult:
     asset = plan.assets[name]
@@ -108,7 +149,16 @@ def _one(
                 looked = rpm_packages.collect(connection, asset, agreed, progress)
                 return rpm_packages.judge(name, asset, looked, tuple(baselines.get(name, ())), agreed)
             case PipAsset():
-                return pip_environment.judge(name, asset, pip_environment.collect(connection, asset))
+                python = pip_environment.collect(connection, asset)
+                wheels, remarks = references(package_stores.get(asset.store), python.distributions)
+                return pip_environment.judge(
+                    name,
+                    asset,
+                    python,
+                    wheels=wheels,
+                    remarks=remarks,
+                    accepted=[one.entry for one in accepted.get(name, ())],
+                )
             case FilesAsset():
                 if name not in manifests:
                     return failed("files", asset.host, name, "there is no recovery point to compare with")
@@ -143,17 +193,17 @@ def impact_scope(results: Sequence[CheckResult], plan: Plan, impacts: Sequence[I
         results: of the checks.
         plan: the plan.
         impacts: of the diagnosis. A service counts when it is stopped, uses what is damaged, or depends on damaged
-            data; that a plan restarts it after repairs of packages is no sign that it uses the damaged one. A unit that
-            no plan names counts when it is stopped or uses what is damaged.
+            data; that it depends on all packages or the whole system is no sign that it uses the damaged one. A unit
+            that no plan names counts when it is stopped or uses what is damaged.
     """
     findings = [finding for result in results for finding in result.findings]
     affected = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}
-    packages = {f.id for f in findings if isinstance(plan.assets.get(f.asset), DpkgAsset)}
+    wide = {f.id for f in findings if isinstance(plan.assets.get(f.asset), DpkgAsset | SystemAsset)}
     ours = {(asset.host, asset.unit) for asset in plan.assets.values() if isinstance(asset, ServiceAsset)}
     others: set[str] = set()
     for impact in impacts:
         used = impact.reach is not Reach.DEPENDS
-        if impact.kind == "service" and (used or not packages.issuperset(impact.findings)):
+        if impact.kind == "service" and (used or not wide.issuperset(impact.findings)):
             affected.add(impact.name)
         elif impact.kind == "unit" and used and (impact.host, impact.name) not in ours:
             others.add(f"{impact.host}/{impact.name}")

@@ -32,6 +32,9 @@ CONSEQUENCES = frozenset(
 """What follows from a damage; it dates the damage only when nothing nearer does."""
 
 _GONE = frozenset({Code.FILE_MISSING, Code.CONFFILE_MISSING})
+_NO_CHANGE = frozenset({Code.DISK_FULL, Code.DISK_READ_ONLY, Code.CLOCK_SKEWED, Code.CERTIFICATE_EXPIRED})
+"""Their subject's change time says nothing about when the damage began."""
+
 _STATE = frozenset({Code.PACKAGE_STATE_BROKEN, Code.PACKAGE_NOT_INSTALLED})
 
 
@@ -119,7 +122,7 @@ def window(
 
 def _changed(finding: Finding, known: Facts) -> tuple[float, str] | None:
     path = finding.subject
-    if not path.startswith("/") or finding.code in _STATE:
+    if not path.startswith("/") or finding.code in _STATE | _NO_CHANGE:
         return None
     if path in known.times:
         return known.times[path].changed, f"{path} was changed last then"

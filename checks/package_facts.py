@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blocks.hosts.base import Connection
-from checks import alternatives, dpkg, hash_lists, stat
+from checks import alternatives, hash_lists, stat, status_copies
 from checks.dpkg import Database, Package
 from checks.fact import Fact
 from checks.package_rules import Owned
@@ -16,6 +16,9 @@ from checks.strangers import folders, strangers
 from model.accepted import Accepted
 from model.assets import DpkgAsset
 from model.manifest import Entry
+
+COMPLETE = frozenset({"installed", "half-configured", "triggers-awaited", "triggers-pending"})
+"""States in which every file of a package is in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def collect(
     Raises:
         Transient: the connection was lost. PreconditionFailed: no dpkg database, or the host's tools are damaged.
     """
-    database = dpkg.read(connection, asset)
+    database = status_copies.read(connection, asset).database
     root = asset.root.rstrip("/")
     owned, skipped = _owned(database, asset)
     agreed = {one.entry.path for one in accepted}
@@ -132,8 +135,8 @@ def _owned(database: Database, asset: DpkgAsset) -> tuple[list[Owned], set[str]]
 
 
 def whole(package: Package) -> bool:
-    """Whether it is installed, and nothing of that is left half done."""
-    return package.state == "installed"
+    """Whether every file of it is in its place."""
+    return package.state in COMPLETE
 
 
 def named(package: Package, asset: DpkgAsset) -> bool:

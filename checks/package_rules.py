@@ -89,7 +89,7 @@ def wrong(
     found = [] if distrusted and entry is not None and entry.sha256 else _content(md5, fact)
     if entry is not None and fact.type is entry.type:
         content = not conffile and (bool(md5 and fact.sha256) or (not md5 and path.startswith(SYSTEM)))
-        wanted = _overridden(entry, rules.database, path)
+        wanted = _overridden(entry, fact, rules.database, path)
         found += [
             one
             for one in differences(wanted, fact, content=content, capabilities=rules.capabilities)
@@ -112,9 +112,12 @@ def _content(md5: str, fact: Fact) -> list[Difference]:
     return [(Code.FILE_CONTENT_DIFFERS, f"md5 {md5}", f"md5 {fact.md5} ({fact.size} bytes)")]
 
 
-def _overridden(entry: Entry, database: Database, path: str) -> Entry:
-    mode = database.overrides.get(path)
-    return entry if mode is None else entry.model_copy(update={"mode": mode})
+def _overridden(entry: Entry, fact: Fact, database: Database, path: str) -> Entry:
+    if path not in database.overrides:
+        return entry
+    uid, gid, mode = database.overrides[path]
+    owner = {"uid": fact.uid if uid < 0 else uid, "gid": fact.gid if gid < 0 else gid}
+    return entry.model_copy(update={"mode": mode, **owner})
 
 
 def _rules(rules: Rules, path: str, fact: Fact) -> list[Difference]:

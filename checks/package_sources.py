@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
@@ -40,7 +41,7 @@ Wanted = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Offer:
-    """A file that can be had."""
+    """A file that can be had; `local` is where a mirror that is a folder of the host has it."""
 
     source: str
     filename: str
@@ -48,6 +49,7 @@ class Offer:
     bytes: int
     version: str
     architecture: str
+    local: str = ""
 
 
 @dataclass
@@ -94,7 +96,10 @@ def find(
         elif one in shelved and store is not None and _whole(store, shelved[one], result):
             result.offers[one] = offer_of(store, shelved[one])
         elif (known := listed.get(one)) is not None and known.signed:
-            result.offers[one] = Offer("mirror", known.filename, known.sha256, known.bytes, one[1], one[2])
+            local = unquote(known.uri.removeprefix("file:")) if known.uri.startswith("file:/") else ""
+            result.offers[one] = Offer(
+                "mirror", known.filename, known.sha256, known.bytes, one[1], one[2], local
+            )
     return result
 
 
@@ -220,6 +225,8 @@ def _print_uris(connection: Connection, wanted: Sequence[Wanted]) -> list[str]:
     answer = connection.run(Command(words, sudo=True, env={"LC_ALL": "C"}, timeout=120.0))
     if answer.ok or len(wanted) == 1:
         return answer.text.splitlines() if answer.ok else []
+    if not connection.run(Command(("apt-get", "--version"), sudo=True, timeout=60.0)).ok:
+        return []  # apt itself is damaged: asking for each package alone helps nobody
     half = len(wanted) // 2
     return [*_print_uris(connection, wanted[:half]), *_print_uris(connection, wanted[half:])]
 

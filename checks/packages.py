@@ -187,10 +187,10 @@ def _states(asset: DpkgAsset, database: Database) -> Iterator[tuple[str, str, st
     """Packages that are not whole, and damage of the database itself: subject, expected, actual, package, code."""
     folder = f"{asset.root.rstrip('/')}/var/lib/dpkg"
     if database.torn:
-        yield f"{folder}/status", "complete entries", database.torn, None, Code.PACKAGE_STATE_BROKEN
-    elif database.lost and not asset.packages:
+        yield f"{folder}/status", "complete entries", database.torn, None, Code.PACKAGE_DATABASE_DAMAGED
+    elif database.lost:
         lost = ", ".join(database.lost[:5])
-        yield f"{folder}/status", "an entry per list", f"none for {lost}", None, Code.PACKAGE_STATE_BROKEN
+        yield f"{folder}/status", "an entry per list", f"none for {lost}", None, Code.PACKAGE_DATABASE_DAMAGED
     for wanted in asset.packages:
         of_name = [p for p in database.packages.values() if p.name.partition(":")[0] == wanted]
         if not any(package.state not in {"config-files", "not-installed"} for package in of_name):

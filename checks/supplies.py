@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
 
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
-from checks import dpkg, package_sources, rpm_supplies, system_supplies
+from checks import package_sources, rpm_supplies, status_copies, system_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
-from checks.stat import list_tree
+from checks.pip_supplies import PipSupplies, pip_supplies
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, SystemAsset
-from model.command import Command
-from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
+from model.errors import Damaged, ReinstateError, Transient
 from model.finding import Finding
 from model.manifest import Entry
 from model.plan import Plan
 from model.supplies import (
+    DatabaseSupply,
+    PackagePaths,
     PackageSupply,
     PointSupply,
     RecordSupply,
@@ -29,21 +26,10 @@ from model.supplies import (
     RpmDatabaseSupply,
     Supplies,
     SystemSupply,
-    WheelSupply,
 )
 
 POINTS = 3
 """Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
-
-# Where the environment keeps its packages, found without running anything of it (no site, no .pth).
-_SITE = """
-import os, sys, sysconfig
-prefix = os.path.dirname(os.path.dirname(sys.argv[1]))
-venv = os.path.exists(os.path.join(prefix, "pyvenv.cfg")) and "venv" in sysconfig.get_scheme_names()
-where = {"scheme": "venv", "vars": {"base": prefix, "platbase": prefix}} if venv else {}
-print(os.path.realpath(sysconfig.get_path("purelib", **where)))
-print(sys.implementation.cache_tag)
-"""
 
 
 def gather(
@@ -68,20 +54,25 @@ def gather(
         Transient: a host or a store cannot be reached.
     """
     packages: list[PackageSupply] = []
-    wheels: list[WheelSupply] = []
+    python: list[PipSupplies] = []
     points: list[PointSupply] = []
     systems: list[SystemSupply] = []
     remarks: list[str] = []
     refused: list[Refusal] = []
     records: list[RecordSupply] = []
     rpm_databases: list[RpmDatabaseSupply] = []
+    databases: list[DatabaseSupply] = []
+    paths: list[PackagePaths] = []
     for name in sorted({finding.asset for finding in findings} & set(plan.assets)):
         asset = plan.assets[name]
         wanted = sorted({(f.package, f.version) for f in findings if f.asset == name and f.package})
         connection = connections[asset.host]
         match asset:
             case DpkgAsset():
-                found_packages, no = _packages(name, asset, connection, wanted, package_stores)
+                read = status_copies.read(connection, asset)
+                databases += _database(name, asset, read)
+                paths += _paths(name, asset, read.database, wanted)
+                found_packages, no = _packages(name, asset, connection, wanted, package_stores, read)
                 packages += found_packages
                 refused += no
             case RpmAsset():
@@ -97,8 +88,9 @@ def gather(
                     points += found
                     remarks += said
             case PipAsset():
+                here = [finding for finding in findings if finding.asset == name]
                 try:
-                    wheels += _wheels(name, asset, connection, wanted, package_stores[asset.store])
+                    python.append(pip_supplies(name, asset, connection, here, package_stores[asset.store]))
                 except Transient:
                     raise
                 except ReinstateError as error:  # what else is damaged still gets its proposal
@@ -117,15 +109,21 @@ def gather(
                         and isinstance(owner, DpkgAsset)
                         and (owner.host, owner.root) == (asset.host, "/")
                     ):
-                        found_packages, no = _packages(other, owner, connection, wanted, package_stores)
+                        read = status_copies.read(connection, owner)
+                        found_packages, no = _packages(other, owner, connection, wanted, package_stores, read)
                         packages += found_packages
                         refused += no
                         break
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), wheels=tuple(wheels), points=tuple(points), systems=tuple(systems),
-        refused=tuple(refused), remarks=tuple(remarks), records=tuple(records), rpm_databases=tuple(rpm_databases),
+        packages=tuple(packages), points=tuple(points), systems=tuple(systems), refused=tuple(refused),
+        databases=tuple(databases), paths=tuple(paths), records=tuple(records), rpm_databases=tuple(rpm_databases),
+        wheels=tuple(wheel for one in python for wheel in one.wheels),
+        trees=tuple(tree for one in python for tree in one.trees),
+        interpreters=tuple(interpreter for one in python for interpreter in one.interpreters),
+        dressed=tuple(entry for one in python for entry in one.dressed),
+        remarks=(*remarks, *(remark for one in python for remark in one.remarks)),
     )  # fmt: skip
 
 
@@ -149,8 +147,9 @@ def _packages(
     connection: Connection,
     wanted: Sequence[tuple[str, str]],
     stores: Mapping[str, PackageStore],
+    read: status_copies.Read,
 ) -> tuple[list[PackageSupply], list[Refusal]]:
-    database = dpkg.read(connection, asset)
+    database = read.database
     store = stores[asset.store] if asset.store else None
     asked: dict[package_sources.Wanted, str] = {}
     for package, version in wanted:
@@ -179,91 +178,39 @@ def _packages(
                     asset=name, package=package, version=offer.version, instead_of=instead,
                     architecture=offer.architecture, source=offer.source, filename=offer.filename,
                     sha256=offer.sha256, bytes=offer.bytes, touches=tuple(sorted(set(touches))),
+                    held=known is not None and known.want == "hold",
                 )
             )  # fmt: skip
     return supplies, [Refusal(asset=name, sentence=sentence) for sentence in found.refused]
 
 
+def _database(name: str, asset: DpkgAsset, read: status_copies.Read) -> Iterator[DatabaseSupply]:
+    if read.mended is not None:
+        yield DatabaseSupply(
+            asset=name, path=f"{asset.root.rstrip('/')}/var/lib/dpkg/status", base=read.mended.base,
+            sha256=read.mended.sha256, bytes=len(read.mended.data), restored=read.mended.restored,
+            again=read.mended.again, lost=read.mended.lost,
+        )  # fmt: skip
+
+
+def _paths(
+    name: str, asset: DpkgAsset, database: Database, wanted: Sequence[tuple[str, str]]
+) -> Iterator[PackagePaths]:
+    for package, _version in wanted:
+        if (known := database.packages.get(package)) is not None:
+            yield PackagePaths(asset=name, package=package, touches=tuple(_touches(asset, database, known)))
+
+
 def _touches(asset: DpkgAsset, database: Database, package: Package) -> Iterator[str]:
     """Every path the installation of a package changes: its own, dpkg's records, the library cache."""
     root = asset.root.rstrip("/")
-    for path in package.paths or ():
+    # A lost list: the hashes and the configuration files name nearly all of its paths.
+    for path in package.paths or (*package.md5sums, *package.conffiles):
         if path not in ("/", "/."):
             yield root + database.placed(package.name, path)
-    for name in package.info:
+    for name in {*package.info, *(f"{package.name}.{suffix}" for suffix in ("list", "md5sums"))}:
         yield f"{root}/var/lib/dpkg/info/{name}"
     for name in ("status", "status-old"):
         yield f"{root}/var/lib/dpkg/{name}"
     if not root:
         yield "/etc/ld.so.cache"
-
-
-def _wheels(
-    name: str, asset: PipAsset, connection: Connection, wanted: Sequence[tuple[str, str]], store: PackageStore
-) -> Iterator[WheelSupply]:
-    index = store.index()
-    for distribution, version in wanted:
-        # Several wheels of one version differ in the platform; the first by name is taken, pip refuses a wrong one.
-        file = next(
-            (
-                p for p in index.packages
-                if p.family == "wheel" and (plain(p.name), p.version) == (plain(distribution), version)
-            ),
-            None,
-        )  # fmt: skip
-        if file is None:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            path = store.fetch(file.filename, file.sha256, Path(folder))
-            touches = tuple(_wheel_touches(connection, asset, path))
-        yield WheelSupply(
-            asset=name, distribution=distribution, version=version, filename=file.filename, sha256=file.sha256,
-            bytes=file.bytes, touches=touches,
-        )  # fmt: skip
-
-
-def _wheel_touches(connection: Connection, asset: PipAsset, wheel: Path) -> list[str]:
-    """Every path pip changes when it installs a wheel: the wheel's files, their folders, RECORD's, byte code."""
-    result = connection.run(
-        Command((asset.python, "-I", "-S", "-c", _SITE, asset.python), sudo=True, timeout=60.0)
-    )
-    lines = result.text.split("\n")
-    if not result.ok or not lines[0].startswith("/"):
-        raise ReinstateError(
-            f"the environment's interpreter does not run: {result.tail(2)}", f"{connection.name}:{asset.python}",
-            "repair the interpreter's own package first",
-        )  # fmt: skip
-    site, tag = PurePosixPath(lines[0]), lines[1]
-    with zipfile.ZipFile(wheel) as archive:
-        names = [PurePosixPath(n) for n in archive.namelist() if not n.endswith("/") and ".data/" not in n]
-    info = next(name.parts[0] for name in names if name.parts[0].endswith(".dist-info"))
-    paths = {str(site / name) for name in names}
-    paths |= {str(site / info / name) for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")}
-    for name in names:
-        if name.suffix == ".py":
-            paths.add(str(site / name.parent / "__pycache__" / f"{name.stem}.{tag}.pyc"))
-            paths.add(str(site / name.parent / "__pycache__"))
-        paths |= {str(site / parent) for parent in name.parents if str(parent) != "."}
-    for top in sorted({name.parts[0] for name in names if len(name.parts) > 1}):
-        paths |= set(list_tree(connection, str(site / top)))
-    return sorted(paths | set(_recorded(connection, site, info)))
-
-
-def _recorded(connection: Connection, site: PurePosixPath, info: str) -> Iterator[str]:
-    """Paths RECORD lists outside the wheel, such as scripts; a missing RECORD lists nothing."""
-    try:
-        text = connection.read_file(str(site / info / "RECORD")).decode("utf-8", "replace")
-    except PreconditionFailed:
-        return
-    for line in text.splitlines():
-        path = line.rsplit(",", 2)[0].strip('"')
-        if path.startswith("../"):
-            parts: list[str] = []
-            for part in (site / path).parts:
-                parts = parts[:-1] if part == ".." else [*parts, part]
-            yield str(PurePosixPath(*parts))
-
-
-def plain(name: str) -> str:
-    """A distribution's name as it is compared (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()

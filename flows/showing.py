@@ -31,6 +31,10 @@ COSMETIC = (OSError, httpx.HTTPError)
 """What does not stop a recovery when it happens here: the journal has everything that is shown."""
 
 
+RUN_TAG = "reinstate"
+"""Tag of every run of ours."""
+
+
 def incident_tag(incident: str) -> str:
     """Tag of every `recover` run of an incident."""
     return f"incident:{incident}"

@@ -117,14 +117,19 @@ class PipAsset(AssetBase):
 
     Attributes:
         python: the environment's interpreter on the host.
+        tool: what installs a wheel: `pip`, `uv`, or `unpack` (Reinstate's own, which needs neither). `auto` takes the
+            one that installed it where that is there and whole, else `unpack`.
         pip: the pip command on the host, as words; `{python}` is replaced. Default: the environment's own pip.
+        uv: the uv command on the host, as words.
         distributions: names to look at; empty means all.
         store: package store with the wheels.
     """
 
     kind: Literal["pip"]
     python: HostPath
+    tool: Literal["auto", "pip", "uv", "unpack"] = "auto"
     pip: Argv = ("{python}", "-m", "pip")
+    uv: Argv = ("uv",)
     distributions: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ()
     store: Name
 

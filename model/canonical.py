@@ -35,6 +35,8 @@ def from_host(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ValueError("a text is needed here")
+    if value.isascii():  # nearly always, and a baseline has tens of thousands
+        return value
     text = _STORED.sub(lambda match: chr(ord(match[0]) - 0x10FE00 + 0xDC00), value)
     text.encode("utf-8", "surrogateescape")
     return text

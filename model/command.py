@@ -86,6 +86,8 @@ def raw(arg: Arg) -> str:
 
 def printable(text: str) -> str:
     """Tainted text made safe for a terminal: control and format characters become their escapes (ANSI, OSC, RTL)."""
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nearly always, and a script is long
+        return text
     return "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode("ascii")
         for char in text

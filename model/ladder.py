@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from model import package_state
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset
 from model.draft import UNNUMBERED, Draft, WorkStage, minutes
 from model.finding import Code, Finding
@@ -17,12 +18,19 @@ from model.outcome import Stage
 from model.plan import Plan
 from model.proposal import Proposal, RestartService, Rung
 from model.rpm_rungs import rpm_packages
-from model.rungs import database, environment, files, packages
+from model.rungs import database, files, packages
+from model.rungs_python import environment
 from model.supplies import Supplies
 from model.system_rungs import failed_units, make_ready, system
 
 SYMPTOMS = frozenset(
-    {Code.SERVICE_DOWN, Code.PROBE_FAILED, Code.EXPECTATION_FAILED, Code.DATABASE_UNREACHABLE}
+    {
+        Code.SERVICE_DOWN,
+        Code.PROBE_FAILED,
+        Code.EXPECTATION_FAILED,
+        Code.DATABASE_UNREACHABLE,
+        Code.TOOL_BROKEN,
+    }
 )
 """Findings that are the effect of others: cured by curing those and restarting the service."""
 
@@ -94,6 +102,8 @@ def _repair(draft: Draft, by_asset: Grouped) -> None:
     """Configuration first: it takes what packages would otherwise be reinstalled for; then packages, environments."""
     plan = draft.plan
     names = [name for name in plan.order() if name in by_asset]
+    from_package = package_state.from_package(plan, by_asset)
+    places = {(f.host, f.subject) for f in from_package}
     for name in names:
         asset = plan.assets[name]
         if isinstance(asset, FilesAsset) and asset.role == "configuration":
@@ -104,15 +114,21 @@ def _repair(draft: Draft, by_asset: Grouped) -> None:
                 and plan.assets[other].host == asset.host
                 for finding in by_asset[other]
             ]
-            files(draft, name, asset, by_asset[name], of_packages)
+            of_packages = [f for f in of_packages if f not in from_package]
+            theirs = [f for f in by_asset[name] if (f.host, f.subject) not in places]
+            files(draft, name, asset, theirs, of_packages)
     for name in names:
         match plan.assets[name]:
             case DpkgAsset() as installed:
-                packages(draft, name, installed, by_asset[name])
+                packages(draft, name, installed, [f for f in by_asset[name] if f.code not in SYMPTOMS])
             case RpmAsset() as rpm:
                 rpm_packages(draft, name, rpm, by_asset[name])
             case PipAsset() as python:
                 environment(draft, name, python, by_asset[name])
+    for name in names:
+        asset = plan.assets[name]
+        if isinstance(asset, FilesAsset) and asset.role == "configuration":
+            package_state.take_over(draft, [f for f in by_asset[name] if (f.host, f.subject) in places])
 
 
 def _restore(draft: Draft, by_asset: Grouped) -> None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, Word
 from model.canonical import Value
+from model.scanning import ScanRule
 from model.severity import DEFAULT_MATRIX, Level
 
 
@@ -210,6 +211,7 @@ class Plan(Value):
     assets: dict[Name, Asset] = Field(min_length=1)
     checks: Checks = Checks()
     signoff: SignOff = SignOff()
+    scan: ScanRule = ScanRule()
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:

@@ -89,6 +89,7 @@ class ReinstallPackage(ActionBase):
         filename: name of the .deb in that source.
         sha256: hash the .deb must have; from the source's index.
         conffiles: missing configuration files the reinstall brings back; edited ones are kept.
+        held: dpkg was told to hold the package; it is held again afterwards.
     """
 
     kind: Literal["reinstall_package"] = "reinstall_package"
@@ -100,6 +101,33 @@ class ReinstallPackage(ActionBase):
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     conffiles: tuple[str, ...] = ()
+    held: bool = False
+
+
+class RestorePackageDatabase(ActionBase):
+    """Put a whole status file in the place of dpkg's damaged one.
+
+    Attributes:
+        path: the status file.
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written; made again from host and copy when it is performed.
+        restored: packages whose entries come from the copy.
+        again: packages whose entry says that they must be installed again.
+    """
+
+    kind: Literal["restore_package_database"] = "restore_package_database"
+    path: HostText
+    base: HostText
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+
+class ConfigurePackages(ActionBase):
+    """Finish what an interrupted dpkg left: `dpkg --configure -a`; no file is fetched."""
+
+    kind: Literal["configure_packages"] = "configure_packages"
+    packages: tuple[str, ...] = Field(min_length=1)
 
 
 class ReinstallRpm(ActionBase):
@@ -165,14 +193,46 @@ class RebuildRpmDatabase(ActionBase):
     expected: tuple[str, ...] = ()
 
 
+InstallTool = Literal["pip", "uv", "unpack"]
+"""What installs a wheel: the environment's pip, uv, or our own unpacking where neither is there or whole."""
+
+
 class ReinstallDistribution(ActionBase):
-    """Install the same version of a Python distribution again from the wheelhouse, offline."""
+    """Install the same version of a Python distribution again from the wheelhouse, offline.
+
+    Attributes:
+        tool: what installs it.
+    """
 
     kind: Literal["reinstall_distribution"] = "reinstall_distribution"
     distribution: str
     version: str
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    tool: InstallTool = "pip"
+
+
+class RebuildInterpreter(ActionBase):
+    """Make a virtual environment's links to its base interpreter, and its pyvenv.cfg, whole again.
+
+    Attributes:
+        base: the interpreter they lead to.
+        version: version it must have, as `3.11`.
+        links: links that are made anew.
+        config_path: the environment's pyvenv.cfg.
+        config: its whole text; empty: it stays as it is.
+        uid: owner of pyvenv.cfg.
+        gid: group of pyvenv.cfg.
+    """
+
+    kind: Literal["rebuild_interpreter"] = "rebuild_interpreter"
+    base: HostText
+    version: str
+    links: tuple[Entry, ...] = ()
+    config_path: HostText
+    config: HostText = ""
+    uid: int = Field(default=0, ge=0)
+    gid: int = Field(default=0, ge=0)
 
 
 class RestoreFiles(ActionBase):
@@ -272,12 +332,15 @@ class MendAccounts(ActionBase):
 
 Action = Annotated[
     SetMetadata
+    | RestorePackageDatabase
     | RestoreLinks
     | SetAside
     | ReinstallPackage
     | ReinstallRpm
     | RebuildRpmDatabase
+    | ConfigurePackages
     | ReinstallDistribution
+    | RebuildInterpreter
     | RestoreFiles
     | RestoreDatabase
     | RestartService

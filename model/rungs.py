@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset
+from model import package_state
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
 from model.finding import ACCEPTED_CONTENT, Code, Finding
 from model.manifest import Entry, FileType
 from model.outcome import Stage
 from model.proposal import (
     Loss,
-    ReinstallDistribution,
     ReinstallPackage,
     RestoreDatabase,
     RestoreFiles,
@@ -30,7 +30,21 @@ def _by_package(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
     groups: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.package].append(finding)
-    return sorted(groups.items())
+    return sorted(groups.items(), key=lambda group: (_rank(group[0]), group[0]))
+
+
+FIRST = ("dash", "bash", "perl-base", "libc-bin", "coreutils", "dpkg", "tar")
+"""What the scripts of all other packages run with."""
+
+
+def _rank(package: str) -> int:
+    """Interpreters, then libraries, then other foundations, then the rest: each is whole before others need it."""
+    name = package.partition(":")[0]
+    if name in FIRST[:3]:
+        return FIRST.index(name)
+    if name.startswith("lib") and name not in FIRST:
+        return len(FIRST)
+    return len(FIRST) + 1 + (FIRST.index(name) if name in FIRST else len(FIRST))
 
 
 def _touched(supply: Sequence[str], damaged: Sequence[Finding]) -> tuple[str, ...]:
@@ -60,11 +74,14 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
     """Debian packages: mode and owner from the baseline, all else by installing the same version again."""
     covered = draft.cured()
     wrong = [finding for finding in wrong if finding.id not in covered]
+    wrong = package_state.database(draft, name, asset, wrong)
     wrong = nobodys(draft, name, asset.host, links(draft, name, asset.host, wrong))
     for finding in wrong:
         if finding.expected.startswith(ACCEPTED_CONTENT):
             draft.miss(finding, *_no_configuration(finding.subject))
     wrong = [finding for finding in wrong if not finding.expected.startswith(ACCEPTED_CONTENT)]
+    waiting = package_state.unfinished(wrong)
+    wrong = [finding for finding in wrong if finding not in waiting]
     known = {entry.path: entry for entry in draft.baselines.get(name, ())}
     worse = {finding.subject for finding in wrong if finding.code not in METADATA}
     dressed = [
@@ -81,6 +98,8 @@ def packages(draft: Draft, name: str, asset: DpkgAsset, wrong: Sequence[Finding]
     clear_the_way(draft, name, asset.host, [f for f in rest if (f.package, f.version) in stocked])
     for package, damaged in _by_package(rest):
         _package(draft, name, asset, package, damaged)
+    touches = {p.package: p.touches for p in draft.supplies.paths if p.asset == name}
+    package_state.configure(draft, name, asset, waiting, touches)
     # After the packages: dpkg gives every file the mode of the package, the baseline holds the mode of this host.
     _metadata(draft, name, asset.host, dressed, known, ())
 
@@ -113,7 +132,7 @@ def _package(draft: Draft, name: str, asset: DpkgAsset, package: str, damaged: S
             touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
             findings=tuple(f.id for f in damaged), package=package, version=supply.version,
             instead_of=supply.instead_of, architecture=supply.architecture, source=supply.source,
-            filename=supply.filename, sha256=supply.sha256,
+            filename=supply.filename, sha256=supply.sha256, held=supply.held,
             conffiles=tuple(sorted(f.subject for f in damaged if f.code is Code.CONFFILE_MISSING)),
         )
     )  # fmt: skip
@@ -127,11 +146,6 @@ def _no_configuration(path: str) -> tuple[str, str]:
 
 
 def _no_package(package: str, version: str, refused: Sequence[str] = ()) -> tuple[str, str]:
-    if not package:
-        return (
-            "dpkg's own records are damaged, and no package brings them back",
-            "compare /var/lib/dpkg/status with status-old and /var/backups, put the whole one back, then start again",
-        )
     if not version:
         return (
             "which version was installed is not known",
@@ -142,52 +156,6 @@ def _no_package(package: str, version: str, refused: Sequence[str] = ()) -> tupl
         + "".join(f". Refused: {sentence}" for sentence in refused),
         "put that .deb into the plan's package store (`reinstate packages stock`, `reinstate packages index`), or let "
         "the plan say `other_version: propose`",
-    )
-
-
-def environment(draft: Draft, name: str, asset: PipAsset, wrong: Sequence[Finding]) -> None:
-    """A Python environment: the same version of each damaged distribution again, offline."""
-    for distribution, damaged in _by_package(wrong):
-        version = damaged[0].version
-        supply = next(
-            (
-                s
-                for s in draft.supplies.wheels
-                if (s.asset, s.distribution, s.version) == (name, distribution, version)
-            ),
-            None,
-        )  # fmt: skip
-        if supply is None:
-            for finding in damaged:
-                draft.miss(finding, *_no_wheel(distribution, version, asset.store))
-            continue
-        draft.actions.append(
-            ReinstallDistribution(
-                id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR, rung=Rung.PACKAGE,
-                reason=f"Damaged: {counted(len(damaged), 'file')} of {distribution}. pip installs the same "
-                "version again, offline, so that RECORD and files agree.",
-                undo="Every file of the distribution goes back to the snapshot.",
-                touches=_touched(supply.touches, damaged), bytes=supply.bytes, minutes=minutes(0.2, supply.bytes),
-                findings=tuple(f.id for f in damaged), distribution=distribution, version=supply.version,
-                filename=supply.filename, sha256=supply.sha256,
-            )
-        )  # fmt: skip
-
-
-def _no_wheel(distribution: str, version: str, store: str) -> tuple[str, str]:
-    if not distribution:
-        return (
-            "the environment's own interpreter does not run, and no wheel brings it back",
-            "repair the packages the interpreter belongs to, then start again",
-        )
-    if not version:
-        return (
-            "which version was installed is not known",
-            f"install the wanted version of {distribution} by hand, or take it out of the plan",
-        )
-    return (
-        f"no wheel of {distribution} {version} is in the store",
-        f"put that wheel into the package store {store}",
     )
 
 

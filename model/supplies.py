@@ -6,6 +6,7 @@ from pydantic import Field
 
 from model.canonical import HostText, Value
 from model.manifest import Entry, Manifest, RecoveryPoint
+from model.proposal import InstallTool
 
 
 class PackageSupply(Value):
@@ -14,6 +15,7 @@ class PackageSupply(Value):
     Attributes:
         instead_of: the installed version, when this is another one.
         source: `host-cache`, `mirror` or `store:NAME`.
+        held: dpkg was told to hold it, and holds it afterwards, too.
         touches: absolute paths on the host that its installation changes.
         keeps: files in it that the host changes lawfully, and that its installation would overwrite.
     """
@@ -27,6 +29,7 @@ class PackageSupply(Value):
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
+    held: bool = False
     touches: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
 
@@ -56,7 +59,7 @@ class RecordSupply(Value):
 
 
 class WheelSupply(Value):
-    """A wheel of exactly the installed version."""
+    """A wheel of exactly the installed version; `tool` is what installs it there."""
 
     asset: str
     distribution: str
@@ -64,7 +67,44 @@ class WheelSupply(Value):
     filename: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
-    touches: tuple[str, ...] = ()
+    touches: tuple[HostText, ...] = ()
+    tool: InstallTool = "pip"
+
+
+class TreeSupply(Value):
+    """What is at and below a path that is to be set aside: all of it is preserved first."""
+
+    asset: str
+    path: HostText
+    touches: tuple[HostText, ...]
+
+
+class InterpreterSupply(Value):
+    """What makes a virtual environment's own parts whole again.
+
+    Attributes:
+        base: the interpreter it is made from; it was seen to run.
+        version: its version, as `3.11`; the environment's own.
+        links: names of the interpreter that are made anew.
+        config_path: the environment's pyvenv.cfg.
+        config: what is written there; empty when it is whole.
+    """
+
+    asset: str
+    base: HostText
+    version: str
+    links: tuple[Entry, ...] = ()
+    config_path: HostText
+    config: HostText = ""
+    uid: int = 0
+    gid: int = 0
+
+
+class DressSupply(Value):
+    """A path as it should be dressed: what it is now, with the right mode and owner."""
+
+    asset: str
+    entry: Entry
 
 
 class PointSupply(Value):
@@ -73,6 +113,35 @@ class PointSupply(Value):
     asset: str
     point: RecoveryPoint
     manifest: Manifest
+
+
+class DatabaseSupply(Value):
+    """A damaged package database made whole.
+
+    Attributes:
+        base: the copy it is made whole from.
+        sha256: hash of the file as it will be written.
+        restored: packages whose entries come from the copy.
+        again: packages that were installed since, and are to be installed again.
+        lost: packages whose entry nobody has.
+    """
+
+    asset: str
+    path: str
+    base: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    restored: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+class PackagePaths(Value):
+    """Absolute paths on the host that change when an installed package is worked on, whether a .deb is there or not."""
+
+    asset: str
+    package: str
+    touches: tuple[str, ...]
 
 
 class Refusal(Value):
@@ -141,6 +210,11 @@ class Supplies(Value):
     points: tuple[PointSupply, ...] = ()
     records: tuple[RecordSupply, ...] = ()
     rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
-    refused: tuple[Refusal, ...] = ()
+    trees: tuple[TreeSupply, ...] = ()
+    interpreters: tuple[InterpreterSupply, ...] = ()
+    dressed: tuple[DressSupply, ...] = ()
     systems: tuple[SystemSupply, ...] = ()
+    databases: tuple[DatabaseSupply, ...] = ()
+    paths: tuple[PackagePaths, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()

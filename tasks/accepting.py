@@ -9,8 +9,10 @@ from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
 from checks import rpm_baseline
 from checks.baseline import Candidate, candidates
+from checks.many import side_by_side
+from checks.pip_baseline import pip_candidates
 from model.accepted import Accepted
-from model.assets import DpkgAsset, RpmAsset
+from model.assets import DpkgAsset, PipAsset, RpmAsset
 from model.canonical import now
 from model.errors import BadInput
 from tasks.backing_up import record_package_baseline
@@ -23,19 +25,25 @@ def review(file: PlanFile, journal: JournalStore) -> dict[str, tuple[Candidate, 
     Raises:
         Transient: a host cannot be reached. PreconditionFailed: its packages cannot be examined.
     """
-    found: dict[str, tuple[Candidate, ...]] = {}
-    for name, asset in file.plan.assets.items():
-        if not isinstance(asset, DpkgAsset | RpmAsset):
-            continue
+    packages = {
+        name: asset
+        for name, asset in file.plan.assets.items()
+        if isinstance(asset, DpkgAsset | RpmAsset | PipAsset)
+    }
+
+    def differing(name: str) -> tuple[Candidate, ...]:
+        asset = packages[name]
         recorded = baseline(journal, file.plan, name) or ()
         agreed = accepted(journal, file.plan, name)
         with file.connect(asset.host) as connection:
             prove(connection)
+            if isinstance(asset, PipAsset):
+                return tuple(pip_candidates(connection, name, asset, agreed))
             if isinstance(asset, RpmAsset):
-                found[name] = tuple(rpm_baseline.candidates(connection, name, asset, recorded, agreed))
-            else:
-                found[name] = tuple(candidates(connection, name, asset, recorded, agreed))
-    return found
+                return tuple(rpm_baseline.candidates(connection, name, asset, recorded, agreed))
+            return tuple(candidates(connection, name, asset, recorded, agreed))
+
+    return dict(zip(packages, side_by_side(differing, list(packages)), strict=True))
 
 
 def chosen(found: Mapping[str, Sequence[Candidate]], patterns: Sequence[str]) -> dict[str, list[Candidate]]:

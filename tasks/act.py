@@ -12,12 +12,23 @@ from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
 from blocks.hosts.identity import prove
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
+from model.assets import (
+    Asset,
+    DpkgAsset,
+    FilesAsset,
+    PipAsset,
+    PostgresAsset,
+    RpmAsset,
+    ServiceAsset,
+    SystemAsset,
+)
 from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
 from model.journal import Effect, Intent, LeaseTaken, State
 from model.proposal import (
     Action,
+    ConfigurePackages,
+    RebuildInterpreter,
     RebuildRpmDatabase,
     ReinstallDistribution,
     ReinstallPackage,
@@ -27,6 +38,7 @@ from model.proposal import (
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
+    RestorePackageDatabase,
     RestoreUnits,
     SetAside,
     SetMetadata,
@@ -34,6 +46,8 @@ from model.proposal import (
 from tasks import (
     act_on_host,
     host_repairs,
+    package_state,
+    rebuild_interpreter,
     rebuild_rpm_database,
     reinstall_distribution,
     reinstall_package,
@@ -49,6 +63,7 @@ from tasks import (
 from tasks.performed import Performed
 from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
+from tasks.toolset import connected
 from tasks.undo import roll_back_files
 from tasks.voting import require_signed
 from tasks.work import Work, baseline, owner
@@ -153,7 +168,7 @@ def _effect(
     begun = state.intents.get(step)
     attempt = 1 if begun is None else begun.attempt + (1 if done and done.attempt == begun.attempt else 0)
     prefix = f"{work.incident.id}-{step}-{attempt}"
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         token = guard(work, state, host, connection)
         if begun is None or begun.attempt != attempt:
             work.record(Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
@@ -193,28 +208,6 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return set_aside.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
             )
-        case ReinstallPackage(), DpkgAsset() as asset:
-            return reinstall_package.perform(
-                connection,
-                asset,
-                action,
-                file.package_stores(effect.work.store),
-                job_prefix=prefix,
-                token=token,
-                progress=progress,
-            )
-        case ((ReinstallRpm() | RebuildRpmDatabase()), RpmAsset() as asset):
-            return _perform_rpm(effect, asset, action)
-        case ReinstallDistribution(), PipAsset() as asset:
-            return reinstall_distribution.perform(
-                connection,
-                asset,
-                action,
-                file.package_stores(effect.work.store),
-                job_prefix=prefix,
-                token=token,
-                progress=progress,
-            )
         case RestoreFiles(), FilesAsset() as asset:
             store = file.backups()[action.point.source]
             return restore_files.perform(
@@ -223,15 +216,8 @@ def _perform(effect: Effecting, action: Action) -> Performed:
         case RestoreDatabase(), PostgresAsset() as asset:
             store = file.backups()[action.point.source]
             return restore_database.perform(
-                connection,
-                asset,
-                file.secrets,
-                action,
-                store,
-                job_prefix=prefix,
-                token=token,
-                progress=progress,
-            )
+                connection, asset, file.secrets, action, store, job_prefix=prefix, token=token, progress=progress
+            )  # fmt: skip
         case RestartService(), ServiceAsset() as asset:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
@@ -242,23 +228,44 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 connection, asset, action, recorded, job_prefix=prefix, token=token, progress=progress
             )
         case _, asset:
+            return _perform_on_packages(effect, asset, action)
+
+
+def _perform_on_packages(effect: Effecting, asset: Asset, action: Action) -> Performed:
+    connection, file = effect.connection, effect.work.file
+    prefix, token, progress = effect.prefix, effect.token, effect.progress
+    stores = file.package_stores(effect.work.store)
+    match action, asset:
+        case ((RestorePackageDatabase() | ConfigurePackages()), DpkgAsset()):
+            return package_state.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case ReinstallPackage(), DpkgAsset():
+            return reinstall_package.perform(
+                connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+            )
+        case ReinstallRpm(), RpmAsset():
+            return reinstall_rpm.perform(
+                connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+            )
+        case RebuildRpmDatabase(), RpmAsset():
+            return rebuild_rpm_database.perform(
+                connection, asset, action, stores, file.backups(), job_prefix=prefix, token=token, progress=progress
+            )  # fmt: skip
+        case RebuildInterpreter(), PipAsset():
+            return rebuild_interpreter.perform(
+                connection, asset, action, job_prefix=prefix, token=token, progress=progress
+            )
+        case ReinstallDistribution(), PipAsset():
+            return reinstall_distribution.perform(
+                connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
+            )
+        case _:
             raise Unsupported(
                 f"{action.kind} does not fit {action.asset}, which is of kind {asset.kind}.",
                 action.host,
                 "propose again: the plan changed",
             )
-
-
-def _perform_rpm(effect: Effecting, asset: RpmAsset, action: ReinstallRpm | RebuildRpmDatabase) -> Performed:
-    file, stores = effect.work.file, effect.work.file.package_stores(effect.work.store)
-    prefix, token, progress = effect.prefix, effect.token, effect.progress
-    if isinstance(action, ReinstallRpm):
-        return reinstall_rpm.perform(
-            effect.connection, asset, action, stores, job_prefix=prefix, token=token, progress=progress
-        )
-    return rebuild_rpm_database.perform(
-        effect.connection, asset, action, stores, file.backups(), job_prefix=prefix, token=token, progress=progress
-    )  # fmt: skip
 
 
 def _undo(effect: Effecting, action: Action) -> Performed:
@@ -269,7 +276,8 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
-        case SetAside(), _:
+        # In a Python environment a later reinstall goes back to what stood in the way: both by the snapshot.
+        case SetAside(), asset if not isinstance(asset, PipAsset):
             return set_aside.undo(
                 effect.connection, action, job_prefix=prefix, token=token, progress=progress
             )
@@ -292,7 +300,12 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, action, job_prefix=prefix, token=token, progress=progress, writable=False
             )
         case _:
-            folder = effect.work.folder(f"snapshot/{action.host}")
-            return roll_back_files(
-                effect.connection, folder, action.touches, job_prefix=prefix, token=token, progress=progress
-            )
+            return _from_snapshot(effect, action)
+
+
+def _from_snapshot(effect: Effecting, action: Action) -> Performed:
+    folder = effect.work.folder(f"snapshot/{action.host}")
+    return roll_back_files(
+        effect.connection, folder, action.touches, job_prefix=effect.prefix, token=effect.token,
+        progress=effect.progress,
+    )  # fmt: skip

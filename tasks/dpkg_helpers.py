@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from blocks.hosts.base import Connection
@@ -17,7 +18,25 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """dpkg looks for its helpers here; an ordinary user's PATH leaves the sbin folders out."""
 
 HELPERS = ("tar", "dpkg-deb", "dpkg-split", "rm", "diff", "ldconfig", "start-stop-daemon")
-_TRY = 'PATH=$1; export PATH; shift; for p; do "$p" --version </dev/null >/dev/null 2>&1 || echo "$p"; done'
+_TRY = r"""
+PATH=${REINSTATE_TOOLS:+$REINSTATE_TOOLS/bin:}$1; export PATH; shift
+for p; do "$p" --version </dev/null >/dev/null 2>&1 || echo "$p"; done
+"""
+
+INTERPRETERS = {"dash": "/bin/sh", "bash": "/bin/bash", "perl": "/usr/bin/perl"}
+"""Programs that run the scripts of packages, by their file; the kernel finds them by path, so none can be lent."""
+
+_RUN = """
+"$1" -c : </dev/null >/dev/null 2>&1 || echo dash
+[ ! -e "$2" ] || "$2" -c : </dev/null >/dev/null 2>&1 || echo bash
+[ ! -e "$3" ] || "$3" -e 1 </dev/null >/dev/null 2>&1 || echo perl
+"""
+
+
+def interpreters(connection: Connection) -> set[str]:
+    """Interpreters of maintainer scripts that do not run."""
+    words = ("sh", "-c", _RUN, "reinstate-interpreters", *INTERPRETERS.values())
+    return set(ask(connection, *words).text.split())
 
 
 def broken(connection: Connection) -> set[str]:
@@ -44,9 +63,26 @@ def pull(connection: Connection, deb: str, folder: Path, sha256: str) -> Path:
 
 
 def bring_back(
-    stage: Staging, asset: DpkgAsset, deb: str, sha256: str, missing: set[str], job_prefix: str, token: int
+    stage: Staging,
+    asset: DpkgAsset,
+    deb: str,
+    sha256: str,
+    missing: set[str],
+    job_prefix: str,
+    token: int,
+    also: Iterable[str] = (),
 ) -> int:
     """Put the missing programs that this very package holds into place; dpkg does the rest.
+
+    Args:
+        stage: the staging folder.
+        asset: the packages.
+        deb: the staged package.
+        sha256: its hash.
+        missing: programs dpkg cannot do without.
+        job_prefix: start of the job's name.
+        token: our fencing token.
+        also: programs that are put into place where this package has them.
 
     Returns:
         Bytes moved to the host.
@@ -56,8 +92,10 @@ def bring_back(
     """
     connection = stage.connection
     with tempfile.TemporaryDirectory() as folder:
-        found = programs(pull(connection, deb, Path(folder), sha256), missing)
+        found = programs(pull(connection, deb, Path(folder), sha256), {*missing, *also})
         vital = sorted(missing - set(found))
+        if not missing and not found:
+            return 0
         if vital or asset.root != "/":
             raise PreconditionFailed(
                 f"dpkg needs {', '.join(vital or sorted(missing))}, which does not work on this host.",

@@ -18,7 +18,7 @@ def entries(connection: Connection, paths: Iterable[str]) -> dict[str, Entry]:
         Transient: the connection was lost.
         PreconditionFailed: a file cannot be read, so it cannot be preserved.
     """
-    found = collect(connection, list(paths))
+    found = collect(connection, list(paths))  # a mapping would mean which hashes are wanted
     for fact in found.values():
         if fact.error:
             raise PreconditionFailed(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-import zipfile
 from collections.abc import Mapping
-from email.parser import HeaderParser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
+from checks.wheels import judge
 from model.assets import PipAsset
 from model.command import Command, printable
 from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError
@@ -27,7 +26,8 @@ _FLAGS = (
 )
 
 # What is known of a distribution in an environment, without running anything of it (no site, no .pth): version, RECORD,
-# the files pip knows, files in its folders that no distribution knows, and who owns the environment.
+# the files pip knows, files in its folders that no distribution knows, and who owns the environment. Name and version
+# are those of the .dist-info folder: METADATA may be what is damaged.
 _LOOK = r"""
 import importlib.metadata as metadata, json, os, re, sys, sysconfig
 def plain(name): return re.sub(r"[-_.]+", "-", name or "").lower()
@@ -40,10 +40,20 @@ site = [sysconfig.get_path(name, **where) for name in ("purelib", "platlib")]
 site = list(dict.fromkeys(os.path.realpath(path) for path in site))
 found, known, mine = [], set(), []
 for dist in metadata.distributions(path=site):
-    files = [os.path.realpath(str(dist.locate_file(f))) for f in dist.files or ()]
+    home = str(getattr(dist, "_path", ""))
+    stem = os.path.basename(home)[:-10].split("-") if home.endswith(".dist-info") else ()
+    name, version = stem if len(stem) == 2 else (dist.metadata["Name"], dist.version)
+    try:
+        files = [os.path.realpath(str(dist.locate_file(f))) for f in dist.files or ()]
+    except Exception:
+        files = []
+    try:
+        recorded = dist.read_text("RECORD") is not None
+    except Exception:
+        recorded = False
     known.update(files)
-    if plain(dist.metadata["Name"]) == plain(sys.argv[1]):
-        found.append({"version": dist.version, "record": dist.read_text("RECORD") is not None})
+    if plain(name) == plain(sys.argv[1]):
+        found.append({"version": version, "record": recorded, "site": os.path.dirname(home)})
         mine += files
 folders = {os.path.dirname(f) for f in mine if any(f.startswith(s + os.sep) for s in site)} - set(site)
 stale = [
@@ -54,8 +64,22 @@ stale = [
 ]
 status = os.stat(site[0])
 print(json.dumps({"found": found, "files": mine, "stale": stale, "uid": status.st_uid, "gid": status.st_gid,
-    "me": os.geteuid()}))
+    "me": os.geteuid(), "site": site[0]}))
 """
+_UV_FLAGS = (
+    *(
+        "--no-deps",
+        "--no-index",
+        "--offline",
+        "--no-cache",
+        "--no-config",
+        "--no-build",
+        "--link-mode",
+        "copy",
+    ),
+    *("--no-python-downloads", "--no-progress", "--color", "never"),
+)
+UNPACK = Path(__file__).with_name("wheel_unpack.py")
 _OWN = 'exec xargs -0 -r chown -h -- "$1"'
 
 
@@ -108,14 +132,11 @@ def _install(
         )
     with staging(connection, job_prefix, token) as stage:
         staged = stage.push(wheel, wheel.name, action.sha256, progress)
-        # Without RECORD pip cannot uninstall and refuses; what it does not know of stays and is named below.
-        extra = () if before.recorded else ("--ignore-installed",)
-        words = (*_pip(asset, action, staged), "install", *_FLAGS, *extra, "--", staged)
-        command = Command(words, sudo=True, env=PLAIN | {"PYTHONNOUSERSITE": "1"}, timeout=INSTALL_SECONDS)
+        command = _command(asset, action, staged, before)
         result = connection.job(f"{job_prefix}-install", command, token)
         if not result.ok:
             raise ReinstateError(
-                f"pip could not install {action.filename} (status {result.status}): {result.tail(6)}.",
+                f"{action.tool} could not install {action.filename} (status {result.status}): {result.tail(6)}.",
                 connection.name,
                 "roll back, or cure what the message names and recover again",
             )
@@ -144,6 +165,7 @@ class _Known:
         assert isinstance(found, list)  # noqa: S101 - our own script wrote it
         self.versions = [str(one["version"]) for one in found]
         self.recorded = bool(found) and all(one["record"] for one in found)
+        self.site = next((str(one["site"]) for one in found if one["site"]), str(data["site"]))
         self.files = [str(path) for path in _listed(data["files"])]
         self.stale = [str(path) for path in _listed(data["stale"])]
         self.uid, self.gid, self.me = (int(str(data[key])) for key in ("uid", "gid", "me"))
@@ -171,14 +193,8 @@ def _listed(value: object) -> list[object]:
 
 
 def _verify_wheel(wheel: Path, action: ReinstallDistribution, where: str) -> None:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            names = [n for n in archive.namelist() if n.count("/") == 1 and n.endswith(".dist-info/METADATA")]
-            text = archive.read(names[0]).decode("utf-8", "replace") if len(names) == 1 else ""
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise Damaged(f"{action.filename} is no wheel: {error}.", where, "make the wheel again") from error
-    headers = HeaderParser().parsestr(text)
-    says = (_plain(headers.get("Name", "")), headers.get("Version", ""))
+    judged = judge(wheel)
+    says = (judged.name, judged.version)
     if says != (_plain(action.distribution), action.version):
         raise Damaged(
             f"the wheel says it is {' '.join(says)!r}, signed was '{action.distribution} {action.version}'.",
@@ -191,10 +207,32 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _pip(asset: PipAsset, action: ReinstallDistribution, staged: str) -> tuple[str, ...]:
-    if _plain(action.distribution) == "pip":
-        return (asset.python, f"{staged}/pip")  # a damaged pip is installed by the pip in its own wheel
-    return tuple(word.replace("{python}", asset.python) for word in asset.pip)
+def _command(asset: PipAsset, action: ReinstallDistribution, staged: str, before: _Known) -> Command:
+    """The installing command. By name from the folder of that one wheel, so that no path of ours is recorded."""
+    wanted = f"{action.distribution}=={action.version}"
+    folder = staged.rpartition("/")[0]
+    if action.tool == "unpack":
+        prefix = str(PurePosixPath(asset.python).parent.parent)
+        ours = (asset.python, "-I", "-S", "-", staged, before.site, prefix, asset.python, "pip")
+        return Command(ours, stdin=UNPACK.read_bytes(), sudo=True, env=PLAIN, timeout=INSTALL_SECONDS)
+    if action.tool == "uv":
+        options = (
+            "--python",
+            asset.python,
+            "--find-links",
+            folder,
+            "--reinstall-package",
+            action.distribution,
+        )
+        words = (*asset.uv, "pip", "install", *_UV_FLAGS, *options, "--", wanted)
+    else:
+        # Without RECORD pip cannot uninstall and refuses; what it does not know of stays and is named.
+        extra = () if before.recorded else ("--ignore-installed",)
+        pip = tuple(word.replace("{python}", asset.python) for word in asset.pip)
+        if _plain(action.distribution) == "pip":  # a damaged pip is installed by the pip in its own wheel
+            pip = (asset.python, f"{staged}/pip")
+        words = (*pip, "install", *_FLAGS, *extra, "--find-links", folder, "--", wanted)
+    return Command(words, sudo=True, env=PLAIN | {"PYTHONNOUSERSITE": "1"}, timeout=INSTALL_SECONDS)
 
 
 def _give_back(connection: Connection, after: _Known, name: str, token: int) -> None:

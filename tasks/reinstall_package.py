@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,21 +15,15 @@ from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
 from blocks.packages.debfile import control_fields, control_of_tar
 from model.assets import DpkgAsset
-from model.command import Command, Result
-from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Transient, Unsupported
+from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Unsupported
 from model.proposal import ReinstallPackage
 from tasks import dpkg_helpers
-from tasks.fetch_package import ENVIRONMENT, INSTALL_SECONDS, fetch
+from tasks.fetch_package import fetch
 from tasks.performed import Performed
+from tasks.run_dpkg import run_dpkg, words_of
 from tasks.staging import Progress, ask, staging
 
-LOCK_PATIENCE = 90.0
-"""Seconds to wait for another package manager that holds the lock."""
-
-LOCK_PAUSE = 3.0
 _FORCE = ("--force-confold", "--force-confmiss")
-_ROOTLESS = ("--force-not-root", "--force-script-chrootless")
-_LOCKED = re.compile(r"lock was locked by another process|unable to (?:acquire|lock)|[Cc]ould not get lock")
 _UNFINISHED = re.compile(r"not yet configured|half configured|half installed|triggers|reinstalled")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~%_:-]*\.deb\Z")
 _INSTALLED = re.compile(r"[ih]i *\Z")
@@ -81,18 +74,27 @@ def perform(
                 _same_package(control_fields(local), action, connection.name)
         else:
             _same_package(_control(connection, deb), action, connection.name)
-        if broken:
-            moved += dpkg_helpers.bring_back(stage, asset, deb, action.sha256, broken, job_prefix, token)
+        scripts = dpkg_helpers.interpreters(connection) if asset.root == "/" else set()
+        if broken or scripts:
+            moved += dpkg_helpers.bring_back(
+                stage, asset, deb, action.sha256, broken, job_prefix, token, also=scripts
+            )
         if _unfinished(connection, asset):
             # Whether it works is seen below: what is unfinished may be the very package that comes back now.
-            _dpkg(connection, asset, ("--configure", "-a"), f"{job_prefix}-configure", token)
-        result = _dpkg(connection, asset, (*_FORCE, "--install", "--", deb), f"{job_prefix}-install", token)
+            run_dpkg(connection, asset, ("--configure", "-a"), f"{job_prefix}-configure", token)
+        result = run_dpkg(
+            connection, asset, (*_FORCE, "--install", "--", deb), f"{job_prefix}-install", token
+        )
         if not result.ok:
             raise ReinstateError(
                 f"dpkg could not install {action.package} {action.version} (status {result.status}): {result.tail(8)}.",
                 connection.name,
                 "roll back, or cure what the message names and recover again",
             )
+        if action.held:  # dpkg takes `--install` for the wish to have no hold any more
+            words = ("--set-selections",)
+            selection = f"{action.package} hold\n".encode()
+            run_dpkg(connection, asset, words, f"{job_prefix}-hold", token, stdin=selection)
     state, version = _state(connection, asset, action)
     if not _INSTALLED.match(state) or version != action.version:
         raise ReinstateError(
@@ -160,35 +162,4 @@ def _state(connection: Connection, asset: DpkgAsset, action: ReinstallPackage) -
 
 
 def _unfinished(connection: Connection, asset: DpkgAsset) -> bool:
-    return bool(_UNFINISHED.search(ask(connection, *_words(asset), "--audit").text))
-
-
-def _words(asset: DpkgAsset) -> tuple[str, ...]:
-    words: tuple[str, ...] = ("dpkg",)
-    if asset.root != "/":
-        words += (f"--root={asset.root}", f"--log={asset.root}/var/log/dpkg.log")
-    return words + (_ROOTLESS if asset.rootless else ())
-
-
-def _dpkg(connection: Connection, asset: DpkgAsset, words: tuple[str, ...], name: str, token: int) -> Result:
-    """Run dpkg as a job; while another process holds its lock, as a further job each time.
-
-    Raises:
-        Transient: the lock is still held; calling again goes on waiting.
-    """
-    command = Command((*_words(asset), *words), sudo=True, env=ENVIRONMENT, timeout=INSTALL_SECONDS)
-    trace = f"{connection.host.state_dir.rstrip('/')}/trace"
-    started = ask(connection, "grep", "-c", "-F", "--", f" {name}-", trace).text.strip()
-    # The last one is asked for its result again: it may have ended after we lost the connection.
-    number = max(int(started) if started.isdigit() else 0, 1)
-    deadline = time.monotonic() + LOCK_PATIENCE
-    while True:
-        result = connection.job(f"{name}-{number}", command, token)
-        if result.ok or not _LOCKED.search(result.stderr.decode("utf-8", "replace")):
-            return result
-        if time.monotonic() > deadline:
-            raise Transient(
-                f"another package manager holds the lock: {result.tail(2)}.", connection.name, "let it finish"
-            )
-        time.sleep(LOCK_PAUSE)
-        number += 1
+    return bool(_UNFINISHED.search(ask(connection, *words_of(asset), "--audit").text))

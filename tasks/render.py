@@ -32,7 +32,16 @@ from model.journal import (
     VoteRefused,
 )
 from model.plan import Plan
-from model.proposal import Action, Proposal, RestoreDatabase, RestoreFiles
+from model.proposal import (
+    Action,
+    Proposal,
+    RebuildInterpreter,
+    RestoreDatabase,
+    RestoreFiles,
+    RestoreLinks,
+    SetAside,
+    SetMetadata,
+)
 from model.signoff import Standing
 from tasks.render_system import what_of_system
 
@@ -128,15 +137,31 @@ def what(action: Action) -> str:
                 return f"{action.package} {action.version} ({action.source})"
             if action.kind == "reinstall_distribution":
                 return f"{action.distribution} {action.version} ({action.filename})"
-            if action.kind == "restore_links":
-                return ", ".join(f"{entry.path} → {entry.link}" for entry in action.links[:5])
-            if action.kind == "set_aside":
-                return ", ".join(action.paths[:5])
-            if action.kind == "set_metadata":
-                return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in action.files[:5])
+            if action.kind == "restore_package_database":
+                return f"{action.path}, {len(action.restored)} entries from {action.base}"
+            if action.kind == "configure_packages":
+                return f"dpkg --configure -a: {', '.join(action.packages[:5])}"
             if action.kind == "restart_service":
                 return action.service
+            if isinstance(action, SetAside | RebuildInterpreter | RestoreLinks | SetMetadata):
+                return _what_of_paths(action)
             return what_of_system(action)
+
+
+def _what_of_paths(action: SetAside | RebuildInterpreter | RestoreLinks | SetMetadata) -> str:
+    match action:
+        case SetAside(paths=paths):
+            return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+        case RebuildInterpreter():
+            parts = [
+                *(entry.path for entry in action.links),
+                *([action.config_path] if action.config else []),
+            ]
+            return f"{', '.join(parts)} → {action.base} {action.version}"
+        case RestoreLinks(links=links):
+            return ", ".join(f"{entry.path} → {entry.link}" for entry in links[:5])
+        case SetMetadata(files=files):
+            return ", ".join(f"{entry.path} → {entry.mode:04o}" for entry in files[:5])
 
 
 def findings_markdown(findings: Sequence[Finding]) -> str:

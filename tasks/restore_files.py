@@ -100,7 +100,7 @@ def perform(
     wanted = landing.chosen(known, action.files, where)
     wanted |= landing.missing_folders(connection, action.root, known, wanted)
     targets = {landing.target(action.root, path): entry for path, entry in wanted.items()}
-    work = _compare(targets, collect(connection, targets))
+    work = _compare(targets, collect(connection, list(targets)))
     if not work.paths:
         return Performed(
             f"All {len(action.files)} paths of {action.asset} are as in {action.point.id} already."
@@ -191,7 +191,7 @@ def _own(path: str, entry: Entry, time: str) -> Step:
 
 def _require(connection: Connection, targets: Mapping[str, Entry]) -> None:
     """The swap did what it said (N7); contents were hashed in staging and arrived by rename."""
-    live = collect(connection, targets, "none")
+    live = collect(connection, list(targets), "none")
     for path, entry in targets.items():
         fact = live[path]
         same = (fact.type, fact.uid, fact.gid) == (entry.type, entry.uid, entry.gid)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,10 +24,10 @@ from checks.expectations import expect_tables
 from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset
+from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
-from model.finding import CheckResult, Finding, Verdict
+from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
@@ -45,6 +46,7 @@ from tasks.prove_supplies import prove_supplies
 from tasks.render import checks_rows, findings_rows, mark, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
+from tasks.toolset import connected, equip
 from tasks.verdict import conclude
 from tasks.work import Baselines, PlanFile, accepted, baseline, load_plan, open_incident, open_work
 
@@ -101,19 +103,18 @@ def _look(
     known = manifests(file, file.backups())
     health = load_health(journal, plan, known)
     packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
-    agreed = {
-        n: accepted(journal, plan, n) for n, a in plan.assets.items() if isinstance(a, DpkgAsset | RpmAsset)
-    }
+    agreed = {name: accepted(journal, plan, name) for name in plan.assets}
     stores = file.package_stores(journal)
     shelves = {store: delivered(stores[store]) for store in {a.store for a in packages.values() if a.store}}
     stocked = {
         name: shelf for name, asset in packages.items() if asset.store and (shelf := shelves[asset.store])
     }
-    with file.connections(hosts) as connections:
+    with file.connections(hosts) as connections, ExitStack() as stack:
         side_by_side(prove, list(connections.values()))
+        broken = equip(stack, list(connections.values()), file, journal)
         results = examine(
             plan, connections, baselines=Baselines(journal, plan), manifests=known, secrets=file.secrets, only=assets,
-            progress=progress, accepted=agreed, delivered=stocked,
+            progress=progress, accepted=agreed, delivered=stocked, broken=broken, package_stores=stores,
         )  # fmt: skip
         diagnosis = None if reported is None else why(plan, connections, results, health, reported)
     save_clean(journal, plan, results, begun)
@@ -172,8 +173,10 @@ def build_proposal(
     detected_at: datetime | None = None,
 ) -> Proposal:
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
-    with file.connections() as connections:
+    with file.connections() as connections, ExitStack() as stack:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
+        if any(finding.code is Code.TOOL_BROKEN for finding in findings):
+            equip(stack, list(connections.values()), file, journal)
         baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
         stores, packages = file.backups(), file.package_stores(journal)
         supplies = gather(file.plan, connections, findings, stores, packages, baselines)
@@ -248,7 +251,7 @@ def preserve_evidence(incident: str, host: str) -> str:
     if any(p.what == "evidence" and p.host == host for p in state.preserved):
         return f"Evidence of {host} was already collected."
     findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         prove(connection)
         manifest = collect_evidence(
             connection, work.plan, [f for f in findings if f.host == host], work.folder(f"evidence/{host}"),
@@ -273,7 +276,7 @@ def preserve_snapshot(incident: str, host: str) -> str:
         return f"The snapshot of {host} was already taken."
     actions = state.proposal.actions if state.proposal else ()
     paths = sorted({path for action in actions if action.host == host for path in action.touches})
-    with work.file.connect(host) as connection:
+    with connected(work, host) as connection:
         prove(connection)
         manifest = take_snapshot(
             connection,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
+from blocks.hosts.sftp import Sent
 from model.canonical import Value
 from model.command import Command, Result
 from model.errors import Transient
@@ -40,10 +41,16 @@ class Connection(Protocol):
 
     All paths are absolute. Methods raise `Transient` when the connection is lost, `PreconditionFailed` when the
     host refuses (sudo, permissions, disk full: the message says which and what to do).
+
+    Attributes:
+        name: the host's name in the plan.
+        host: how the plan describes it.
+        tools: folder of lent tools on the host that are used before its own; empty: none.
     """
 
     name: str
     host: Host
+    tools: str
 
     def run(
         self,
@@ -103,6 +110,22 @@ class Connection(Protocol):
 
     def tunnel(self, address: str, port: int) -> AbstractContextManager[int]:
         """A local TCP port forwarded to `address:port` as seen from the host, for the time of the context."""
+        ...
+
+    def send_files(self, folder: str, files: Iterable[Sent]) -> int:
+        """Make a folder that is not there yet, with files; no program of the host is needed but its SFTP server.
+
+        Returns:
+            Bytes sent.
+        """
+        ...
+
+    def remove_files(self, folder: str) -> None:
+        """Remove a folder made by `send_files`, the same way."""
+        ...
+
+    def fetch_file(self, path: str, limit: int = OUTPUT_LIMIT) -> bytes:
+        """A file's content the same way, as the login; PreconditionFailed when absent, larger or not readable."""
         ...
 
     def close(self) -> None:

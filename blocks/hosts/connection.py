@@ -9,7 +9,7 @@ from typing import Self
 
 import paramiko
 
-from blocks.hosts import elevate, identity, jobs, scripts, tunnel
+from blocks.hosts import elevate, identity, jobs, scripts, sftp, tunnel
 from blocks.hosts.base import OUTPUT_LIMIT, Identity
 from blocks.hosts.session import execute
 from model.command import Command, Result, raw
@@ -24,12 +24,14 @@ class SSHConnection:
         name: the host's name in the plan.
         host: how the plan describes it.
         where: name and address, for messages.
+        tools: folder of lent tools on the host that are used before its own; empty: none.
     """
 
     def __init__(self, name: str, host: Host, transport: paramiko.Transport) -> None:
         self.name = name
         self.host = host
         self.where = f"{name} ({host.address}:{host.port})"
+        self.tools = ""
         self._transport = transport
 
     def __repr__(self) -> str:
@@ -60,7 +62,7 @@ class SSHConnection:
         before = elevate.prefix(self.host, self.host.user, elevate.runs_as(self.host, command))
         result = execute(
             self._transport,
-            shlex.join([raw(word) for word in elevate.words(self.host, command, self.host.user)]),
+            shlex.join([raw(word) for word in elevate.words(self.host, command, self.host.user, self.tools)]),
             command.shown(),
             timeout=command.timeout,
             limit=limit,
@@ -74,7 +76,10 @@ class SSHConnection:
 
     def _demand(self, before: tuple[str, ...]) -> None:
         """Raise when the host does not grant the rights of a prefix; a failure behind it is the command's own."""
-        line = shlex.join(["env", "LC_ALL=C", *before, "true"])
+        # A host whose `env`, sh or `true` is damaged has not taken our rights away: one program that runs is enough.
+        line = " || ".join(
+            f"LC_ALL=C {shlex.join([*before, *words])}" for words in (("true",), ("bash", "-c", ":"))
+        )
         answer = execute(self._transport, line, line, timeout=20.0, limit=4096, where=self.where)
         if answer.status:
             raise elevate.denied(self.host, before, answer, self.where)
@@ -144,6 +149,31 @@ class SSHConnection:
             PreconditionFailed: the SSH server does not forward.
         """
         return tunnel.tunnel(self._transport, address, port, self.where)
+
+    def send_files(self, folder: str, files: Iterable[sftp.Sent]) -> int:
+        """Make a new folder with files by SFTP, as the login; see `Connection.send_files`.
+
+        Raises:
+            Transient: the connection was lost. PreconditionFailed: the host refuses it, or has no SFTP.
+        """
+        return sftp.send(self._transport, folder, files, self.where)
+
+    def remove_files(self, folder: str) -> None:
+        """Remove a folder made by `send_files`.
+
+        Raises:
+            Transient: the connection was lost. PreconditionFailed: the host refuses it.
+        """
+        sftp.remove(self._transport, folder, self.where)
+
+    def fetch_file(self, path: str, limit: int = OUTPUT_LIMIT) -> bytes:
+        """A file's content by SFTP, as the login; see `Connection.fetch_file`.
+
+        Raises:
+            PreconditionFailed: absent, larger than `limit`, or the login may not read it.
+            Transient: the connection was lost.
+        """
+        return sftp.fetch(self._transport, path, limit, self.where)
 
     def close(self) -> None:
         """Close the connection; closing twice is fine."""

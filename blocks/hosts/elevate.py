@@ -49,12 +49,39 @@ def prefix(host: Host, acting: str, target: str) -> tuple[str, ...]:
     return ("sudo", "-n", "--") if target == "root" else ("sudo", "-n", "-u", target, "--")
 
 
-def words(host: Host, command: Command, acting: str) -> tuple[Arg, ...]:
-    """The whole argument vector as `acting` starts it: prefix, environment, command."""
-    environment = (
-        ("env", *(f"{key}={value}" for key, value in sorted(command.env.items()))) if command.env else ()
-    )
-    return (*prefix(host, acting, runs_as(host, command)), *environment, *command.argv)
+TOOLS = r"""
+REINSTATE_TOOLS=$1; shift
+LD_LIBRARY_PATH=$REINSTATE_TOOLS/lib
+export REINSTATE_TOOLS LD_LIBRARY_PATH
+while [ "$1" != -- ]; do export "$1"; shift; done
+shift
+PATH=$REINSTATE_TOOLS/bin:$PATH; export PATH
+exec "$@"
+"""
+"""Arguments: folder of lent tools, variables, `--`, command. Only what is built into sh."""
+
+
+def words(host: Host, command: Command, acting: str, tools: str = "") -> tuple[Arg, ...]:
+    """The whole argument vector as `acting` starts it: prefix, environment, command.
+
+    With `tools`, a folder of lent tools on the host, these come before the host's own, and so do their libraries.
+    """
+    before = prefix(host, acting, runs_as(host, command))
+    settings = tuple(f"{key}={value}" for key, value in sorted(command.env.items()))
+    if tools:
+        return (
+            *before,
+            f"{tools}/bin/sh",
+            "-c",
+            TOOLS,
+            "reinstate-tools",
+            tools,
+            *settings,
+            "--",
+            *command.argv,
+        )
+    environment = ("env", *settings) if settings else ()
+    return (*before, *environment, *command.argv)
 
 
 def suspicious(result: Result, before: tuple[Arg, ...]) -> bool:

@@ -116,7 +116,7 @@ def _remote(connection: Connection, name: str, command: Command, token: int, slo
         str(slot),
         str(OUTPUT_LIMIT),
         command.shown(),
-        *elevate.words(host, command, elevate.keeper(host)),
+        *elevate.words(host, command, elevate.keeper(host), connection.tools),
         stdin=command.stdin,
         timeout=slot + 60.0 + len(command.stdin or b"") / 1e6,
     )

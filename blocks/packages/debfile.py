@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from model.errors import Damaged, Unsupported
@@ -63,13 +63,29 @@ def programs(path: Path, names: Iterable[str]) -> Mapping[str, tuple[tarfile.Tar
     Raises:
         Damaged, Unsupported: as above.
     """
-    wanted, found = set(names), {}
+    wanted = set(names)
+
+    def chosen(place: str) -> bool:
+        folder, _, name = place.rpartition("/")
+        return name in wanted and folder.rpartition("/")[2] in {"bin", "sbin"}
+
+    found = members(path, chosen)
+    return {place.rpartition("/")[2]: one for place, one in found.items() if one[0].isreg()}
+
+
+def members(path: Path, chosen: Callable[[str], bool]) -> Mapping[str, tuple[tarfile.TarInfo, bytes]]:
+    """Files and links of a package whose absolute path is chosen, with their content; hard links as files.
+
+    Raises:
+        Damaged, Unsupported: as above.
+    """
+    found: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
     with _readable(str(path)), _tar(path, "data.tar") as archive:
         for info in archive:
-            folder, _, name = info.name.removeprefix(".").rpartition("/")
-            if name in wanted and info.isreg() and folder.rpartition("/")[2] in {"bin", "sbin"}:
-                file = archive.extractfile(info)
-                found[name] = (info, file.read() if file else b"")
+            place = "/" + info.name.removeprefix("./").lstrip("/")
+            if (info.isreg() or info.issym() or info.islnk()) and chosen(place):
+                file = None if info.issym() else archive.extractfile(info)
+                found[place] = (info, file.read() if file else b"")
     return found
 
 

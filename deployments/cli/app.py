@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from deployments.cli import baseline, incidents, packages, plans, recovery, servers
+from deployments.cli import baseline, incidents, packages, plans, prevention, recovery, servers
 
 app = typer.Typer(
     name="reinstate",
@@ -23,6 +23,7 @@ app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)
 app.command()(baseline.baseline)
 app.command()(recovery.scan)
+app.command()(prevention.updates)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
 app.command()(recovery.approve)

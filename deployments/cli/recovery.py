@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from deployments.cli.output import JSON, emit, out, reported, say, show_markdown, show_table
+from deployments.cli.prevention import remember_scan, show_history
 from model.errors import BadInput
 from model.finding import Verdict
 from model.incident import Kind, Source
@@ -44,7 +46,13 @@ def back_up(plan: PlanRef, as_json: JSON = False) -> None:
 
 
 @reported
-def scan(plan: PlanRef, as_json: JSON = False) -> None:
+def scan(
+    plan: PlanRef,
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what earlier scans found, and look at nothing.")
+    ] = False,
+    as_json: JSON = False,
+) -> None:
     """Examine every asset of a plan; changes nothing and opens no incident. Exit code 2 when damage was found."""
     quiet_prefect()
     from blocks.home import open_store
@@ -53,7 +61,12 @@ def scan(plan: PlanRef, as_json: JSON = False) -> None:
     from tasks.work import load_plan
 
     store = open_store()
-    seen = look_and_diagnose(load_plan(plan, store), store, Progress("scan", "scan"))
+    if history:
+        show_history(load_plan(plan, store), store, as_json)
+        return
+    file, began = load_plan(plan, store), time.monotonic()
+    seen = look_and_diagnose(file, store, Progress("scan", "scan"))
+    remember_scan(file, store, seen.results, time.monotonic() - began)
     emit(seen, as_json, lambda: _show(seen))
     if any(result.verdict is not Verdict.PASSED for result in seen.results):
         raise typer.Exit(DAMAGED_EXIT)

@@ -11,11 +11,13 @@ from uuid import UUID
 from prefect import Flow
 from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
@@ -25,8 +27,13 @@ from deployments.server.paths import POOL
 from deployments.server.runs import TAG
 from flows.back_up import back_up
 from flows.recover import recover
+from flows.scan import scan
 from flows.stages import STAGES, report
+from model.scanning import ScanRule
 from tasks.work import PlanFile
+
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+"""After a pause the runs that were missed come all at once: one is enough."""
 
 LOST_AFTER = timedelta(seconds=90)
 
@@ -41,6 +48,7 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
     for block in (SSHHost, S3Backup):
         await block.aregister_type_and_schema(client=client)
     deployed: dict[str, UUID] = {}
+    off = {file.plan.name: await _switched_off(client, file.plan.name) for file in plans}
     for flow, name, parameters, tags in _wanted(plans):
         deployment = await flow.ato_deployment(
             name,
@@ -49,8 +57,13 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
             tags=[TAG, *tags],
             work_pool_name=POOL,
             entrypoint_type=EntrypointType.MODULE_PATH,
+            concurrency_limit=ONE_AT_A_TIME if flow is scan else None,
         )
         deployed[f"{flow.name}/{name}"] = await deployment.aapply()
+    for file in plans:
+        name = file.plan.name
+        await _schedule(client, deployed[f"{scan.name}/{name}"], file.plan.scan, off[name])
+    await _unschedule_others(client, set(deployed.values()))
     await _automations()
     return deployed
 
@@ -62,8 +75,46 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield recover, plan.name, {"plan": plan.name}, tags
         yield report, plan.name, {"plan": plan.name}, tags
         yield back_up, plan.name, {"plan": plan.name}, tags
+        yield scan, plan.name, {"plan": plan.name}, tags
     for flow in STAGES.values():
         yield flow, flow.name, {}, []
+
+
+async def _switched_off(client: PrefectClient, plan: str) -> set[tuple[str, str | None]]:
+    """Schedules of a plan's scan that a person switched off; registering a deployment anew forgets them."""
+    try:
+        deployment = await client.read_deployment_by_name(f"{scan.name}/{plan}")
+    except ObjectNotFound:
+        return set()
+    found = await client.read_deployment_schedules(deployment.id)
+    return {
+        (one.schedule.cron, one.schedule.timezone)
+        for one in found
+        if not one.active and isinstance(one.schedule, CronSchedule)
+    }
+
+
+async def _schedule(
+    client: PrefectClient, deployment: UUID, rule: ScanRule, off: set[tuple[str, str | None]]
+) -> None:
+    """Give a deployment the plan's schedule and no other; one that a person switched off stays off."""
+    for known in await client.read_deployment_schedules(deployment):
+        await client.delete_deployment_schedule(deployment, known.id)
+    if rule.schedule:
+        cron = CronSchedule(cron=rule.schedule, timezone=rule.timezone)
+        active = (rule.schedule, rule.timezone) not in off
+        await client.create_deployment_schedules(
+            deployment, [DeploymentScheduleCreate(schedule=cron, active=active)]
+        )
+
+
+async def _unschedule_others(client: PrefectClient, ours: set[UUID]) -> None:
+    """A plan that is no longer served is no longer scanned; its deployments stay for incidents that are not over."""
+    found = await client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[scan.name])))
+    for deployment in found:
+        if deployment.id not in ours and TAG in deployment.tags:
+            for known in await client.read_deployment_schedules(deployment.id):
+                await client.delete_deployment_schedule(deployment.id, known.id)
 
 
 async def _pool(client: PrefectClient) -> None:

@@ -27,11 +27,11 @@ from prefect.states import Crashed
 
 from blocks.home import home, open_store
 from blocks.journals.base import JournalStore
-from flows.showing import incident_tag
+from flows.showing import RUN_TAG, incident_tag
 from model.steps import Ask, Finished, next_step
 from tasks.work import open_work
 
-TAG = "reinstate"
+TAG = RUN_TAG
 MOST_CRASHES = 5
 """After so many crashed runs of one incident a person must look before it goes on."""
 

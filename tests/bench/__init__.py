@@ -5,6 +5,7 @@
 | `lab` | the hosts to measure on |
 | `recovery` | a whole recovery against the same work done by hand |
 | `examining` | the check of every package against `dpkg --verify` |
+| `fleet` | fifty hosts in one scan: time, and memory and processor time of the orchestrator |
 | `streaming` | our SSH streams against the system's `ssh` |
 | `__main__` | all of them, as a table |
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conftest import why_no_lab
 
-PARTS = ("examining", "streaming", "recovery")
+PARTS = ("examining", "fleet", "streaming", "recovery")
 
 
 def main(chosen: list[str]) -> int:
@@ -30,11 +30,14 @@ def main(chosen: list[str]) -> int:
 
 
 def _measure(chosen: list[str], folder: Path, began: float) -> int:
-    from tests.bench import examining, recovery, streaming
+    from tests.bench import examining, fleet, recovery, streaming
     from tests.bench.lab import laboratory
 
     logging.disable(logging.INFO)
-    parts = {"examining": examining.measure, "streaming": streaming.measure, "recovery": recovery.measure}
+    parts = {
+        "examining": examining.measure, "fleet": fleet.measure, "streaming": streaming.measure,
+        "recovery": recovery.measure,
+    }  # fmt: skip
     print(f"{'what':58} {'ours':>8} {'theirs':>8} {'ratio':>7}  note")
     failed = 0
     with laboratory(folder) as lab:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from blocks.hosts.base import OUTPUT_LIMIT, Identity
+from blocks.hosts.sftp import Sent
 from model.command import Command, Result, raw
 from model.errors import PreconditionFailed
 from model.plan import Host
@@ -28,6 +29,7 @@ class LocalConnection:
             state_dir=str(state_dir or "/var/lib/reinstate"),
         )  # fmt: skip
         self.env = dict(os.environ) | ({"PATH": path} if path else {})
+        self.tools = ""
         self.ran: list[Command] = []
 
     def run(
@@ -83,6 +85,15 @@ class LocalConnection:
     @contextmanager
     def tunnel(self, address: str, port: int) -> Iterator[int]:
         yield port
+
+    def send_files(self, folder: str, files: Iterable[Sent]) -> int:
+        raise AssertionError("this machine's tools are whole")
+
+    def remove_files(self, folder: str) -> None:
+        raise AssertionError("this machine's tools are whole")
+
+    def fetch_file(self, path: str, limit: int = OUTPUT_LIMIT) -> bytes:
+        return self.read_file(path, limit)
 
     def close(self) -> None:
         pass

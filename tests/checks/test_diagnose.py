@@ -303,3 +303,11 @@ def test_defect_of_the_diagnosis_itself_is_said_and_does_not_stop(
 
 def test_nothing_damaged_has_no_diagnosis(plan: Plan) -> None:
     assert diagnose(plan, {}, [], NOTHING, onset.at(T)) is None
+
+
+@pytest.mark.parametrize("code", [Code.DISK_FULL, Code.CERTIFICATE_EXPIRED])
+def test_change_time_of_what_filled_up_or_expired_dates_nothing(plan: Plan, code: Code) -> None:
+    """A certificate was written long before it expired."""
+    found = window(damaged(code, "/etc/ssl/shop.pem"), plan, {"/etc/ssl/shop.pem": Times(5.0, 5.0)})
+    assert T + 100 == found.high
+    assert not found.dated

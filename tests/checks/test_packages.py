@@ -191,9 +191,9 @@ def test_status_file_that_lost_its_end_is_found(here: LocalConnection, root: Pat
     status = root / "var/lib/dpkg/status"
     text = status.read_text()
     status.write_text(text[: text.index("Package: other")])
-    assert {(Code.PACKAGE_STATE_BROKEN, "/var/lib/dpkg/status")} == codes(check(here, root), root)
+    assert {(Code.PACKAGE_DATABASE_DAMAGED, "/var/lib/dpkg/status")} == codes(check(here, root), root)
     status.write_text(text[: text.index("Package: other") + 20])
-    assert (Code.PACKAGE_STATE_BROKEN, "/var/lib/dpkg/status") in codes(check(here, root), root)
+    assert (Code.PACKAGE_DATABASE_DAMAGED, "/var/lib/dpkg/status") in codes(check(here, root), root)
 
 
 def test_ignored_and_excluded_paths_are_left_out_and_counted(here: LocalConnection, root: Path) -> None:
@@ -248,7 +248,8 @@ def test_parse_of_a_foreign_package_names_its_architecture() -> None:
     output = b"\0".join([
         b"", b"status", b"Package: libx\nStatus: install ok installed\nArchitecture: i386\nVersion: 1\nConffiles:\n"
         b" /etc/x 11111111111111111111111111111111\n /etc/old 22222222222222222222222222222222 obsolete\n\n",
-        b"updates", b"", b"arch", b"amd64\ni386\n", b"diversions", b"", b"statoverride", b"root root 710 /etc/x y\n",
+        b"updates", b"", b"arch", b"amd64\ni386\n", b"diversions", b"", b"statoverride", b"root #7 710 /etc/x y\n",
+        b"users", b"root:x:0:0:::",
         b"config", b"path-exclude /usr/share/man/*\npath-include=/usr/share/man/keep/*\n",
         b"names", b"libx:i386.list\nlibx:i386.md5sums\n", b"list", b"==> libx:i386.list <==\n/.\n/usr\n/usr/x y\n",
         b"md5sums", b"==> libx:i386.md5sums <==\n33333333333333333333333333333333  usr/x y\n", b"end", b"",
@@ -259,5 +260,5 @@ def test_parse_of_a_foreign_package_names_its_architecture() -> None:
     assert {"/usr/x y": "3" * 32} == package.md5sums
     assert {"/etc/x": "1" * 32} == package.conffiles
     assert ("libx:i386.list", "libx:i386.md5sums") == package.info
-    assert {"/etc/x y": 0o710} == database.overrides
+    assert {"/etc/x y": (0, 7, 0o710)} == database.overrides
     assert [True, False] == [database.filtered(f"/usr/share/man/{name}") for name in ("a", "keep/a")]

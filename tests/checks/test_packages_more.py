@@ -21,7 +21,7 @@ from tasks.delivered import delivered
 from tests.checks.local import LocalConnection
 from tests.checks.test_packages import asset, codes
 from tests.checks.test_stat import NO_PYTHON, _tools
-from tests.support.packages import shelf
+from tests.support.packages import key, shelf
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg")
 
@@ -75,8 +75,10 @@ def test_file_changed_with_its_hash_is_found_by_the_package_in_the_store(
     assert (Code.HASH_LIST_DIFFERS, f"{INFO}/hello.md5sums") in codes(
         check(here, root, store=delivered(shelf(pool))), root
     )
-    wrong = [one.model_copy(update={"sha256": "0" * 64}) for one in shelf(pool).index().packages]
-    assert Verdict.PASSED is check(here, root, store=delivered(shelf(pool, packages=wrong))).verdict
+    assert delivered(shelf(pool, signer=key("intruder"))) is None
+    trusted = shelf(pool)
+    (pool / trusted.index().packages[0].filename).write_bytes(b"!<arch>\n")
+    assert Verdict.PASSED is check(here, root, store=delivered(trusted)).verdict
 
 
 def _cut(path: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from model.supplies import Supplies
 from tests.checks.local import LocalConnection
 from tests.model.builders import PLAN_TEXT
 from tests.support.packages import shelf
+from tests.support.pythonworld import make_wheel
 
 HASH = "a" * 64
 
@@ -132,14 +132,13 @@ def environment(tmp_path: Path) -> Path:
     (site / "front").mkdir(parents=True)
     (env / "bin").mkdir()
     (env / "bin/python").symlink_to(Path(sys.executable).resolve())
+    (env / "bin/python3").symlink_to("python")
     (env / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).parent}\n")
     (site / "front-1.0.dist-info").mkdir()
     (site / "front-1.0.dist-info/RECORD").write_text("front/__init__.py,,\n../../../bin/front,,\n")
     (tmp_path / "wheels").mkdir()
     for version in ("1.0", "1.1"):
-        with zipfile.ZipFile(tmp_path / f"wheels/front-{version}-py3-none-any.whl", "w") as wheel:
-            wheel.writestr("front/__init__.py", "")
-            wheel.writestr(f"front-{version}.dist-info/METADATA", f"Name: front\nVersion: {version}\n")
+        make_wheel(tmp_path / "wheels", "front", version, {"front/__init__.py": ""})
     return env
 
 
@@ -154,14 +153,18 @@ def test_wheel_of_the_same_version_is_found_with_all_it_touches(
     assert {f"{site}/front/__init__.py", f"{site}/front-1.0.dist-info/RECORD", "/bin/front"} <= touched
 
 
-def test_interpreter_that_does_not_run_is_remarked_and_does_not_stop_the_rest(
+def test_interpreter_that_is_gone_is_made_anew_and_the_wheel_is_found_all_the_same(
     here: LocalConnection, environment: Path, tmp_path: Path
 ) -> None:
     (environment / "bin/python").unlink()
     asset = f"{{kind: pip, host: web-1, python: {environment}/bin/python, store: wheels}}"
-    supplies = look(here, asset, wrong("front", "1.0"), wheels=shelf(tmp_path / "wheels", "wheels"))
-    assert () == supplies.wheels
-    assert "interpreter does not run" in supplies.remarks[0]
+    gone = wrong().model_copy(update={"subject": f"{environment}/bin/python"})
+    findings = [wrong("front", "1.0"), gone]
+    store = shelf(tmp_path / "wheels", "wheels")
+    supplies = gather(plan(asset), {"web-1": here}, findings, {}, {"wheels": store})
+    assert ["1.0"] == [wheel.version for wheel in supplies.wheels]
+    (interpreter,) = supplies.interpreters
+    assert [f"{environment}/bin/python"] == [link.path for link in interpreter.links]
 
 
 class Points:

@@ -8,10 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from blocks.home import open_store
+from tasks.package_index import index_folder
+from tasks.work import signing_key
 from tests.lab.base import RPM, Base, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
 from tests.support.labworld import HOST, LabWorld, World, make_world
+from tests.support.packages import public_pem
+from tests.support.pythonworld import ENVIRONMENTS, STORE, add_environment
+from tests.support.rounds import pool_store
 from tests.support.rpmworld import make_rpm_world
 
 _NUMBER = itertools.count(1)
@@ -81,6 +87,22 @@ def rewrite(world: World, change: Callable[[dict[str, Any]], None]) -> None:
     world.plan_file.write_text(json.dumps(plan, indent=1))
 
 
+def tools(lab: Laboratory) -> LabWorld:
+    """The same host; repairs come from the plan's signed package store, for its own apt may be what is damaged."""
+    world = debian(lab)
+    pool = world.folder / "debs"
+    pool.mkdir()
+    pool_store(lab.base, pool)
+    (world.folder / "key.pem").write_bytes(public_pem())
+    rewrite(world, _stocked)
+    return world
+
+
+def _stocked(plan: dict[str, Any]) -> None:
+    plan["package_stores"] = {"debs": {"kind": "directory", "path": "debs", "keys": ["key.pem"]}}
+    plan["assets"]["system"]["store"] = "debs"
+
+
 def rpm(lab: Laboratory) -> World:
     """A host whose software came as RPM packages; the package store of its plan is signed, its mirror out of reach."""
     folder = lab.new_folder()
@@ -88,10 +110,25 @@ def rpm(lab: Laboratory) -> World:
     return make_rpm_world(host, folder)
 
 
+def python(lab: Laboratory) -> LabWorld:
+    """Five Python environments on the shop's host, and the wheels they were installed from."""
+    world = debian(lab)
+    added = add_environment(world.host, world.folder, ENVIRONMENTS)
+    index_folder(world.folder / STORE, signing_key(), open_store(), lambda _done, _total: None)
+
+    def change(plan: dict[str, Any]) -> None:
+        plan["assets"] = {name: asset | {"host": HOST} for name, asset in added["assets"].items()}
+        plan["package_stores"] = added["package_stores"]
+
+    rewrite(world, change)
+    return world
+
+
 WORLDS: dict[str, Callable[[Laboratory], World]] = {
     "dpkg": debian,
-    "tools": debian,
+    "tools": tools,
     "system": system,
     "rpm": rpm,
+    "python": python,
 }
 """By family."""

@@ -12,9 +12,12 @@ import pyotp
 import pytest
 from ruamel.yaml import YAML
 
+from blocks.home import open_store
 from model.finding import Code
 from model.incident import Source
 from model.outcome import Gate, RunVerdict
+from tasks.package_index import index_folder
+from tasks.work import signing_key
 from tests.lab import damage
 from tests.lab.servers import WEB_ROOT, Shop
 from tests.support.labworld import LabWorld, merged, write_secret
@@ -34,6 +37,7 @@ def intranet(make_lab_shop: Callable[[str], Shop], home: Path, tmp_path: Path) -
     (folder / "backup").mkdir(parents=True)
     world, host = LabWorld(folder, shop, "", ""), shop.host
     shutil.copytree(host.inside("/srv/pool"), folder / "debs")
+    index_folder(folder / "debs", signing_key(), open_store(), lambda _done, _total: None)
     write_secret(folder, "ssh-key", host.key_path.read_text())
     for person in ("head-of-it", "deputy", "admin"):
         write_secret(folder, f"totp-{person}", pyotp.random_base32())

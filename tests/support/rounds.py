@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,12 +27,21 @@ from model.ladder import propose
 from model.manifest import Entry
 from model.plan import DirectoryPackages, Host, Objectives, Person, Plan, Roles, Service
 from model.proposal import Proposal
-from tasks import act
+from tasks import act, toolset
+from tests.lab.base import POOL, Base
 from tests.lab.host import LabHost
+from tests.support.packages import DictMemory, shelf
 from tests.tasks.localhost import quiet
 
 HOST = "web-1"
 _NUMBERS = itertools.count(1)
+
+
+def pool_store(base: Base, folder: Path, name: str = "debs") -> PackageStore:
+    """A signed store with every package of the laboratory's base."""
+    for deb in (base.root / POOL).glob("*.deb"):
+        (folder / deb.name).symlink_to(deb)
+    return shelf(folder, name)
 
 
 @dataclass
@@ -80,23 +90,34 @@ class Round:
         Raises:
             AssertionError: a check could not run.
         """
-        results = examine(
-            self.plan, {HOST: connection}, baselines=self.baselines, manifests={}, secrets=Secrets(Path("/")),
-            only=set(self.plan.assets), **self.more(),
-        )  # fmt: skip
+        with ExitStack() as stack:
+            broken = toolset.equip(stack, [connection], self.file, DictMemory())
+            results = examine(
+                self.plan, {HOST: connection}, baselines=self.baselines, manifests={}, secrets=Secrets(Path("/")),
+                only=set(self.plan.assets), broken=broken,
+            )  # fmt: skip
         errors = [result.sentence for result in results if result.verdict == "ERROR"]
         assert not errors, errors
         return [finding for result in results for finding in result.findings]
 
-    def more(self) -> dict[str, Any]:
-        """Further arguments of `examine`."""
-        return {}
+    @property
+    def file(self) -> Any:  # noqa: ANN401 - half a plan file
+        """What stands for the plan file: plan and opened stores."""
+        return SimpleNamespace(plan=self.plan, package_stores=lambda _memory: self.stores, backups=dict)
+
+    @contextmanager
+    def equipped(self, connection: Connection, findings: list[Finding]) -> Iterator[None]:
+        """Lent tools, where the findings say so: what `toolset.connected` does."""
+        if any(f.code is Code.TOOL_BROKEN for f in findings):
+            with toolset.lent(connection, self.plan, self.stores):
+                yield
+        else:
+            yield
 
     def propose(self, connection: Connection, findings: list[Finding]) -> Proposal:
         """The least invasive repair."""
-        supplies = gather(self.plan, {HOST: connection}, findings, {}, self.stores)
-        from datetime import timedelta
-
+        with self.equipped(connection, findings):
+            supplies = gather(self.plan, {HOST: connection}, findings, {}, self.stores)
         return propose(
             self.plan, "inc", "0" * 64, {HOST: self.host.machine_id}, findings, supplies, self.baselines, now(),
             timedelta(hours=1),
@@ -104,8 +125,7 @@ class Round:
 
     def perform(self, connection: Connection, proposal: Proposal) -> list[str]:
         """Execute every action; what `tasks.act` does, without its guards."""
-        file = SimpleNamespace(package_stores=lambda _memory: self.stores, backups=dict)
-        work = cast("Any", SimpleNamespace(plan=self.plan, file=file, store=None))
+        work = cast("Any", SimpleNamespace(plan=self.plan, file=self.file, store=None))
         number = next(_NUMBERS)
         said = []
         for action in proposal.actions:
@@ -118,7 +138,8 @@ class Round:
         findings = self.look(connection)
         proposal = self.propose(connection, findings)
         assert not proposal.unmet, [unmet.sentence for unmet in proposal.unmet]
-        self.perform(connection, proposal)
+        with self.equipped(connection, findings):
+            self.perform(connection, proposal)
         left = self.look(connection)
         assert not left, [finding.sentence for finding in left]
         return {(finding.code, finding.subject) for finding in findings}, proposal

@@ -161,7 +161,7 @@ class Kept:
 def fill(host: LabHost) -> None:
     """Fill the database's disk; it stops at its next write of a log segment."""
     host.shell(["dd", "if=/dev/zero", "of=/var/lib/postgresql/dump.old", "bs=64k"])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while host.shell(["systemctl", "is-active", unit_of(host)]).stdout.strip() == "active":
         assert time.monotonic() < deadline, "the database still runs on a full disk"
         log = "SELECT count(pg_logical_emit_message(true, 'x', repeat('x', 100000))) FROM generate_series(1, 500)"

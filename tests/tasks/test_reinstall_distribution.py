@@ -48,10 +48,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the distribution; copied for nothing: every test repairs what it damages."""
     base = tmp_path_factory.mktemp("pip")
     (base / "pool").mkdir()
-    wheel = make_wheel(base / "pool")
+    make_wheel(base / "pool")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", base / "venv"], check=True)
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", base / "venv/bin/python", "install", "-q", "--no-index", wheel],
+        [
+            sys.executable, "-m", "pip", "--python", base / "venv/bin/python", "install", "-q", "--no-index",
+            "--find-links", base / "pool", "demo-lib",
+        ],
         check=True, capture_output=True,
     )  # fmt: skip
     return base

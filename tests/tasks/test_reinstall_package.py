@@ -16,7 +16,7 @@ from model.assets import DpkgAsset
 from model.errors import BadInput, Damaged, PreconditionFailed, ReinstateError, Transient
 from model.outcome import Stage
 from model.proposal import ReinstallPackage, Rung
-from tasks import reinstall_package
+from tasks import reinstall_package, run_dpkg
 from tasks.snapshot import take_snapshot
 from tasks.undo import roll_back_files
 from tests.support.packages import unindexed
@@ -172,6 +172,8 @@ def test_reinstall_of_another_version_under_the_signed_hash_is_refused(
         reinstall(host, root, pool, action_for(old))
     with pytest.raises(Damaged, match=r"says it is 'other 1\.2-3 all'"):
         reinstall(host, root, pool, action_for(make_deb(pool, name="other")))
+    with pytest.raises(Damaged, match=r"says it is 'demo 1\.2-3 all', signed was 'demo 1\.2-3 arm64'"):
+        reinstall(host, root, pool, action_for(pool / "demo_1.2-3_all.deb", architecture="arm64"))
     assert before == fingerprint(root)
     assert {} == host.jobs
 
@@ -240,8 +242,8 @@ def test_reinstall_waits_for_the_lock_and_then_gives_up_transiently(
     host: JobHost, root: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock held by another package manager is no failure; retried under the same name it goes on."""
-    monkeypatch.setattr(reinstall_package, "LOCK_PATIENCE", 0.3)
-    monkeypatch.setattr(reinstall_package, "LOCK_PAUSE", 0.1)
+    monkeypatch.setattr(run_dpkg, "LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr(run_dpkg, "LOCK_PAUSE", 0.1)
     action = action_for(pool / "demo_1.2-3_all.deb")
     lock = root / "var/lib/dpkg/lock-frontend"
     lock.touch()

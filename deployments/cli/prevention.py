@@ -1,0 +1,104 @@
+"""`reinstate updates`, and the history that `reinstate scan --history` shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.cli.output import JSON, emit, out, reported, show_table
+from model.errors import BadInput
+from model.finding import CheckResult
+
+if TYPE_CHECKING:
+    from blocks.journals.base import JournalStore
+    from tasks.work import PlanFile
+
+RUNS_SHOWN = 10
+
+
+@reported
+def updates(
+    plan: Annotated[
+        str, typer.Argument(help="A plan file, or the name of a registered plan.", show_default=False)
+    ],
+    host: Annotated[list[str] | None, typer.Option(help="Only this host; may be repeated.")] = None,
+    refresh: Annotated[
+        bool | None,
+        typer.Option(
+            "--refresh/--no-refresh", help="Fetch the package lists, into our own folder on the host."
+        ),
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Show pending updates of a plan's hosts and which of them mend vulnerabilities; changes nothing."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    from blocks.home import open_store
+    from tasks.scanning import updates_of, updates_rows
+    from tasks.work import load_plan
+
+    file = load_plan(plan, open_store())
+    unknown = sorted(set(host or ()) - set(file.plan.hosts))
+    if unknown:
+        raise BadInput(
+            f"the plan has no host {unknown[0]!r}.", "--host", f"give one of {', '.join(file.plan.hosts)}"
+        )
+    reports = updates_of(file, host or list(file.plan.hosts), refresh)
+
+    def text() -> None:
+        columns = ("package", "host", "installed", "candidate", "security", "vulnerabilities", "held back")
+        rows = [row for row in updates_rows(reports) if row["package"]]
+        if rows:
+            show_table("Pending updates", columns, [[row[column] for column in columns] for row in rows])
+        for report in reports:
+            out(f"{report.asset} on {report.host}: {report.sentence}")
+            for note in report.notes:
+                out(f"  Not known: {note}.")
+        if not reports:
+            out("No asset of these hosts has versions.")
+
+    emit(reports, as_json, text)
+
+
+def show_history(file: PlanFile, store: JournalStore, as_json: bool) -> None:
+    """What earlier scans found."""
+    from tasks.scanning import history_of, history_rows
+
+    history = history_of(store, file.plan.name)
+
+    def text() -> None:
+        if not history.runs:
+            out("This plan was never scanned.")
+            return
+        columns = ("asset", "host", "verdict", "findings", "last scanned", "last whole")
+        rows = history_rows(history)
+        show_table("By asset", columns, [[row[column] for column in columns] for row in rows])
+        runs = [
+            (
+                f"{run.at:%Y-%m-%d %H:%M} UTC",
+                ", ".join(run.hosts),
+                run.findings,
+                run.new,
+                run.errors,
+                run.incident,
+            )
+            for run in reversed(history.runs[-RUNS_SHOWN:])
+        ]
+        show_table("Newest scans", ("at", "hosts", "findings", "new", "not looked at", "incident"), runs)
+
+    emit(history, as_json, text)
+
+
+def remember_scan(
+    file: PlanFile, store: JournalStore, results: Sequence[CheckResult], seconds: float
+) -> None:
+    """Put a scan by hand into the history."""
+    from model.canonical import now
+    from model.scanning import remember
+    from tasks.scanning import history_of, save_history
+
+    history = history_of(store, file.plan.name)
+    hosts = sorted({result.host for result in results} & set(file.plan.hosts))
+    save_history(store, file.plan.name, remember(history, now(), hosts, results, seconds=seconds))
