@@ -4,7 +4,7 @@
 
 BIN = .venv/bin
 # Tests that share a host or an installation run in one process (tests/conftest.py); PARALLEL= runs all in one.
-PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
+PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadscope --no-loadscope-reorder
 
 .PHONY: help demo test lint format bench docs lock clean
 

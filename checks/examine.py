@@ -24,7 +24,7 @@ from checks import (
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
 from checks.toolbox import Broken
-from checks.wheels import references
+from checks.wheel_shelf import references
 from model.accepted import Accepted
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.diagnosis import Impact, Reach
@@ -193,8 +193,8 @@ def impact_scope(results: Sequence[CheckResult], plan: Plan, impacts: Sequence[I
         results: of the checks.
         plan: the plan.
         impacts: of the diagnosis. A service counts when it is stopped, uses what is damaged, or depends on damaged
-            data; that it depends on all packages or the whole system is no sign that it uses the damaged one. A unit that
-            no plan names counts when it is stopped or uses what is damaged.
+            data; that it depends on all packages or the whole system is no sign that it uses the damaged one. A unit
+            that no plan names counts when it is stopped or uses what is damaged.
     """
     findings = [finding for result in results for finding in result.findings]
     affected = {f.asset for f in findings if f.code is Code.SERVICE_DOWN}

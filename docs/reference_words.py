@@ -16,6 +16,7 @@ from model.assets import (
 )
 from model.plan import (
     Checks,
+    DirectoryPackages,
     DirectorySource,
     Expectation,
     GateRule,
@@ -25,11 +26,13 @@ from model.plan import (
     Plan,
     Probe,
     Roles,
+    S3Packages,
     S3Source,
     Service,
     SignOff,
     TableChecks,
 )
+from model.scanning import ScanRule
 
 PLAN_INTRO = """\
 # The plan file
@@ -70,7 +73,13 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`objectives`", Objectives, "Targets; the report sets what was measured beside them."),
     ("`hosts`", Host, ""),
     ("`backups` of kind `s3`", S3Source, ""),
-    ("`backups` and `package_stores` of kind `directory`", DirectorySource, ""),
+    ("`backups` of kind `directory`", DirectorySource, ""),
+    (
+        "`package_stores` of kind `directory`",
+        DirectoryPackages,
+        "What lies there counts only where its signed index names it: see [package stores](package-stores.md).",
+    ),
+    ("`package_stores` of kind `s3`", S3Packages, ""),
     (
         "`assets`: what all kinds have",
         AssetBase,
@@ -92,6 +101,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`checks.probes`", Probe, ""),
     ("`checks.tables`", TableChecks, ""),
     ("`checks.tables.expectations`", Expectation, ""),
+    ("`scan`", ScanRule, ""),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
 )
@@ -108,10 +118,13 @@ KEYS = {
     "gravest, to `IV`); the default is the table in `plans/sample.yaml`",
     "Plan.hosts": "hosts, by name",
     "Plan.backups": "where recovery points are kept, by name",
-    "Plan.package_stores": "folders with package files, by name; of kind `directory`",
+    "Plan.package_stores": "signed stores of package files, by name; of kind `directory` or `s3`",
+    "DirectoryPackages.keys": "files of the public keys that may sign its index; default: this installation's own key",
+    "S3Packages.keys": "files of the public keys that may sign its index; default: this installation's own key",
     "Plan.assets": "what can be damaged, by name",
     "Plan.checks": "what proves that the service works",
     "Plan.signoff": "who signs what",
+    "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
     "Service.owner": "the person who answers for it",

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def why_no_browser() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what this machine cannot run, and says why; says what `make test` may run at the same time."""
+    """Skips what this machine cannot run, and says why; what takes longest begins first."""
     reasons = {"lab": why_no_lab(), "browser": why_no_browser()}
     for item in items:
         for marker, reason in reasons.items():
@@ -65,16 +66,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = item.get_closest_marker("slow") is not None
         if slow and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(together(item)))
-    # What takes longest begins first, so that no process is left with it at the end.
+    # So that no process of `make test` is left with it at the end.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-def together(item: pytest.Item) -> str:
-    """Tests of one file share its fixtures; those that use the running installation share it across files."""
-    shared = "one_installation" in getattr(item, "fixturenames", ())
-    return "installation" if shared else str(item.path)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist has no types
+    """Tests that share something costly run in one process."""
+    from tests.support.scheduling import Together
+
+    return Together(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

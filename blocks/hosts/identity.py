@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blocks.hosts import scripts
 from blocks.hosts.base import Connection, Identity
-from model.command import printable
+from model.command import Command, printable
 from model.errors import PreconditionFailed, Refused
 
 _REMEDY = (
@@ -13,7 +13,7 @@ _REMEDY = (
 
 
 def read(connection: Connection) -> Identity:
-    """Read the identity facts; needs no program on the host but sh.
+    """Read the identity facts; needs no program on the host but sh or bash.
 
     Raises:
         PreconditionFailed: the machine-id file or the role file cannot be read.
@@ -23,6 +23,10 @@ def read(connection: Connection) -> Identity:
     path = host.machine_id_file
     role_path = f"{host.state_dir.rstrip('/')}/role"
     result = connection.run(scripts.script(scripts.IDENTITY, path, role_path), limit=4096)
+    if not result.ok and result.status not in {None, 2, 44, 45}:  # sh or env may be what is damaged
+        command = Command(("bash", "-c", scripts.IDENTITY, "reinstate", path, role_path), sudo=True)
+        again = connection.run(command, limit=4096)
+        result = again if again.status in {0, 44, 45} else result
     if result.status in {2, 44, 45}:
         missing = role_path if result.status == 45 else path
         raise PreconditionFailed(

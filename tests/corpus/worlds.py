@@ -15,7 +15,9 @@ from tests.lab.base import RPM, Base, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
 from tests.support.labworld import HOST, LabWorld, World, make_world
+from tests.support.packages import public_pem
 from tests.support.pythonworld import ENVIRONMENTS, STORE, add_environment
+from tests.support.rounds import pool_store
 from tests.support.rpmworld import make_rpm_world
 
 _NUMBER = itertools.count(1)
@@ -85,6 +87,22 @@ def rewrite(world: World, change: Callable[[dict[str, Any]], None]) -> None:
     world.plan_file.write_text(json.dumps(plan, indent=1))
 
 
+def tools(lab: Laboratory) -> LabWorld:
+    """The same host; repairs come from the plan's signed package store, for its own apt may be what is damaged."""
+    world = debian(lab)
+    pool = world.folder / "debs"
+    pool.mkdir()
+    pool_store(lab.base, pool)
+    (world.folder / "key.pem").write_bytes(public_pem())
+    rewrite(world, _stocked)
+    return world
+
+
+def _stocked(plan: dict[str, Any]) -> None:
+    plan["package_stores"] = {"debs": {"kind": "directory", "path": "debs", "keys": ["key.pem"]}}
+    plan["assets"]["system"]["store"] = "debs"
+
+
 def rpm(lab: Laboratory) -> World:
     """A host whose software came as RPM packages; the package store of its plan is signed, its mirror out of reach."""
     folder = lab.new_folder()
@@ -108,7 +126,7 @@ def python(lab: Laboratory) -> LabWorld:
 
 WORLDS: dict[str, Callable[[Laboratory], World]] = {
     "dpkg": debian,
-    "tools": debian,
+    "tools": tools,
     "system": system,
     "rpm": rpm,
     "python": python,

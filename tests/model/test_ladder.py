@@ -25,7 +25,7 @@ from model.proposal import (
     RestoreFiles,
     SetMetadata,
 )
-from model.supplies import PackageSupply, PointSupply, Supplies, WheelSupply
+from model.supplies import DatabaseSupply, PackageSupply, PointSupply, Supplies, WheelSupply
 from tests.model.builders import PLAN_TEXT
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -172,6 +172,48 @@ def test_content_takes_the_same_version_of_the_package_once(shop: Plan) -> None:
         action.touches
     )
     assert {f.id for f in (DAMAGED, missing, CONF)} == set(action.findings)
+
+
+def test_deleted_configuration_comes_from_where_the_plan_says(shop: Plan) -> None:
+    """From the backup by preference; from the package, for both assets that miss it, when the plan says so."""
+    supplies = Supplies(packages=(package(),), points=(point("config", entry("shop.conf")),))
+    lost = finding(Code.FILE_MISSING, "config", CONF.subject)
+    backup = climb(shop, CONF, lost, supplies=supplies)
+    assert "restore_files config repair" == kinds(backup)[0]
+    assert {CONF.id, lost.id} == set(backup.actions[0].findings)
+    os_ = shop.assets["os"].model_copy(update={"conffiles": "package"})
+    plan = shop.model_copy(update={"assets": {**shop.assets, "os": os_}})
+    from_package = climb(plan, CONF, lost, supplies=supplies)
+    assert "reinstall_package os repair" == kinds(from_package)[0]
+    assert {CONF.id, lost.id} == set(from_package.actions[0].findings)
+
+
+def test_records_of_the_package_tool_come_first_and_what_waits_is_configured_last(shop: Plan) -> None:
+    """A whole database before any package; `dpkg --configure -a` needs no file at all."""
+    torn = finding(Code.PACKAGE_DATABASE_DAMAGED, "os", "/var/lib/dpkg/status")
+    waiting = finding(Code.PACKAGE_STATE_BROKEN, "os", "other", "other", "2").model_copy(
+        update={"actual": "half-configured"}
+    )
+    whole = DatabaseSupply(
+        asset="os", path=torn.subject, base="/var/lib/dpkg/status-old", sha256=HASH, bytes=1
+    )
+    proposal = climb(
+        shop, torn, waiting, DAMAGED, supplies=Supplies(packages=(package(),), databases=(whole,))
+    )
+    wanted = ["restore_package_database", "reinstall_package", "configure_packages", "restart_service"]
+    assert wanted == [kind.split()[0] for kind in kinds(proposal)]
+    lost = whole.model_copy(update={"lost": ("gone",)})
+    proposal = climb(shop, torn, supplies=Supplies(databases=(lost,)))
+    assert "the entries of gone are in no copy" in proposal.unmet[0].sentence
+
+
+def test_broken_tool_is_cured_with_what_is_damaged(shop: Plan) -> None:
+    """A tool is broken by damaged files; when none is found, that is said."""
+    tool = finding(Code.TOOL_BROKEN, "os", "/usr/bin/find", "findutils")
+    proposal = climb(shop, tool, DAMAGED)
+    assert {tool.id, DAMAGED.id} <= {f for action in proposal.actions for f in action.findings}
+    assert () == proposal.unmet
+    assert "nothing damaged was found" in climb(shop, tool).unmet[0].sentence
 
 
 def test_another_version_is_never_taken(shop: Plan) -> None:

@@ -36,9 +36,19 @@ def key(name: str = "ours") -> SigningKey:
     return _key(name)
 
 
+def public_pem(name: str = "ours") -> bytes:
+    """Its public half, as a plan names it under `keys`."""
+    return (_folder(name) / "public" / f"{key(name).key_id}.pem").read_bytes()
+
+
+@cache
+def _folder(name: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"reinstate-key-{name}-"))
+
+
 @cache
 def _key(name: str) -> SigningKey:
-    return SigningKey.load_or_create(Path(tempfile.mkdtemp(prefix=f"reinstate-key-{name}-")))
+    return SigningKey.load_or_create(_folder(name))
 
 
 def shelf(

@@ -172,6 +172,8 @@ def test_reinstall_of_another_version_under_the_signed_hash_is_refused(
         reinstall(host, root, pool, action_for(old))
     with pytest.raises(Damaged, match=r"says it is 'other 1\.2-3 all'"):
         reinstall(host, root, pool, action_for(make_deb(pool, name="other")))
+    with pytest.raises(Damaged, match=r"says it is 'demo 1\.2-3 all', signed was 'demo 1\.2-3 arm64'"):
+        reinstall(host, root, pool, action_for(pool / "demo_1.2-3_all.deb", architecture="arm64"))
     assert before == fingerprint(root)
     assert {} == host.jobs
 
