@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from blocks.hosts.base import Connection
 from checks import hash_lists
 from checks.fact import Fact
+from checks.package_guess import OTHERS
 from checks.package_rules import Rules, wrong
 from checks.packages import CAPABILITIES, PackagesData, collect, judge
 from model.accepted import Accepted
@@ -63,6 +64,10 @@ def healthy(data: PackagesData) -> tuple[Entry, ...]:
             entries[owned.place] = fact.entry()
     for package in {owned.package.name: owned.package for owned in data.owned}.values():
         entries |= {mark.path: mark for mark in hash_lists.marks(package)}
+    delivered = {owned.place for owned in data.owned}
+    for path in data.facts:
+        if path not in delivered:
+            entries[OTHERS + path] = Entry(path=OTHERS + path, type=FileType.OTHER)
     if data.capable:
         entries[CAPABILITIES] = Entry(path=CAPABILITIES, type=FileType.OTHER)
     return tuple(sorted(entries.values(), key=lambda entry: entry.path))

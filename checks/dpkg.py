@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from blocks.hosts.base import Connection
@@ -18,7 +18,7 @@ from model.assets import DpkgAsset
 from model.command import Command
 from model.errors import PreconditionFailed
 
-_SCRIPT = r"""
+SCRIPT = r"""
 LC_ALL=C; export LC_ALL
 root=${1%/}
 cd "$root/var/lib/dpkg" || exit 3
@@ -51,6 +51,9 @@ part md5sums; set -- *.md5sums; [ -e "$1" ] && { tail -n +1 -v -- "$@" || printf
 part end
 exit 0
 """
+
+END = b"\0end\0"
+"""How the output of `SCRIPT` ends."""
 
 _LINE = re.compile(r"[ \t]|[A-Za-z0-9][A-Za-z0-9-]*:")
 _HEADER = re.compile(rb"(?:\A|\n)==> ([^\n/]+) <==\n")
@@ -154,7 +157,7 @@ def read_raw(connection: Connection, asset: DpkgAsset) -> bytes:
     """
     chunks: list[bytes] = []
     command = Command(
-        ("sh", "-c", _SCRIPT, "reinstate-dpkg", asset.root), sudo=not asset.rootless, timeout=300.0
+        ("sh", "-c", SCRIPT, "reinstate-dpkg", asset.root), sudo=not asset.rootless, timeout=300.0
     )
     result = connection.run(command, on_stdout=chunks.append)
     require(result, connection.name, f"reading the dpkg database below {asset.root}")
@@ -211,7 +214,7 @@ def parse(output: bytes, where: str = "", status: str | None = None) -> Database
     return Database(
         packages=packages,
         diversions=_diversions(text["diversions"]),
-        aliases=dict(_aliases(text.get("links", ""))),
+        aliases=dict(aliases(_pairs(text.get("links", "")))),
         alternatives=_alternatives(text.get("alternatives", "")),
         chosen=dict(_pairs(text.get("chosen", ""))),
         overrides=_overrides(text["statoverride"], _ids(text.get("users", "")), _ids(text.get("groups", ""))),
@@ -338,9 +341,9 @@ def _diversions(text: str) -> dict[str, tuple[str, str]]:
     return {path: (target, "" if owner == ":" else owner) for path, target, owner in triples if path}
 
 
-def _aliases(text: str) -> Iterator[tuple[str, str]]:
+def aliases(links: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Only links from the top to the folder of that name in /usr: the ones Debian makes."""
-    return ((link, f"/usr{link}") for link, target in _pairs(text) if target.lstrip("/") == f"usr{link}")
+    return ((link, f"/usr{link}") for link, target in links if target.lstrip("/") == f"usr{link}")
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

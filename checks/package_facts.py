@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blocks.hosts.base import Connection
-from checks import alternatives, hash_lists, stat, status_copies
+from checks import alternatives, hash_lists, package_guess, stat, status_copies
 from checks.dpkg import Database, Package
 from checks.fact import Fact
 from checks.many import making_many
+from checks.package_guess import largest_first
 from checks.package_rules import Owned
 from checks.strangers import folders, strangers
 from model.accepted import Accepted
@@ -20,9 +21,6 @@ from model.manifest import Entry
 
 COMPLETE = frozenset({"installed", "half-configured", "triggers-awaited", "triggers-pending"})
 """States in which every file of a package is in its place."""
-
-LARGE = 1 << 20
-"""Bytes from which a file is worth an order of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,13 @@ def collect(
     Raises:
         Transient: the connection was lost. PreconditionFailed: no dpkg database, or the host's tools are damaged.
     """
-    database = status_copies.read(connection, asset).database
     root = asset.root.rstrip("/")
-    owned, skipped = _owned(database, asset)
     agreed = {one.entry.path for one in accepted}
+    guess = package_guess.Guess()
+    if baseline and digests == "md5" and not asset.packages and not asset.rootless:
+        guess = package_guess.look(connection, asset, baseline, agreed, progress)
+    database = guess.database or status_copies.read(connection, asset).database
+    owned, skipped = _owned(database, asset)
     wanted = _wanted(database, owned, baseline, agreed, digests)
     for path in alternatives.paths(database, root):
         wanted.setdefault(path, "none")
@@ -82,15 +83,33 @@ def collect(
     if not asset.packages and all(package.paths for package in database.packages.values() if whole(package)):
         aliases = {root + link: root + target for link, target in database.aliases.items()}
         around = stat.Around(folders(owned, database.aliases, root), aliases)
-    facts = stat.collect(connection, wanted, wanted, around=around, progress=progress)
+    facts, found = _look(connection, wanted, around, guess, progress)
     others = None
     if around is not None:
         known = skipped | {entry.path for entry in baseline}
-        names = [
-            path for path in strangers(around.found, database, known, root) if not _ignored(asset)(path, path)
-        ]
+        ignored = _ignored(asset)
+        names = [path for path in strangers(found, database, known, root) if not ignored(path, path)]
         others = stat.collect(connection, names)
     return PackagesData(database, tuple(owned), facts, others, len(skipped), asset.root, asset.rootless)
+
+
+def _look(
+    connection: Connection, wanted: Mapping[str, stat.Digests], around: stat.Around | None, guess: package_guess.Guess,
+    progress: stat.Tell | None,
+) -> tuple[dict[str, Fact], list[str]]:  # fmt: skip
+    """Every fact that is wanted, and what else lies around; what was guessed is not asked again."""
+    left = {path: kind for path, kind in wanted.items() if not guess.enough(path, kind)}
+    folders_ = around.folders if around else frozenset()
+    rest = stat.Around(folders_ - guess.around.folders, around.aliases if around else {})
+    # What else lies in a folder is told only beside all that belongs there.
+    beside = dict.fromkeys(wanted, "none") if rest.folders and guess.facts else {}
+    asked: dict[str, stat.Digests] = {**beside, **left}  # type: ignore[dict-item]  # the literal is widened
+    more = stat.collect(connection, asked, asked, around=rest, progress=None if guess.facts else progress)
+    facts = {path: more[path] if path in left else guess.facts[path] for path in wanted}
+    before = (
+        path for path in guess.around.found if path.rpartition("/")[0] in folders_ and path not in wanted
+    )
+    return facts, sorted({*before, *rest.found})
 
 
 def _wanted(
@@ -99,10 +118,8 @@ def _wanted(
     """Which hashes each path needs."""
     marked = hash_lists.recorded(database.packages, baseline)
     kept = {entry.path for entry in baseline if entry.sha256}
-    # The largest first, as far as they are known: else one process is busy with one of them when the others are done.
-    large = sorted((-entry.size, entry.path) for entry in baseline if entry.size > LARGE)
-    places = {one.place for one in owned} if large else set()
-    wanted: dict[str, stat.Digests] = dict.fromkeys((path for _, path in large if path in places), "none")
+    places = {one.place for one in owned} if baseline else set()
+    wanted: dict[str, stat.Digests] = {path: "none" for path in largest_first(baseline) if path in places}
     for package, path, place in owned:
         if digests != "md5" or place in agreed:
             wanted[place] = "both"

@@ -41,10 +41,29 @@ class Around:
     found: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Ahead:
+    """A script run on the host before it looks, by the same command: its answer is dealt with while the host hashes.
+
+    Attributes:
+        script: for sh; it must end with 0.
+        argument: its only one.
+        end: how its output ends; that must not occur before.
+        take: gets the output, once; never called where the host has no Python.
+    """
+
+    script: str
+    argument: str
+    end: bytes
+    take: Callable[[bytes], None]
+
+
 PROBE = Path(__file__).with_name("stat_probe.py")
 
 # The interpreters of Debian and of RHEL (there `python3` may be missing); status 97: none.
 _RUN = r"""
+ahead=$1 argument=$2; shift 2
+[ -z "$ahead" ] || sh -c "$ahead" reinstate-ahead "$argument" </dev/null || exit 96
 for python in python3 /usr/libexec/platform-python; do
     command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -c "$@"
 done
@@ -76,6 +95,7 @@ def collect(
     digests: Digests | Mapping[str, Digests] = "sha256",
     *,
     around: Around | None = None,
+    ahead: Ahead | None = None,
     jobs: int = 0,
     timeout: float = 7200.0,
     progress: Tell | None = None,
@@ -87,6 +107,7 @@ def collect(
         paths: absolute; odd bytes as surrogate escapes. Each path once, in the order of the answer.
         digests: which hashes of regular files; a mapping says it for each path.
         around: asks also for what else lies in some folders; the answer is put into it.
+        ahead: what else is asked by the same command.
         jobs: processes on the host; 0: one per processor, four at most.
         timeout: seconds for all of it.
         progress: told now and then.
@@ -111,7 +132,7 @@ def collect(
         return {}
     for folder in around.folders if around else ():
         wanted.setdefault(folder, "none")
-    facts = _by_python(connection, wanted, jobs, timeout, progress, around)
+    facts = _by_python(connection, wanted, jobs, timeout, progress, around, ahead)
     if facts is None:
         facts = {}
         for kind in dict.fromkeys(wanted.values()):
@@ -128,7 +149,7 @@ def collect(
 class _Answer:
     """What the probe says, read line by line as it comes; `whole` only when all of it is there and right."""
 
-    def __init__(self, paths: Sequence[str], progress: Tell | None) -> None:
+    def __init__(self, paths: Sequence[str], progress: Tell | None, ahead: Ahead | None) -> None:
         self.facts: dict[str, Fact] = {}
         self.paths = paths
         self.progress = progress
@@ -137,9 +158,13 @@ class _Answer:
         self.wrong = False
         self._rest = b""
         self._greeted = False
+        self._ahead = ahead
+        self._before: list[bytes] = []
 
     def feed(self, chunk: bytes) -> None:
         """Take the next piece of the stream."""
+        if self._ahead is not None:
+            chunk = self._hand_over(chunk, self._ahead)
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             if not self.wrong:
@@ -147,6 +172,18 @@ class _Answer:
                     self._line(json.loads(line))
                 except (ValueError, TypeError, LookupError):
                     self.wrong = True
+
+    def _hand_over(self, chunk: bytes, ahead: Ahead) -> bytes:
+        """What comes behind the output of the script ahead, once that is whole."""
+        tail = self._before.pop() if self._before else b""
+        place = (tail + chunk).find(ahead.end)
+        if place < 0:
+            self._before += [tail, chunk] if len(chunk) >= len(ahead.end) else [tail + chunk]
+            return b""
+        stop = place + len(ahead.end)
+        ahead.take(b"".join(self._before) + (tail + chunk)[:stop])
+        self._ahead = None
+        return (tail + chunk)[stop:]
 
     def _line(self, said: Any) -> None:  # noqa: ANN401 - JSON from the host, judged here
         if not self._greeted:
@@ -179,10 +216,11 @@ def _by_python(
     timeout: float,
     progress: Tell | None,
     around: Around | None,
+    ahead: Ahead | None,
 ) -> dict[str, Fact] | None:
     """The facts by the host's Python; None when there is none or it cannot be trusted."""
     paths = list(wanted)
-    answer = _Answer(paths, progress)
+    answer = _Answer(paths, progress, ahead)
     records = [f"{_LETTER[d]}{p}\0" for p, d in wanted.items()]
     aliases: tuple[str, ...] = ()
     if around is not None:
@@ -192,7 +230,17 @@ def _by_python(
         ]
         aliases = tuple(word for pair in around.aliases.items() for word in pair)
     command = Command(
-        ("sh", "-c", _RUN, "reinstate-stat", PROBE.read_text(encoding="utf-8"), str(jobs), *aliases),
+        (
+            "sh",
+            "-c",
+            _RUN,
+            "reinstate-stat",
+            ahead.script if ahead else "",
+            ahead.argument if ahead else "",
+            PROBE.read_text(encoding="utf-8"),
+            str(jobs),
+            *aliases,
+        ),
         stdin="".join(records).encode("utf-8", "surrogateescape"),
         sudo=True,
         timeout=timeout,

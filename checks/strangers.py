@@ -20,7 +20,12 @@ MADE_ANEW = re.compile(r".*(/__pycache__|\.py[co])|/(usr/)?lib/modules/[^/]+/mod
 
 def folders(owned: Iterable[Owned], aliases: Mapping[str, str], root: str) -> frozenset[str]:
     """Folders, as they are on the host, that hold delivered files; a path without a hash is none for this purpose."""
-    found = {one.place.rpartition("/")[0][len(root) :] for one in owned if one.path in one.package.md5sums}
+    return folders_of((one.place for one in owned if one.path in one.package.md5sums), aliases, root)
+
+
+def folders_of(files: Iterable[str], aliases: Mapping[str, str], root: str) -> frozenset[str]:
+    """The folders of delivered files, as they are on the host, where nothing else may lie."""
+    found = {path.rpartition("/")[0][len(root) :] for path in files}
     for link, target in aliases.items():
         found = {target + path[len(link) :] if f"{path}/".startswith(f"{link}/") else path for path in found}
     return frozenset(
