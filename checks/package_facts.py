@@ -6,6 +6,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from blocks.hosts.base import Connection
 from checks import alternatives, hash_lists, package_guess, stat, status_copies
@@ -72,9 +73,42 @@ def collect(
     root = asset.root.rstrip("/")
     agreed = {one.entry.path for one in accepted}
     guess = package_guess.Guess()
+    prepared: list[_Asked] = []
+
+    def prepare(database: Database) -> None:
+        prepared.append(_ask(database, asset, baseline, agreed, digests))
+
     if baseline and digests == "md5" and not asset.packages and not asset.rootless:
-        guess = package_guess.look(connection, asset, baseline, agreed, progress)
-    database = guess.database or status_copies.read(connection, asset).database
+        guess = package_guess.look(connection, asset, baseline, agreed, prepare, progress)
+    if guess.database is None:
+        prepare(status_copies.read(connection, asset).database)
+    asked = prepared[-1]
+    facts, found = _look(connection, asked.wanted, asked.around, guess, progress)
+    others = None
+    if asked.around is not None:
+        known = asked.skipped | {entry.path for entry in baseline}
+        ignored = _ignored(asset)
+        nobodys = strangers(found, asked.database, known, root)
+        others = stat.collect(connection, [path for path in nobodys if not ignored(path, path)])
+    return PackagesData(
+        asked.database, tuple(asked.owned), facts, others, len(asked.skipped), asset.root, asset.rootless
+    )
+
+
+class _Asked(NamedTuple):
+    """What a database asks to be looked at."""
+
+    database: Database
+    owned: list[Owned]
+    skipped: set[str]
+    wanted: dict[str, stat.Digests]
+    around: stat.Around | None
+
+
+def _ask(
+    database: Database, asset: DpkgAsset, baseline: Sequence[Entry], agreed: set[str], digests: stat.Digests
+) -> _Asked:  # fmt: skip
+    root = asset.root.rstrip("/")
     owned, skipped = _owned(database, asset)
     wanted = _wanted(database, owned, baseline, agreed, digests)
     for path in alternatives.paths(database, root):
@@ -83,14 +117,7 @@ def collect(
     if not asset.packages and all(package.paths for package in database.packages.values() if whole(package)):
         aliases = {root + link: root + target for link, target in database.aliases.items()}
         around = stat.Around(folders(owned, database.aliases, root), aliases)
-    facts, found = _look(connection, wanted, around, guess, progress)
-    others = None
-    if around is not None:
-        known = skipped | {entry.path for entry in baseline}
-        ignored = _ignored(asset)
-        names = [path for path in strangers(found, database, known, root) if not ignored(path, path)]
-        others = stat.collect(connection, names)
-    return PackagesData(database, tuple(owned), facts, others, len(skipped), asset.root, asset.rootless)
+    return _Asked(database, owned, skipped, wanted, around)
 
 
 def _look(

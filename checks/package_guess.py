@@ -6,7 +6,7 @@ what was guessed in vain is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blocks.hosts.base import Connection
@@ -22,6 +22,9 @@ LARGE = 1 << 20
 
 OTHERS = "looked-at:"
 """How entries of a baseline begin that are no file of a package: paths that were looked at as well."""
+
+CAPABILITIES = f"{OTHERS}capabilities"
+"""The baseline's entry that says file capabilities were recorded, too."""
 
 
 @dataclass
@@ -56,9 +59,9 @@ def largest_first(baseline: Sequence[Entry]) -> Iterator[str]:
 
 def look(
     connection: Connection, asset: DpkgAsset, baseline: Sequence[Entry], agreed: set[str],
-    progress: stat.Tell | None,
+    prepare: Callable[[Database], None], progress: stat.Tell | None,
 ) -> Guess:  # fmt: skip
-    """Ask for the database and for every path of the baseline by one command.
+    """Ask for the database and for every path of the baseline by one command; `prepare` works while the host hashes.
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are damaged.
@@ -87,8 +90,14 @@ def look(
 
     def take(output: bytes) -> None:
         database = dpkg.parse(output, connection.name)
-        guess.database = database if not database.torn and not database.lost else None
+        if not database.torn and not database.lost:
+            guess.database = database
+            prepare(database)
 
     ahead = stat.Ahead(dpkg.SCRIPT, asset.root, dpkg.END, take)
-    guess.facts = stat.collect(connection, wanted, wanted, around=around, ahead=ahead, progress=progress)
+    known = {entry.path: entry for entry in baseline if entry.path[:1] == "/"}
+    capable = any(entry.path == CAPABILITIES for entry in baseline)
+    guess.facts = stat.collect(
+        connection, wanted, wanted, around=around, ahead=ahead, expected=known if capable else None, progress=progress
+    )  # fmt: skip
     return guess

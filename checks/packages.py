@@ -17,7 +17,7 @@ from checks.dpkg import Database, Package
 from checks.hash_lists import Delivered
 from checks.many import making_many
 from checks.package_facts import PackagesData, collect, named, whole
-from checks.package_guess import OTHERS
+from checks.package_guess import CAPABILITIES
 from checks.package_rules import Owned, Rules, same, wrong
 from model.accepted import Accepted
 from model.assets import DpkgAsset
@@ -25,9 +25,6 @@ from model.finding import ACCEPTED_CONTENT, CheckResult, Code, Degree, Finding, 
 from model.manifest import Entry, FileType
 
 __all__ = ["CAPABILITIES", "PackagesData", "collect", "judge"]
-
-CAPABILITIES = f"{OTHERS}capabilities"
-"""The baseline's entry that says file capabilities were recorded, too."""
 
 
 @dataclass

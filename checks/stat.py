@@ -18,7 +18,7 @@ from checks import stat_shell
 from checks.fact import Digests, Fact, require
 from model.command import Command, printable
 from model.errors import ReinstateError
-from model.manifest import FileType
+from model.manifest import Entry, FileType
 
 __all__ = ["Digests", "Fact", "collect", "excluded", "list_tree", "require"]
 
@@ -86,6 +86,10 @@ _KINDS = {
 _KNOWN = [
     "900150983cd24fb0d6963f7d28e17f72", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", True,
 ]  # fmt: skip
+_KIND_OF = {kind: letter for letter, kind in _KINDS.items()}
+_CANARY = "n/\0f0,0,0,,,\0"
+"""The last question: the top is no file. Whoever finds it as expected is not believed."""
+
 _LETTER = {"none": "n", "md5": "m", "sha256": "s", "both": "b"}
 
 
@@ -96,6 +100,7 @@ def collect(
     *,
     around: Around | None = None,
     ahead: Ahead | None = None,
+    expected: Mapping[str, Entry] | None = None,
     jobs: int = 0,
     timeout: float = 7200.0,
     progress: Tell | None = None,
@@ -108,6 +113,8 @@ def collect(
         digests: which hashes of regular files; a mapping says it for each path.
         around: asks also for what else lies in some folders; the answer is put into it.
         ahead: what else is asked by the same command.
+        expected: what paths should be (their mode, owner, SHA-256, link and capabilities); the host says of those that
+            are so only how many they are, which saves time. Their facts have size and time from here.
         jobs: processes on the host; 0: one per processor, four at most.
         timeout: seconds for all of it.
         progress: told now and then.
@@ -132,7 +139,7 @@ def collect(
         return {}
     for folder in around.folders if around else ():
         wanted.setdefault(folder, "none")
-    facts = _by_python(connection, wanted, jobs, timeout, progress, around, ahead)
+    facts = _by_python(connection, wanted, jobs, timeout, progress, around, ahead, expected or {})
     if facts is None:
         facts = {}
         for kind in dict.fromkeys(wanted.values()):
@@ -154,6 +161,8 @@ class _Answer:
         self.paths = paths
         self.progress = progress
         self.around: list[str] = []
+        self.same = 0
+        self.canary = False
         self.whole = False
         self.wrong = False
         self._rest = b""
@@ -192,10 +201,15 @@ class _Answer:
         elif said[0] == "in":
             self.around = [str(path) for path in said[1]]
         elif said[0] == "end":
-            self.whole = not self._rest and said[1] == len(self.paths) == len(self.facts)
+            known = len(self.facts) + self.same
+            self.whole = not self._rest and self.canary and said[1] == known + 1 == len(self.paths) + 1
         else:
             facts, paths = self.facts, self.paths
-            for number, kind, mode, uid, gid, size, mtime, link, md5, sha256, caps, error in said:
+            self.same += int(said[0])
+            for number, kind, mode, uid, gid, size, mtime, link, md5, sha256, caps, error in said[1:]:
+                if number == len(paths):
+                    self.canary = kind == "d"
+                    continue
                 path = paths[number]
                 if not type(mode) is type(uid) is type(gid) is type(size) is type(mtime) is int:
                     raise TypeError
@@ -206,7 +220,7 @@ class _Answer:
                     path, _KINDS[kind], mode, uid, gid, size, mtime, link, md5, sha256, caps, problem
                 )
             if self.progress is not None:
-                self.progress(len(self.facts), len(self.paths))
+                self.progress(len(self.facts) + self.same, len(self.paths))
 
 
 def _by_python(
@@ -217,16 +231,19 @@ def _by_python(
     progress: Tell | None,
     around: Around | None,
     ahead: Ahead | None,
+    expected: Mapping[str, Entry],
 ) -> dict[str, Fact] | None:
     """The facts by the host's Python; None when there is none or it cannot be trusted."""
     paths = list(wanted)
     answer = _Answer(paths, progress, ahead)
-    records = [f"{_LETTER[d]}{p}\0" for p, d in wanted.items()]
+    texts = {path: _expected(entry) for path, entry in expected.items() if wanted.get(path) == "sha256"}
+    records = [f"{_LETTER[d]}{p}\0{texts.get(p, '')}\0" for p, d in wanted.items()]
     aliases: tuple[str, ...] = ()
     if around is not None:
         folders = around.folders
         records = [
-            record[0].upper() + record[1:] if record[1:-1] in folders else record for record in records
+            record[0].upper() + record[1:] if path in folders else record
+            for path, record in zip(paths, records, strict=True)
         ]
         aliases = tuple(word for pair in around.aliases.items() for word in pair)
     command = Command(
@@ -241,7 +258,7 @@ def _by_python(
             str(jobs),
             *aliases,
         ),
-        stdin="".join(records).encode("utf-8", "surrogateescape"),
+        stdin="".join([*records, _CANARY]).encode("utf-8", "surrogateescape"),
         sudo=True,
         timeout=timeout,
     )
@@ -250,7 +267,20 @@ def _by_python(
         return None  # a lost connection shows again with the host's own tools
     if around is not None:
         around.found[:] = answer.around
-    return {path: answer.facts[path] for path in paths}
+    return {path: answer.facts.get(path) or _as_expected(expected[path]) for path in paths}
+
+
+def _expected(entry: Entry) -> str:
+    """An entry as the probe writes what it sees."""
+    kind = _KIND_OF[entry.type]
+    return f"{kind}{entry.mode:o},{entry.uid},{entry.gid},{entry.sha256},{entry.capabilities},{entry.link}"
+
+
+def _as_expected(entry: Entry) -> Fact:
+    return Fact(
+        entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, entry.link, "",
+        entry.sha256, entry.capabilities,
+    )  # fmt: skip
 
 
 def excluded(relative: str, patterns: Sequence[str]) -> bool:

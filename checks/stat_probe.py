@@ -1,10 +1,11 @@
 """Runs on the host, by `python3 -I -S -c`: facts and hashes of many paths, read once, by several processes.
 
-Arguments: the number of processes, then pairs of a link at the top and the folder it stands for. Standard input:
-`<digests><path>` records that end in NUL, where the digests are `n`one, `m`d5, `s`ha256 or `b`oth; a capital letter
-asks also for what lies in that folder and is none of the paths. Output, a line each: the answers to known questions;
-lists of `[number, type, mode, uid, gid, size, mtime_ns, link, md5, sha256, capabilities, error]`;
-`["in", [path, …]]` for what else lies in folders; `["end", count]`. Only the standard library of Python 3.6.
+Arguments: the number of processes, then pairs of a link at the top and the folder it stands for. Standard input: pairs
+of `<digests><path>` and what is expected there, each ended by NUL. The digests: `n`one, `m`d5, `s`ha256 or `b`oth; a
+capital letter asks also for what lies in that folder and is none of the paths. Output, a line each: the answers to
+known questions; lists of how many paths are as expected, then of the others `[number, type, mode, uid, gid, size,
+mtime_ns, link, md5, sha256, capabilities, error]`; `["in", [path, …]]` for what else lies in folders; `["end", count]`.
+Only the standard library of Python 3.6.
 """
 # ruff: noqa: PTH115, S324 - plain os calls start fastest and take any bytes as names; md5 is what packages give
 
@@ -71,8 +72,8 @@ def capabilities(place: "bytes | int") -> str:
         return ""
 
 
-def row(number: int, record: bytes) -> "list[object]":
-    """Everything about one path; links are not followed."""
+def row(number: int, record: bytes, expected: bytes) -> "list[object] | None":
+    """Everything about one path; links are not followed. None: it is as expected."""
     want, path = record[:1].lower(), record[1:]
     try:
         info = os.lstat(path)
@@ -96,6 +97,18 @@ def row(number: int, record: bytes) -> "list[object]":
     elif stat.S_ISLNK(info.st_mode):
         kind = "l"
         link = os.fsdecode(os.readlink(path))
+    if expected and not problem:
+        facts = (
+            kind + format(stat.S_IMODE(info.st_mode), "o"),
+            str(info.st_uid),
+            str(info.st_gid),
+            sha256,
+            caps,
+            link,
+        )
+        seen = ",".join(facts)
+        if os.fsencode(seen) == expected:
+            return None
     return [
         number, kind, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns, link,
         md5, sha256, caps, problem,
@@ -133,7 +146,7 @@ def look_around(records: "list[bytes]", links: "list[bytes]", lock: "tuple[int, 
     os.write(lock[1], b"x")
 
 
-def work(records: "list[bytes]", tickets: int, lock: "tuple[int, int]") -> None:
+def work(records: "list[bytes]", expected: "list[bytes]", tickets: int, lock: "tuple[int, int]") -> None:
     """Take batches until there are none; one process writes at a time."""
     encode = json.JSONEncoder(separators=(",", ":")).encode
     lines = []  # type: list[str]
@@ -143,7 +156,9 @@ def work(records: "list[bytes]", tickets: int, lock: "tuple[int, int]") -> None:
         if ticket:
             start = int.from_bytes(ticket, "big")
             stop = start + (FEW if start < AHEAD else BATCH)
-            lines.append(encode([row(n, records[n]) for n in range(start, min(stop, len(records)))]))
+            rows = [row(n, records[n], expected[n]) for n in range(start, min(stop, len(records)))]
+            other = [one for one in rows if one is not None]
+            lines.append(encode([len(rows) - len(other), *other]))
         if lines and (len(lines) == WRITE or not ticket):
             data = ("\n".join(lines) + "\n").encode()
             os.read(lock[0], 1)
@@ -179,7 +194,8 @@ def main() -> int:
         stat.S_ISDIR(os.lstat("/").st_mode),
     ]
     write((json.dumps(known) + "\n").encode())
-    records = sys.stdin.buffer.read().split(b"\0")[:-1]
+    pairs = sys.stdin.buffer.read().split(b"\0")
+    records, expected = pairs[0:-1:2], pairs[1:-1:2]
     gc.disable()
     jobs = int(sys.argv[1]) or min(4, len(os.sched_getaffinity(0)))
     (take, give), lock = os.pipe(), os.pipe()
@@ -187,7 +203,8 @@ def main() -> int:
     children = {child(lambda: hand_out(len(records), give))}
     os.close(give)
     children |= {
-        child(lambda: work(records, take, lock)) for _ in range(max(1, min(jobs, len(records) // BATCH)))
+        child(lambda: work(records, expected, take, lock))
+        for _ in range(max(1, min(jobs, len(records) // BATCH)))
     }
     os.close(take)
     if any(record[:1].isupper() for record in records):
