@@ -24,7 +24,7 @@ from checks import (
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
 from checks.toolbox import Broken
-from checks.wheels import references
+from checks.wheel_shelf import references
 from model.accepted import Accepted
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
 from model.diagnosis import Impact, Reach

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ContextDecorator
 from typing import Protocol, TypeVar
 
 AT_ONCE = 8
@@ -56,6 +58,32 @@ class Board:
         files = f", {looked:,} of {known:,} paths" if known else ""
         share = (finished + sum(done / total for done, total in going)) / self._assets
         tell(int(1000 * share), 1000, f"{finished} of {self._assets} assets{files}")
+
+
+class _Pause(ContextDecorator):
+    """Python's search for garbage in circles, off while many small values are made: it would look at all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._was = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._was = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._was:
+                gc.enable()
+
+
+making_many = _Pause()
+"""Around what makes tens of thousands of values, as `with making_many:` or decorator; many threads may be inside."""
 
 
 def side_by_side(

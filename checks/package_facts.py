@@ -11,6 +11,7 @@ from blocks.hosts.base import Connection
 from checks import alternatives, hash_lists, stat, status_copies
 from checks.dpkg import Database, Package
 from checks.fact import Fact
+from checks.many import making_many
 from checks.package_rules import Owned
 from checks.strangers import folders, strangers
 from model.accepted import Accepted
@@ -19,6 +20,9 @@ from model.manifest import Entry
 
 COMPLETE = frozenset({"installed", "half-configured", "triggers-awaited", "triggers-pending"})
 """States in which every file of a package is in its place."""
+
+LARGE = 1 << 20
+"""Bytes from which a file is worth an order of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class PackagesData:
         return any(fact.capabilities is not None for fact in self.facts.values())
 
 
+@making_many
 def collect(
     connection: Connection,
     asset: DpkgAsset,
@@ -101,16 +106,19 @@ def _wanted(
     """Which hashes each path needs."""
     marked = hash_lists.recorded(database.packages, baseline)
     kept = {entry.path for entry in baseline if entry.sha256}
-    wanted: dict[str, stat.Digests] = {}
+    # The largest first, as far as they are known: else one process is busy with one of them when the others are done.
+    large = sorted((-entry.size, entry.path) for entry in baseline if entry.size > LARGE)
+    places = {one.place for one in owned} if large else set()
+    wanted: dict[str, stat.Digests] = dict.fromkeys((path for _, path in large if path in places), "none")
     for package, path, place in owned:
         if digests != "md5" or place in agreed:
             wanted[place] = "both"
         elif path in package.conffiles or package.name not in marked:
             wanted[place] = "md5"
         elif place in kept:
-            wanted.setdefault(place, "sha256")
-        else:
-            wanted[place] = "md5" if path in package.md5sums else wanted.get(place, "sha256")
+            wanted[place] = "sha256" if wanted.get(place, "none") == "none" else wanted[place]
+        elif path in package.md5sums or wanted.get(place, "none") == "none":
+            wanted[place] = "md5" if path in package.md5sums else "sha256"
     return wanted
 
 

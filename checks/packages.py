@@ -15,6 +15,7 @@ from checks import alternatives, hash_lists
 from checks.compare import degree
 from checks.dpkg import Database, Package
 from checks.hash_lists import Delivered
+from checks.many import making_many
 from checks.package_facts import PackagesData, collect, named, whole
 from checks.package_rules import Owned, Rules, same, wrong
 from model.accepted import Accepted
@@ -62,6 +63,7 @@ class _Case:
         )  # fmt: skip
 
 
+@making_many
 def judge(
     name: str,
     asset: DpkgAsset,

@@ -14,7 +14,8 @@ from checks.pip_environment import wanted_mode
 from checks.pip_facts import Distribution, EnvironmentData, collect, normal, prefix_of
 from checks.pip_interpreter import rebuild
 from checks.stat import list_tree
-from checks.wheels import BOOKKEEPING, Wheel, choose, judge, shelf
+from checks.wheel_shelf import choose, readable, shelf
+from checks.wheels import BOOKKEEPING, Wheel, judge
 from model.assets import PipAsset
 from model.command import Command
 from model.errors import Damaged
@@ -76,7 +77,9 @@ def _wheels(
     found.remarks += known.remarks
     for key in wanted:
         installed = next((d for d in data.distributions if (normal(d.name), d.version) == key), None)
-        wheel, why = choose(known.wheels.get(key, ()), installed)
+        wheels, unread = readable(known.wheels.get(key, ()))
+        found.remarks += unread
+        wheel, why = choose(wheels, installed)
         if wheel is None:
             found.remarks += [why] if why else []
             continue

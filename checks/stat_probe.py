@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # importing `typing` would take as long as hashing a hundred 
     from collections.abc import Callable
 
 BATCH = 64
+FEW, AHEAD = 4, 256
+"""The first AHEAD paths go out FEW at a time: whoever asks puts the largest there."""
 WRITE = 6
 """Batches written at once: a packet on the wire costs as much as looking at ten files."""
 _GONE = (errno.ENOENT, errno.ENOTDIR)
@@ -38,12 +40,13 @@ def opened(path: bytes) -> int:
         return os.open(path, _FLAGS)
 
 
-def hashes(path: bytes, want: bytes) -> "tuple[str, str]":
-    """MD5 and SHA-256 in hex, as wanted, of one reading."""
+def hashes(path: bytes, want: bytes) -> "tuple[str, str, str]":
+    """MD5 and SHA-256 in hex, as wanted, of one reading, and the capabilities of what was read."""
     md5 = hashlib.md5() if want in b"mb" else None
     sha = hashlib.sha256() if want in b"sb" else None
     descriptor = opened(path)
     try:
+        caps = capabilities(descriptor)
         while True:
             count = os.readv(descriptor, (_BUFFER,))
             part = _VIEW[:count]
@@ -55,13 +58,15 @@ def hashes(path: bytes, want: bytes) -> "tuple[str, str]":
                 break
     finally:
         os.close(descriptor)
-    return md5.hexdigest() if md5 else "", sha.hexdigest() if sha else ""
+    return md5.hexdigest() if md5 else "", sha.hexdigest() if sha else "", caps
 
 
-def capabilities(path: bytes) -> str:
+def capabilities(place: "bytes | int") -> str:
     """File capabilities as the kernel keeps them, in hex; empty: none."""
     try:
-        return os.getxattr(path, b"security.capability", follow_symlinks=False).hex()
+        if isinstance(place, int):  # open already: the path is not looked up once more
+            return os.getxattr(place, b"security.capability").hex()
+        return os.getxattr(place, b"security.capability", follow_symlinks=False).hex()
     except OSError:
         return ""
 
@@ -78,12 +83,14 @@ def row(number: int, record: bytes) -> "list[object]":
     kind, link, md5, sha256, caps, problem = "o", "", "", "", "", ""
     if stat.S_ISREG(info.st_mode):
         kind = "f"
-        caps = capabilities(path)
-        if want != b"n":
-            try:
-                md5, sha256 = hashes(path, want)
-            except OSError:
-                problem = "it cannot be read"
+        try:
+            if want == b"n":
+                caps = capabilities(path)
+            else:
+                md5, sha256, caps = hashes(path, want)
+        except OSError:
+            problem = "it cannot be read"
+            caps = capabilities(path)
     elif stat.S_ISDIR(info.st_mode):
         kind = "d"
     elif stat.S_ISLNK(info.st_mode):
@@ -135,7 +142,8 @@ def work(records: "list[bytes]", tickets: int, lock: "tuple[int, int]") -> None:
         ticket = os.read(tickets, 4)
         if ticket:
             start = int.from_bytes(ticket, "big")
-            lines.append(encode([row(n, records[n]) for n in range(start, min(start + BATCH, len(records)))]))
+            stop = start + (FEW if start < AHEAD else BATCH)
+            lines.append(encode([row(n, records[n]) for n in range(start, min(stop, len(records)))]))
         if lines and (len(lines) == WRITE or not ticket):
             data = ("\n".join(lines) + "\n").encode()
             os.read(lock[0], 1)
@@ -146,7 +154,7 @@ def work(records: "list[bytes]", tickets: int, lock: "tuple[int, int]") -> None:
 
 def hand_out(count: int, tickets: int) -> None:
     """Write a ticket per batch; whoever is free takes the next."""
-    for start in range(0, count, BATCH):
+    for start in (*range(0, min(count, AHEAD), FEW), *range(AHEAD, count, BATCH)):
         os.write(tickets, start.to_bytes(4, "big"))
 
 

@@ -16,7 +16,7 @@ from packaging.version import Version
 from blocks.hosts.base import Connection
 from checks import advisories, pip_facts
 from checks.stat import require
-from model.assets import Asset, DpkgAsset, PipAsset
+from model.assets import Asset, DpkgAsset, PipAsset, RpmAsset
 from model.command import Command, Result, printable
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.updates import Update, UpdatesReport
@@ -93,7 +93,7 @@ def look(
             return _apt(name, asset, connection, refresh) if asset.root == "/" else None
         if isinstance(asset, PipAsset):
             return _pip(name, asset, connection, known)
-        if str(asset.kind) == "rpm":
+        if isinstance(asset, RpmAsset):
             return _dnf(name, asset.host, connection, refresh)
     except Transient:
         raise

@@ -11,9 +11,7 @@ import hashlib
 import io
 import re
 import stat
-import tempfile
 import zipfile
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as ConfigError
@@ -21,10 +19,9 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 
-from blocks.packages import PackageStore
-from checks.pip_facts import Distribution, normal
+from checks.pip_facts import normal
 from model.command import printable
-from model.errors import Damaged, ReinstateError, Transient
+from model.errors import Damaged
 
 FILENAME = re.compile(
     r"^(?P<name>[A-Za-z0-9_.]+)-(?P<version>[A-Za-z0-9_.!+]+)(-\d[^-]*)?-(?P<tags>[^-]+-[^-]+-[^-]+)\.whl\Z"
@@ -81,110 +78,6 @@ class Wheel:
                     found[f"{prefix}/bin/{rest}"] = ""
         found |= {f"{prefix}/bin/{name}": "" for name in self.scripts}
         return found | {f"{site}/{self.info}/RECORD": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """Proven copies of a store's wheels in a folder of ours.
-
-    Attributes:
-        wheels: by normalised name and version, in the order of their file names.
-        origins: a copy's name in the store.
-        remarks: why a wheel is left out.
-    """
-
-    wheels: Mapping[tuple[str, str], Sequence[Path]]
-    origins: Mapping[Path, str]
-    remarks: tuple[str, ...]
-
-
-def shelf(store: PackageStore, wanted: Collection[tuple[str, str]], folder: Path) -> Shelf:
-    """The wheels of these (normalised name, version) that the signed index of a store names.
-
-    Raises:
-        PreconditionFailed: the store has no index. Damaged: its index does not count.
-        Transient: the store does not answer.
-    """
-    wheels: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    origins: dict[Path, str] = {}
-    remarks: list[str] = []
-    for file in store.index().packages:
-        key = (normal(file.name), file.version)
-        if file.family != "wheel" or key not in wanted:
-            continue
-        try:
-            path = store.fetch(file.filename, file.sha256, folder)
-        except Damaged as error:
-            remarks.append(str(error))
-            continue
-        wheels[key].append(path)
-        origins[path] = file.filename
-    return Shelf(wheels, origins, tuple(remarks))
-
-
-def choose(paths: Sequence[Path], installed: Distribution | None) -> tuple[Wheel | None, str]:
-    """The wheel a distribution was installed from, among those of its version; or why none is.
-
-    A wheel of the same version that was built differently is another wheel: most of its hashes differ.
-    """
-    said = ""
-    for path in sorted(paths, key=lambda path: not (installed and _tagged(path, installed.tags))):
-        try:
-            wheel = read(path)
-        except Damaged as error:
-            said = said or str(error)
-            continue
-        if installed is None or agreement(wheel, installed) >= 0.5:
-            return wheel, ""
-        said = said or f"{path.name} is another build of {installed.name} {installed.version}"
-    return None, said
-
-
-def references(
-    store: PackageStore | None, installed: Sequence[Distribution]
-) -> tuple[dict[str, Wheel], list[str]]:
-    """The wheel each distribution came from, by its .dist-info folder, and why some have none.
-
-    Raises:
-        Transient: the store does not answer.
-    """
-    found: dict[str, Wheel] = {}
-    if store is None:
-        return found, []
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            known = shelf(store, {(normal(one.name), one.version) for one in installed}, Path(folder))
-        except Transient:
-            raise
-        except ReinstateError as error:  # without a store that counts, RECORD is believed
-            return found, [str(error)]
-        remarks = list(known.remarks)
-        for one in installed:
-            wheel, why = choose(known.wheels.get((normal(one.name), one.version), ()), one)
-            if wheel is not None:
-                found[one.info] = wheel
-            elif why:
-                remarks.append(why)
-    return found, remarks
-
-
-def agreement(wheel: Wheel, installed: Distribution) -> float:
-    """Which part of a wheel's hashes the RECORD, or else the files themselves, have as well; 1 when none is shared."""
-    lands = wheel.lands(installed.site, "/")
-    shared = [(file, lands[file.seen.path]) for file in installed.files if lands.get(file.seen.path)]
-    listed = [file.wanted == sha256 for file, sha256 in shared if file.wanted]
-    present = [file.seen.actual == sha256 for file, sha256 in shared if file.seen.actual]
-    parts = [sum(same) / len(same) for same in (listed, present) if same]
-    return max(parts, default=1.0)
-
-
-def _tagged(path: Path, tags: Sequence[str]) -> bool:
-    match = FILENAME.match(path.name)
-    python, abi, platform = match["tags"].split("-") if match else ("", "", "")
-    return any(
-        f"{one}-{two}-{three}" in tags
-        for one in python.split(".") for two in abi.split(".") for three in platform.split(".")
-    )  # fmt: skip
 
 
 def read(path: Path) -> Wheel:

@@ -32,6 +32,7 @@ from model.plan import (
     SignOff,
     TableChecks,
 )
+from model.scanning import ScanRule
 
 PLAN_INTRO = """\
 # The plan file
@@ -100,6 +101,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`checks.probes`", Probe, ""),
     ("`checks.tables`", TableChecks, ""),
     ("`checks.tables.expectations`", Expectation, ""),
+    ("`scan`", ScanRule, ""),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
 )
@@ -122,6 +124,7 @@ KEYS = {
     "Plan.assets": "what can be damaged, by name",
     "Plan.checks": "what proves that the service works",
     "Plan.signoff": "who signs what",
+    "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
     "Service.owner": "the person who answers for it",

@@ -33,18 +33,15 @@ def review(file: PlanFile, journal: JournalStore) -> dict[str, tuple[Candidate, 
 
     def differing(name: str) -> tuple[Candidate, ...]:
         asset = packages[name]
+        recorded = baseline(journal, file.plan, name) or ()
         agreed = accepted(journal, file.plan, name)
         with file.connect(asset.host) as connection:
             prove(connection)
-            match asset:
-                case PipAsset():
-                    return tuple(pip_candidates(connection, name, asset, agreed))
-                case RpmAsset():
-                    recorded = baseline(journal, file.plan, name) or ()
-                    return tuple(rpm_baseline.candidates(connection, name, asset, recorded, agreed))
-                case DpkgAsset():
-                    recorded = baseline(journal, file.plan, name) or ()
-                    return tuple(candidates(connection, name, asset, recorded, agreed))
+            if isinstance(asset, PipAsset):
+                return tuple(pip_candidates(connection, name, asset, agreed))
+            if isinstance(asset, RpmAsset):
+                return tuple(rpm_baseline.candidates(connection, name, asset, recorded, agreed))
+            return tuple(candidates(connection, name, asset, recorded, agreed))
 
     return dict(zip(packages, side_by_side(differing, list(packages)), strict=True))
 

@@ -142,6 +142,14 @@ class PackageStore:
             raise
         return path
 
+    def recall(self, sha256: str) -> bytes | None:
+        """What was remembered about a file with this hash; None: nothing."""
+        return self._memory.get(f"package-facts/{sha256}.json")
+
+    def remember(self, sha256: str, facts: bytes) -> None:
+        """Keep what a file says, so that it need not be fetched to be asked again; its hash says which it is."""
+        self._memory.put(f"package-facts/{sha256}.json", facts)
+
     def presign(self, filename: str, seconds: int) -> str | None:
         """A URL from which a host can fetch the file; None when this store has none."""
         return self.objects.presign(filename, seconds)

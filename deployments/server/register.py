@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
@@ -48,6 +48,7 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
     for block in (SSHHost, S3Backup):
         await block.aregister_type_and_schema(client=client)
     deployed: dict[str, UUID] = {}
+    off = {file.plan.name: await _switched_off(client, file.plan.name) for file in plans}
     for flow, name, parameters, tags in _wanted(plans):
         deployment = await flow.ato_deployment(
             name,
@@ -60,7 +61,8 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
         )
         deployed[f"{flow.name}/{name}"] = await deployment.aapply()
     for file in plans:
-        await _schedule(client, deployed[f"{scan.name}/{file.plan.name}"], file.plan.scan)
+        name = file.plan.name
+        await _schedule(client, deployed[f"{scan.name}/{name}"], file.plan.scan, off[name])
     await _unschedule_others(client, set(deployed.values()))
     await _automations()
     return deployed
@@ -78,20 +80,31 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield flow, flow.name, {}, []
 
 
-async def _schedule(client: PrefectClient, deployment: UUID, rule: ScanRule) -> None:
+async def _switched_off(client: PrefectClient, plan: str) -> set[tuple[str, str | None]]:
+    """Schedules of a plan's scan that a person switched off; registering a deployment anew forgets them."""
+    try:
+        deployment = await client.read_deployment_by_name(f"{scan.name}/{plan}")
+    except ObjectNotFound:
+        return set()
+    found = await client.read_deployment_schedules(deployment.id)
+    return {
+        (one.schedule.cron, one.schedule.timezone)
+        for one in found
+        if not one.active and isinstance(one.schedule, CronSchedule)
+    }
+
+
+async def _schedule(
+    client: PrefectClient, deployment: UUID, rule: ScanRule, off: set[tuple[str, str | None]]
+) -> None:
     """Give a deployment the plan's schedule and no other; one that a person switched off stays off."""
-    there = False
     for known in await client.read_deployment_schedules(deployment):
-        cron = known.schedule
-        same = isinstance(cron, CronSchedule) and (cron.cron, cron.timezone) == (rule.schedule, rule.timezone)
-        if same and not there:
-            there = True
-        else:
-            await client.delete_deployment_schedule(deployment, known.id)
-    if rule.schedule and not there:
+        await client.delete_deployment_schedule(deployment, known.id)
+    if rule.schedule:
         cron = CronSchedule(cron=rule.schedule, timezone=rule.timezone)
+        active = (rule.schedule, rule.timezone) not in off
         await client.create_deployment_schedules(
-            deployment, [DeploymentScheduleCreate(schedule=cron, active=True)]
+            deployment, [DeploymentScheduleCreate(schedule=cron, active=active)]
         )
 
 

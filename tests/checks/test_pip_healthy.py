@@ -11,7 +11,7 @@ import pytest
 
 from checks import pip_environment
 from checks.pip_baseline import pip_candidates
-from checks.wheels import references
+from checks.wheel_shelf import references
 from model.assets import PipAsset
 from model.finding import CheckResult, Code
 from model.manifest import Entry, FileType

@@ -131,3 +131,4 @@ def test_page_has_a_row_for_each_case_and_counts_them() -> None:
     assert written == table.arranged(written), "REINSTATE_WRITE_DOCS=1 writes it again"
     assert len(CASES) == len(table.rows(written))
     assert len({case.name for _, case in CASES}) == len(CASES)
+    assert 60 <= len(CASES)

@@ -12,7 +12,7 @@ import pytest
 
 from checks import pip_environment
 from checks.supplies import gather
-from checks.wheels import references
+from checks.wheel_shelf import references
 from model.assets import PipAsset
 from model.finding import CheckResult, Verdict
 from model.ladder import propose

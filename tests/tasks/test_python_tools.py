@@ -11,6 +11,7 @@ import pytest
 from model.proposal import ReinstallDistribution
 from tasks.snapshot import take_snapshot
 from tasks.undo import roll_back_files
+from tests.support.packages import shelf
 from tests.support.pythonworld import CORE, STORE, make_wheel, site_of
 from tests.tasks.localhost import fingerprint, quiet
 from tests.tasks.test_python_corpus import Here
@@ -105,6 +106,14 @@ def test_hostile_wheel_in_the_store_is_refused_and_nothing_is_installed(
     """Issue 3, bar 5: said in the proposal, before anybody signs."""
     (site_of(here.venv) / "shop_core/prices.py").unlink()
     make_wheel(here.folder / STORE, "shop_core", "1.4.0", files, changed=changed)
+    tampered = here.propose(here.examine())
+    assert () == tampered.actions
+    assert any("refused" in unmet.sentence for unmet in tampered.unmet), (
+        "it is not what the signed index names"
+    )
+    here.store = {
+        STORE: shelf(here.folder / STORE, STORE)
+    }  # and neither does a signature make it a good wheel
     before = fingerprint(here.venv)
     proposal = here.propose(here.examine())
     assert () == proposal.actions
@@ -116,6 +125,7 @@ def test_wheel_of_another_version_is_never_taken(here: Here) -> None:
     (site_of(here.venv) / "tiny_mod.py").unlink()
     (here.folder / STORE / "tiny_mod-0.3-py3-none-any.whl").unlink()
     make_wheel(here.folder / STORE, "tiny_mod", "0.4", {"tiny_mod.py": "ANSWER = 43\n"})
+    here.store = {STORE: shelf(here.folder / STORE, STORE)}
     proposal = here.propose(here.examine())
     assert () == proposal.actions
     assert "no wheel of tiny-mod 0.3" in proposal.unmet[0].sentence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,7 @@ def test_rotation_looks_at_one_host_and_then_at_the_other(world: SmallWorld) -> 
             "scan": {"rotate": 1},
         }
     )
+    time.sleep(1.1)  # a recovery point is named by its second
     world.back_up()
     assert "1 host scanned" in look(world)
     assert "1 host scanned" in look(world)
