@@ -71,7 +71,10 @@ def collect(
     Raises:
         Transient: the connection was lost. PreconditionFailed: no dpkg database, or the host's tools are damaged.
     """
-    database = status_copies.read(connection, asset).database
+    read = status_copies.read(connection, asset)
+    database = read.database
+    # What belongs to a package nobody remembers would look as if it belonged to nobody.
+    remembered = not database.lost and (not database.torn or read.mended is not None)
     root = asset.root.rstrip("/")
     owned, skipped = _owned(database, asset)
     agreed = {one.entry.path for one in accepted}
@@ -79,7 +82,11 @@ def collect(
     for path in alternatives.paths(database, root):
         wanted.setdefault(path, "none")
     around = None
-    if not asset.packages and all(package.paths for package in database.packages.values() if whole(package)):
+    if (
+        remembered
+        and not asset.packages
+        and all(package.paths for package in database.packages.values() if whole(package))
+    ):
         aliases = {root + link: root + target for link, target in database.aliases.items()}
         around = stat.Around(folders(owned, database.aliases, root), aliases)
     facts = stat.collect(connection, wanted, wanted, around=around, progress=progress)
