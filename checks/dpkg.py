@@ -289,19 +289,23 @@ def _package(
 
 def parse_sums(data: bytes) -> tuple[dict[str, str], int]:
     """Path → hash from an `md5sums` file (deb-md5sums(5)), and how many of its lines are none."""
-    md5sums, odd = {}, 0
-    for line in data.decode("utf-8", "surrogateescape").split("\n"):
-        if len(line) > 34 and line[32:34] in {"  ", " *"}:
-            md5sums["/" + line[34:].removeprefix("./").lstrip("/")] = line[:32]
-        elif line:
-            odd += 1
+    lines = [line for line in data.decode("utf-8", "surrogateescape").split("\n") if line]
+    right = [line for line in lines if len(line) > 34 and line[32:34] in ("  ", " *")]
+    md5sums = {
+        "/" + (line[34:] if line[34] not in "./" else line[34:].removeprefix("./").lstrip("/")): line[:32]
+        for line in right
+    }
+    odd = len(lines) - len(right)
     return md5sums, odd
 
 
 def _paths(listed: bytes) -> Iterator[str]:
-    for line in listed.decode("utf-8", "surrogateescape").split("\n"):
-        if line.startswith("/"):
-            yield line.rstrip("/").removesuffix("/.") or "/"
+    lines = listed.decode("utf-8", "surrogateescape").split("\n")
+    return (
+        line if line[-1] not in "/." else line.rstrip("/").removesuffix("/.") or "/"
+        for line in lines
+        if line[:1] == "/"
+    )
 
 
 def _files(part: bytes) -> dict[str, bytes]:

@@ -135,12 +135,18 @@ def _owned(database: Database, asset: DpkgAsset) -> tuple[list[Owned], set[str]]
     ignored, root = _ignored(asset), asset.root.rstrip("/")
     listed = {path for package in database.packages.values() for path in package.paths or ()}
     owned, skipped = [], set()
+    # Nearly every host: no path lies elsewhere, and none is left out.
+    plain = not root and not asset.ignore and not database.filters and not database.diversions
     for package in database.packages.values():
         if not whole(package) or not named(package, asset):
             continue
         # A path with a hash that stands in nobody's list was lost from a damaged list.
         lost = [path for path in package.md5sums if path not in listed]
-        for path in dict.fromkeys((*(package.paths or ()), *lost)) if lost else package.paths or ():
+        paths = tuple(dict.fromkeys((*(package.paths or ()), *lost))) if lost else package.paths or ()
+        if plain:
+            owned += [Owned(package, path, path) for path in paths]
+            continue
+        for path in paths:
             place = root + database.placed(package.name, path)
             if ignored(path, place) or (database.filters and database.filtered(path)):
                 skipped.add(place)
