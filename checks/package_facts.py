@@ -75,13 +75,16 @@ def collect(
     guess = package_guess.Guess()
     prepared: list[_Asked] = []
 
-    def prepare(database: Database) -> None:
-        prepared.append(_ask(database, asset, baseline, agreed, digests))
+    def prepare(database: Database, remembered: bool = True) -> None:
+        prepared.append(_ask(database, asset, baseline, agreed, digests, remembered))
 
     if baseline and digests == "md5" and not asset.packages and not asset.rootless:
         guess = package_guess.look(connection, asset, baseline, agreed, prepare, progress)
     if guess.database is None:
-        prepare(status_copies.read(connection, asset).database)
+        read = status_copies.read(connection, asset)
+        # What belongs to a package nobody remembers would look as if it belonged to nobody.
+        whole_again = not read.database.torn or read.mended is not None
+        prepare(read.database, whole_again and not read.database.lost)
     asked = prepared[-1]
     facts, found = _look(connection, asked.wanted, asked.around, guess, progress)
     others = None
@@ -106,7 +109,8 @@ class _Asked(NamedTuple):
 
 
 def _ask(
-    database: Database, asset: DpkgAsset, baseline: Sequence[Entry], agreed: set[str], digests: stat.Digests
+    database: Database, asset: DpkgAsset, baseline: Sequence[Entry], agreed: set[str], digests: stat.Digests,
+    remembered: bool,
 ) -> _Asked:  # fmt: skip
     root = asset.root.rstrip("/")
     owned, skipped = _owned(database, asset)
@@ -114,7 +118,11 @@ def _ask(
     for path in alternatives.paths(database, root):
         wanted.setdefault(path, "none")
     around = None
-    if not asset.packages and all(package.paths for package in database.packages.values() if whole(package)):
+    if (
+        remembered
+        and not asset.packages
+        and all(package.paths for package in database.packages.values() if whole(package))
+    ):
         aliases = {root + link: root + target for link, target in database.aliases.items()}
         around = stat.Around(folders(owned, database.aliases, root), aliases)
     return _Asked(database, owned, skipped, wanted, around)

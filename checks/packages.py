@@ -229,7 +229,7 @@ def _not_checked(case: _Case) -> Iterator[str]:
     if case.marked and not case.rules.capabilities:
         yield "file capabilities: the host has no Python that could be asked, or the baseline was recorded without it"
     if not case.asset.packages and (data.strangers is None or case.cut):
-        yield "files that belong to nobody: a package's list of its files is damaged"
+        yield "files that belong to nobody: the list of a package's files, or its entry, is damaged"
     if data.skipped:
         yield f"{data.skipped} paths left out by dpkg's path excludes and the plan's `ignore`"
     edited = 0

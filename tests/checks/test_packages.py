@@ -21,9 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs 
 
 
 def asset(root: Path, **more: object) -> DpkgAsset:
-    return DpkgAsset.model_validate(
-        {"kind": "dpkg", "host": "web-1", "root": str(root)} | more
-    )
+    return DpkgAsset.model_validate({"kind": "dpkg", "host": "web-1", "root": str(root)} | more)
 
 
 def check(here: LocalConnection, root: Path, baseline: tuple[Entry, ...] = (), **more: object) -> CheckResult:

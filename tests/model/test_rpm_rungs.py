@@ -30,10 +30,18 @@ DEMO = PackageSupply(
 MARK = Entry(path="rpm:demo-1-1.noarch", type=FileType.OTHER, sha256=HASH)
 
 
-def finding(code: Code, subject: str, package: str = "demo", version: str = "1-1", **more: str) -> Finding:
+def finding(
+    code: Code,
+    subject: str,
+    package: str = "demo",
+    version: str = "1-1",
+    expected: str = "",
+    actual: str = "",
+) -> Finding:
     return Finding(
-        code=code, host="web-1", asset="os", subject=subject, package=package, version=version, **more
-    )
+        code=code, host="web-1", asset="os", subject=subject, package=package, version=version, expected=expected,
+        actual=actual,
+    )  # fmt: skip
 
 
 def climb(findings: Sequence[Finding], supplies: Supplies, baseline: Sequence[Entry] = (MARK,)) -> Proposal:
@@ -128,7 +136,9 @@ def test_lost_record_comes_back_from_its_package() -> None:
 
 
 def test_kept_copy_is_the_last_resort_and_its_loss_is_declared() -> None:
-    kept = point("os", Entry(path="rpmdb.sqlite", type=FileType.FILE, size=9, sha256=HASH, offset=0))
+    kept = point(
+        "os", Entry(path="rpmdb.sqlite", type=FileType.FILE, size=9, sha256=HASH, offset=0), taken=AT
+    )
     proposal = climb([BROKEN, LOST], Supplies(points=(kept,), rpm_databases=(database(),)))
     (action,) = proposal.actions
     assert isinstance(action, RebuildRpmDatabase)
@@ -145,9 +155,10 @@ def test_database_nobody_can_vouch_for_is_left(findings: list[Finding]) -> None:
     assert {f.id for f in findings} == {unmet.finding for unmet in proposal.unmet}
 
 
-@pytest.mark.parametrize(
-    "key", ["", "AAAA", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nx\n-----END PGP PRIVATE KEY BLOCK-----"]
-)
+PRIVATE = "-----BEGIN PGP PRIVATE KEY BLOCK-----\nx\n-----END PGP PRIVATE KEY BLOCK-----"
+
+
+@pytest.mark.parametrize("key", ["", "AAAA", PRIVATE])
 def test_key_of_the_plan_that_is_none_is_refused(key: str) -> None:
     with pytest.raises(ValidationError, match="ASCII-armoured public key"):
         RpmAsset(kind="rpm", host="web-1", keys=(key,))

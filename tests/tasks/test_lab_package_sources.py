@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import shutil
@@ -172,6 +173,9 @@ def test_other_version_is_proposed_only_when_the_plan_says_so(lab_host: LabHost,
     control.write_text(control.read_text().replace(f"Version: {version}", f"Version: {version}+lab1"))
     (tree / "usr/share/hostname").mkdir()
     (tree / "usr/share/hostname/new").write_text("new\n")
+    with (tree / "DEBIAN/md5sums").open("a") as sums:
+        md5 = hashlib.md5(b"new\n", usedforsecurity=False).hexdigest()
+        sums.write(f"{md5}  usr/share/hostname/new\n")
     subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, store], check=True, capture_output=True)
     shutil.rmtree(lab_host.inside("/srv/pool"))
     place = lab_host.inside("/bin/hostname")

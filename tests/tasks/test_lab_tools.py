@@ -142,8 +142,8 @@ def test_all_tools_at_once_are_repaired_without_any_of_them(lab_host: LabHost, d
 
 def test_without_any_source_of_tools_the_host_is_not_called_healthy(lab_host: LabHost) -> None:
     """G11: what cannot be examined is an error with the remedy, never a pass and never thousands of missing files."""
-    garble(lab_host.inside("/usr/bin/find"))
-    garble(lab_host.inside("/usr/bin/apt-get"))
+    for path in ("/usr/bin/find", "/usr/bin/apt-get", "/usr/bin/python3.11"):
+        garble(lab_host.inside(path))
     there = Round(lab_host)
     with there.connect() as connection, pytest.raises(AssertionError, match="could not be checked"):
         there.look(connection)
