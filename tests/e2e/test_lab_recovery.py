@@ -29,7 +29,7 @@ from tests.support.witness import Seen, bad_pages, dpkg_complains, look, trace
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 T = TypeVar("T")
-PATIENCE = 90.0
+PATIENCE = 300.0
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from tasks.voting import gate_digest
 from tasks.work import Work, open_work
 
 REINSTATE = str(Path(sys.executable).with_name("reinstate"))
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 T = TypeVar("T")
 
 
@@ -45,7 +45,7 @@ def apart(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: 
         return pool.submit(function, *args, **kwargs).result()
 
 
-def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 60.0, step: float = 0.05) -> T:
+def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 180.0, step: float = 0.05) -> T:
     """The condition's first true answer."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -169,8 +169,8 @@ class Installation:
             right = isinstance(step, Ask) and step.gate is gate and gate in state.gates
             return state if right and (asked is None or state.asked(gate) == asked) else None
 
-        state = wait_for(f"{gate} is asked", open_now, 120)
-        wait_for(f"the run waits at {gate}", lambda: apart(wait_for_gate, self.where, work), 60, 0.3)
+        state = wait_for(f"{gate} is asked", open_now, 300)
+        wait_for(f"the run waits at {gate}", lambda: apart(wait_for_gate, self.where, work), 180, 0.3)
         return state
 
     def code(self, person: str) -> str:
@@ -200,7 +200,7 @@ class Installation:
         """Answer a gate's form through the API, as the UI does, and wait until the answer was dealt with."""
         asked = self.gate(work, gate).asked(gate)
         apart(answer, self.where, work, self.form(work, gate, person, **changes))
-        wait_for("the answer is in the journal", lambda: self.state(work).asked(gate) > asked, 90)
+        wait_for("the answer is in the journal", lambda: self.state(work).asked(gate) > asked, 240)
 
     def finish(self, work: Work, verdict: RunVerdict = RunVerdict.RECOVERED) -> State:
         """Wait for the end and its report."""
@@ -209,7 +209,7 @@ class Installation:
             state = self.state(work)
             return state if isinstance(next_step(state), Finished) else None
 
-        state = wait_for("the recovery ends", ended, 90)
+        state = wait_for("the recovery ends", ended, 300)
         assert state.ended is not None
         assert verdict == state.ended.verdict, state.ended.sentence
         return state
