@@ -98,7 +98,7 @@ def ended(installation: Installation, run: UUID) -> str:
         with client_settings(installation.where):
             return asyncio.run(act())
 
-    return wait_for("the scan ends", lambda: apart(call), 120, 0.5)
+    return wait_for("the scan ends", lambda: apart(call), 300, 0.5)
 
 
 def test_scan_finds_new_damage_and_people_only_have_to_sign(installation: Installation) -> None:

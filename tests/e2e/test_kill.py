@@ -101,7 +101,7 @@ def test_run_killed_in_repair_up_goes_on_by_itself(installation: Installation, t
     """Must show 5: kill -9 of the flow process alone is noticed by the running `up`."""
     stuck = Stuck(installation, "lena")
     assert {1} == {len(kill(installation, FLOW))}
-    wait_for("another process goes on", lambda: installation.pids(FLOW), 30)
+    wait_for("another process goes on", lambda: installation.pids(FLOW), 120)
     stuck.go_on()
     once_and_recovered(installation, stuck.work, tmp_path)
 
@@ -111,7 +111,7 @@ def test_worker_killed_in_repair_up_goes_on_by_itself(installation: Installation
     stuck = Stuck(installation, "lena")
     orphans = set(installation.pids(FLOW))
     kill(installation, WORKER)
-    wait_for("another process goes on", lambda: set(installation.pids(FLOW)) - orphans, 45)
+    wait_for("another process goes on", lambda: set(installation.pids(FLOW)) - orphans, 150)
     stuck.go_on()
     once_and_recovered(installation, stuck.work, tmp_path)
     assert not orphans & set(installation.pids(FLOW)), "the orphan still runs"
