@@ -18,7 +18,7 @@ from checks.package_rules import Owned
 from checks.strangers import folders, strangers
 from model.accepted import Accepted
 from model.assets import DpkgAsset
-from model.manifest import Entry
+from model.manifest import Entry, FileType
 
 COMPLETE = frozenset({"installed", "half-configured", "triggers-awaited", "triggers-pending"})
 """States in which every file of a package is in its place."""
@@ -141,8 +141,12 @@ def _look(
     asked: dict[str, stat.Digests] = {**beside, **left}  # type: ignore[dict-item]  # the literal is widened
     more = stat.collect(connection, asked, asked, around=rest, progress=None if guess.facts else progress)
     facts = {path: more[path] if path in left else guess.facts[path] for path in wanted}
+    # What was guessed and nothing asks for any more is found there like anything else.
+    there = (path for path, fact in guess.facts.items() if fact.type is not FileType.ABSENT)
     before = (
-        path for path in guess.around.found if path.rpartition("/")[0] in folders_ and path not in wanted
+        path
+        for path in (*guess.around.found, *there)
+        if path not in wanted and path.rpartition("/")[0] in folders_
     )
     return facts, sorted({*before, *rest.found})
 

@@ -263,3 +263,20 @@ def test_broken_package_is_no_candidate(here: LocalConnection, root: Path) -> No
 def test_dpkg_asset_of_one_package_does_not_look_for_strangers(here: LocalConnection, root: Path) -> None:
     data = packages.collect(here, asset(root, packages=("hello",)))
     assert data.strangers is None
+
+
+def test_lost_record_of_a_group_is_found_with_a_baseline_too(here: LocalConnection, group: Path) -> None:
+    baseline = record(here, asset(group))
+    assert Verdict.PASSED is check(here, group, baseline).verdict
+    (group / "var/lib/dpkg/alternatives/greet").unlink()
+    lost = (Code.ALTERNATIVE_BROKEN, "/var/lib/dpkg/alternatives/greet")
+    assert {lost} == codes(check(here, group, baseline), group)
+
+
+def test_what_the_baseline_did_not_foresee_is_looked_at_as_well(here: LocalConnection, root: Path) -> None:
+    """The guess saves time and decides nothing."""
+    baseline = tuple(entry for entry in record(here, asset(root)) if "/usr/bin" not in entry.path)
+    (root / "usr/bin/hello").write_text("damaged")
+    (root / "usr/bin/nobodys").touch()
+    found = {(Code.FILE_CONTENT_DIFFERS, "/usr/bin/hello"), (Code.FILE_FOREIGN, "/usr/bin/nobodys")}
+    assert found == codes(check(here, root, baseline), root)

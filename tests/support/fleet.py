@@ -31,7 +31,7 @@ class Scan:
     """What a scan said and what it cost this machine; hosts on the same machine are not part of it.
 
     Attributes:
-        results: as `reinstate scan --json` prints them.
+        results: of every check, as `reinstate scan --json` prints them.
         seconds: wall time.
         cpu: seconds of processor time of the scanning process.
         peak: bytes of memory it had at most.
@@ -108,4 +108,4 @@ def scan(plan: Path) -> Scan:
     process.returncode = os.waitstatus_to_exitcode(status)
     assert out.stat().st_size, err.read_text(errors="replace")[-2000:]
     cpu = usage.ru_utime + usage.ru_stime
-    return Scan(json.loads(out.read_text()), seconds, cpu, usage.ru_maxrss * 1024)
+    return Scan(json.loads(out.read_text())["results"], seconds, cpu, usage.ru_maxrss * 1024)
