@@ -552,8 +552,8 @@ def test_presigned_url_never_stands_in_argv(
     seen: list[str] = []
     genuine = elevate.words
 
-    def listening(on: Host, command: Command, acting: str) -> tuple[Arg, ...]:
-        words = genuine(on, command, acting)
+    def listening(on: Host, command: Command, acting: str, tools: str = "") -> tuple[Arg, ...]:
+        words = genuine(on, command, acting, tools)
         seen.append(" ".join(raw(word) for word in words))
         return words
 
