@@ -14,10 +14,10 @@ from model.assets import (
     ServiceAsset,
     SystemAsset,
 )
+from model.backup_sources import DirectorySource, S3Source
 from model.plan import (
     Checks,
     DirectoryPackages,
-    DirectorySource,
     Expectation,
     GateRule,
     Host,
@@ -27,7 +27,6 @@ from model.plan import (
     Probe,
     Roles,
     S3Packages,
-    S3Source,
     Service,
     SignOff,
     TableChecks,

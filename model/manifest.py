@@ -84,20 +84,41 @@ class RecoveryPoint(Value):
     manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+ManifestFormat = Literal[
+    "tar",
+    "pg_dump-custom",
+    "restic",
+    "borg",
+    "tree",
+    "s3-tree",
+    "pgbackrest",
+    "mariadb-dump",
+    "mariabackup",
+    "sqlite",
+]
+"""How the bytes of a recovery point are kept: `tar` (uncompressed, members addressable by offset), a dump or copy of a
+database in one object, or a snapshot of a backup tool."""
+
+FILE_FORMATS: frozenset[ManifestFormat] = frozenset({"tar", "restic", "borg", "tree", "s3-tree"})
+"""Formats that hold files one by one."""
+
+
 class Manifest(Value):
     """What a backup holds and where it came from; signed, and stored beside the object under `.manifest.json`.
 
     Attributes:
-        format: `tar` (uncompressed, members addressable by offset) or `pg_dump-custom`.
+        format: how the bytes are kept; see `ManifestFormat`.
         machine_id: of the host it was taken from; a restore elsewhere needs its own sign-off (G7).
         entries: the files, sorted by path; empty for a dump.
         tables: row counts for a dump.
         version: server version for a dump.
+        snapshot: the backup tool's own name of the snapshot, where a tool keeps the bytes.
+        repository: the tool's own id of the repository.
     """
 
     asset: str
     point: str
-    format: Literal["tar", "pg_dump-custom"]
+    format: ManifestFormat
     host: str
     machine_id: str
     root: str = ""
@@ -108,6 +129,13 @@ class Manifest(Value):
     entries: tuple[Entry, ...] = ()
     tables: tuple[TableCount, ...] = ()
     version: str = ""
+    snapshot: str = Field(default="", exclude_if=lambda text: not text)
+    repository: str = Field(default="", exclude_if=lambda text: not text)
+
+    @property
+    def kept_by_tool(self) -> bool:
+        """Whether a backup tool on the host keeps the bytes, and not a store of ours."""
+        return bool(self.snapshot)
 
 
 class SignedManifest(Value):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, Word
+from model.backup_sources import BackupSource, DirectorySource, EngineSource, S3Source
 from model.canonical import Value
 from model.scanning import ScanRule
 from model.severity import DEFAULT_MATRIX, Level
@@ -83,30 +84,6 @@ class Host(Value):
     role: Literal["production", "staging"] = "production"
     sudo: bool = False
     state_dir: str = Field(default="/var/lib/reinstate", pattern=r"^/[^\x00\n]*$")
-
-
-class S3Source(Value):
-    """Backups in an S3 bucket. `compatible` sends no checksum headers that only AWS understands."""
-
-    kind: Literal["s3"]
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._/-]*$")
-    endpoint: str = Field(default="", pattern=r"^$|^https?://")
-    region: str = "us-east-1"
-    access_key: SecretRef
-    secret_key: SecretRef
-    compatible: bool = True
-    pull: Literal["auto", "stream"] = "auto"
-
-
-class DirectorySource(Value):
-    """Backups in a directory of the orchestrator (an NFS mount, a test bed). A relative path is beside the plan."""
-
-    kind: Literal["directory"]
-    path: str = Field(min_length=1)
-
-
-BackupSource = Annotated[S3Source | DirectorySource, Field(discriminator="kind")]
 
 
 class DirectoryPackages(DirectorySource):
@@ -236,13 +213,24 @@ class Plan(Value):
 
     def dangling(self) -> list[tuple[str, str]]:
         """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
-        return [*self._people_wrong(), *self._assets_wrong(), *self._checks_wrong(), *self._rules_wrong()]
+        return [
+            *self._people_wrong(), *self._backups_wrong(), *self._assets_wrong(), *self._checks_wrong(),
+            *self._rules_wrong(),
+        ]  # fmt: skip
 
     def _people_wrong(self) -> Iterator[tuple[str, str]]:
         yield from _known("service.owner", self.service.owner, self.people, "person")
         for role in Roles.model_fields:
             for person in getattr(self.roles, role):
                 yield from _known(f"roles.{role}", person, self.people, "person")
+
+    def _backups_wrong(self) -> Iterator[tuple[str, str]]:
+        stores = {name: one for name, one in self.backups.items() if not isinstance(one, EngineSource)}
+        for name, source in self.backups.items():
+            if isinstance(source, EngineSource):
+                yield from _known(
+                    f"backups.{name}.manifests", source.manifests, stores, "backup of kind s3 or directory"
+                )
 
     def _assets_wrong(self) -> Iterator[tuple[str, str]]:
         services = {name: asset for name, asset in self.assets.items() if asset.kind == "service"}

@@ -18,8 +18,17 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
+from model.backup_sources import (
+    BorgSource,
+    DirectorySource,
+    PgBackRestSource,
+    ResticSource,
+    S3Source,
+    S3TreeSource,
+    TreeSource,
+)
 from model.errors import BadPlan, Problem
-from model.plan import DirectorySource, Plan, S3Source
+from model.plan import Plan
 
 MAX_BYTES = 1 << 20
 """A plan is written by people; one larger than 1 MiB is an accident or an attack."""
@@ -32,6 +41,7 @@ _UNPRINTABLE = re.compile("[^\t\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 
 _VARIANTS: tuple[type[BaseModel], ...] = (
     DpkgAsset, RpmAsset, PipAsset, FilesAsset, PostgresAsset, ServiceAsset, SystemAsset, S3Source, DirectorySource,
+    ResticSource, BorgSource, TreeSource, S3TreeSource, PgBackRestSource,
 )  # fmt: skip
 _TAGS = {variant.model_fields["kind"].annotation.__args__[0] for variant in _VARIANTS}  # type: ignore[union-attr]  # Literal
 

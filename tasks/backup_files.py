@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from blocks.backups.base import BackupStore
+from blocks.backups.engine import DESCRIPTOR, EngineStore
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
 from checks.stat import list_tree
@@ -70,16 +71,9 @@ def back_up_files(
         Refused: the host is not the plan's. Damaged: the store does not give back what it was given.
     """
     machine_id = prove(connection).machine_id
-    paths = list_tree(connection, asset.path, asset.exclude)
-    found = {path: entry for path, entry in entries(connection, paths).items() if entry.type in _KEPT}
-    if not any(entry.type is not FileType.DIRECTORY for entry in found.values()):
-        raise PreconditionFailed(
-            f"there is no file in {asset.path}: an empty backup is not a backup.",
-            connection.name,
-            "correct the asset's path or its `exclude`",
-        )
-    if len(found) < len(paths):
-        _LOG.warning("%s: %d sockets, pipes or devices are not backed up.", name, len(paths) - len(found))
+    found = _look(connection, name, asset)
+    if isinstance(store, EngineStore):
+        return _by_tool(connection, name, asset, host, machine_id, store, found, progress)
     taken = now()
     key = f"{name}/{point_id(taken)}/archive.tar"
     index = TarIndex(f"{connection.name}:{asset.path}")
@@ -110,6 +104,53 @@ def back_up_files(
     )  # fmt: skip
     progress(total, total)
     return store.publish(manifest)
+
+
+def _look(connection: Connection, name: str, asset: FilesAsset) -> dict[str, Entry]:
+    """What there is to back up, by absolute path, hashed."""
+    paths = list_tree(connection, asset.path, asset.exclude)
+    found = {path: entry for path, entry in entries(connection, paths).items() if entry.type in _KEPT}
+    if not any(entry.type is not FileType.DIRECTORY for entry in found.values()):
+        raise PreconditionFailed(
+            f"there is no file in {asset.path}: an empty backup is not a backup.",
+            connection.name,
+            "correct the asset's path or its `exclude`",
+        )
+    if len(found) < len(paths):
+        _LOG.warning("%s: %d sockets, pipes or devices are not backed up.", name, len(paths) - len(found))
+    return found
+
+
+def _by_tool(
+    connection: Connection, name: str, asset: FilesAsset, host: str, machine_id: str, store: EngineStore,
+    found: dict[str, Entry], progress: Progress,
+) -> RecoveryPoint:  # fmt: skip
+    """A snapshot by the backup tool on the host, with a manifest that is true of it: nothing changed meanwhile."""
+    engine = store.engine
+    engine.tool(connection)
+    for _ in range(ROUNDS):
+        taken = now()
+        snapshot = engine.back_up(connection, asset, f"{name}/{point_id(taken)}", progress)
+        after = _look(connection, name, asset)
+        if after == found:
+            break
+        found = after
+    else:
+        raise Transient(
+            f"files of {name} keep changing while they are backed up.", connection.name,
+            "run it again, or leave out with `exclude` what always changes",
+        )  # fmt: skip
+    manifest = Manifest(
+        asset=name, point=point_id(taken), format=engine.format, host=host, machine_id=machine_id, root=asset.path,
+        taken_at=taken, object_key=f"{name}/{point_id(taken)}/{DESCRIPTOR}", object_sha256="0" * 64, object_bytes=0,
+        entries=tuple(
+            sorted(
+                (e.model_copy(update={"path": relative(asset.path, e.path)}) for e in found.values()),
+                key=lambda entry: entry.path,
+            )
+        ),
+    )  # fmt: skip
+    return store.record(manifest, snapshot, engine.repository(connection))
 
 
 def _member(path: str) -> str:

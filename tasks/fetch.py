@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from blocks.backups.base import BackupStore
+from blocks.backups.engine import engine_of
 from checks.stat import collect
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed
+from model.manifest import Entry, Manifest
 from tasks.pieces import Piece, read_pieces, size_of
 from tasks.pull import pull
 from tasks.staging import Progress, Staging, ask
@@ -73,15 +75,52 @@ def fetch(
     if left:
         moved += _stream(place, store, key, left, lambda done: progress(total - size_of(left) + done, total))
         left = _wrong(place, left)
-    if left:
-        raise Damaged(
-            f"{printable(left[0].subject)} is not what the manifest says"
-            f"{f', nor are {len(left) - 1} more files' if len(left) > 1 else ''}; the live files were not touched.",
-            f"{store.name}:{key}",
-            "use another recovery point; keep this one for the investigation",
-        )
+    _require(left, f"{store.name}:{key}")
     progress(total, total)
     return moved
+
+
+def fetch_files(
+    place: Staging, store: BackupStore, manifest: Manifest, files: Mapping[str, Entry], progress: Progress
+) -> int:
+    """Bring files of a recovery point into the staging folder, from the archive or by the backup tool on the host.
+
+    Args:
+        place: the staging folder.
+        store: where the point is.
+        manifest: of the point.
+        files: name in the folder → entry of the manifest.
+        progress: told (bytes done, bytes wanted).
+
+    Returns:
+        Bytes moved to the host.
+
+    Raises:
+        Damaged: a file is not what the manifest says, or the archive or snapshot is gone.
+        PreconditionFailed: the host cannot write it. Transient: store or connection broke off.
+    """
+    pieces = [Piece(name, e.path, e.offset, e.size, e.sha256) for name, e in files.items()]
+    engine = engine_of(store)
+    if engine is None:
+        return fetch(place, store, manifest.object_key, manifest.object_bytes, pieces, progress)
+    left = _wrong(place, pieces)
+    moved = 0
+    if left:
+        wanted = {piece.name: files[piece.name] for piece in left}
+        moved = engine.fetch(place.connection, manifest, wanted, place.path, progress)
+        _require(_wrong(place, left), f"{store.name}:{manifest.snapshot}")
+    progress(size_of(pieces), size_of(pieces))
+    return moved
+
+
+def _require(wrong: Sequence[Piece], where: str) -> None:
+    if wrong:
+        raise Damaged(
+            f"{printable(wrong[0].subject)} is not what the manifest says"
+            f"{f', nor are {len(wrong) - 1} more files' if len(wrong) > 1 else ''}; the live files were not touched.",
+            where,
+            "use another recovery point; keep this one for the investigation",
+        )
 
 
 def _wrong(place: Staging, pieces: Sequence[Piece]) -> list[Piece]:

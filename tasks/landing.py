@@ -68,7 +68,8 @@ def judge(manifest: Manifest, where: str) -> dict[str, Entry]:
             raise Damaged(f"the manifest holds {printable(path)!r} twice.", where, _REMEDY)
         if entry.type not in _KEPT:
             raise Damaged(f"{printable(path)!r} is neither file, directory nor link.", where, _REMEDY)
-        if entry.type is FileType.FILE and not 0 <= entry.offset <= manifest.object_bytes - entry.size:
+        held = manifest.format == "tar" and entry.type is FileType.FILE
+        if held and not 0 <= entry.offset <= manifest.object_bytes - entry.size:
             raise Damaged(f"{printable(path)!r} lies outside of the archive.", where, _REMEDY)
         entries[path] = entry
     for path in entries:

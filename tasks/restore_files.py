@@ -12,12 +12,11 @@ from checks.stat import Fact, collect
 from model.assets import FilesAsset
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Refused
-from model.manifest import Entry, FileType, Manifest
+from model.manifest import FILE_FORMATS, Entry, FileType, Manifest
 from model.proposal import RestoreFiles
 from tasks import landing
-from tasks.fetch import fetch
+from tasks.fetch import fetch_files
 from tasks.performed import Performed
-from tasks.pieces import Piece
 from tasks.placing import Step, flushes, moment, owner, place, put, symlink
 from tasks.staging import Progress, Staging, ask, staging
 
@@ -90,7 +89,7 @@ def perform(
     """
     manifest = landing.proven_manifest(connection, store, action.point, action.asset, machine_id)
     where = f"{store.name}:{action.point.key}"
-    if manifest.format != "tar" or not manifest.root == action.root == asset.path:
+    if manifest.format not in FILE_FORMATS or not manifest.root == action.root == asset.path:
         raise Refused(
             f"this is a backup of {printable(manifest.root) or 'a database'}, not of {asset.path}.",
             where,
@@ -144,8 +143,7 @@ def _stage(
 ) -> tuple[dict[str, str], int]:
     """Fetch the files and give them mode, owner and time; returns path → name in the staging folder, and bytes."""
     names = {path: f"{number:07d}" for number, path in enumerate(content)}
-    pieces = [Piece(names[path], e.path, e.offset, e.size, e.sha256) for path, e in content.items()]
-    moved = fetch(stage, store, manifest.object_key, manifest.object_bytes, pieces, progress)
+    moved = fetch_files(stage, store, manifest, {names[path]: e for path, e in content.items()}, progress)
     groups: dict[tuple[str, str], list[str]] = {}
     for path, entry in content.items():
         # The order counts: a change of owner takes set-uid bits away.

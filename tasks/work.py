@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from blocks.backups import open_backup_store
+from blocks.backups import open_backup_stores
 from blocks.backups.base import BackupStore
 from blocks.home import home, open_store
 from blocks.hosts.base import Connection
@@ -73,11 +73,9 @@ class PlanFile:
 
     def backups(self) -> dict[str, BackupStore]:
         """The backup sources of the plan, opened."""
-        key = signing_key()
-        return {
-            name: open_backup_store(name, source, self.secrets, key, self.path.parent)
-            for name, source in self.plan.backups.items()
-        }
+        return open_backup_stores(
+            self.plan.name, self.plan.backups, self.secrets, signing_key(), self.path.parent, home()
+        )
 
     def package_stores(self, memory: Memory) -> dict[str, PackageStore]:
         """The package stores of the plan, opened; `memory`, the journal store, keeps the newest index seen of each."""

@@ -1,29 +1,69 @@
 """Where recovery points live.
 
 base (the seam) · directory · s3 (s3objects: objects of any kind, s3client: client and errors, multipart: streams,
-s3block: Prefect block) · signed (manifests)
+s3block: Prefect block) · signed (manifests) · engine (the seam to tools that run on the host) and one file per tool
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.backups.base import BackupStore
 from blocks.backups.directory import DirectoryBackup
-from model.plan import DirectorySource, S3Source
+from blocks.backups.engine import EngineStore, FileEngine
+from model.backup_sources import BackupSource, DirectorySource, EngineSource, S3Source, ToolSource
+from model.errors import Unsupported
 
 if TYPE_CHECKING:
     from blocks.backups.s3objects import Resolver
     from blocks.keys import SigningKey
 
-__all__ = ["BackupStore", "open_backup_store"]
+__all__ = ["BackupStore", "open_backup_store", "open_backup_stores"]
+
+
+def open_backup_stores(
+    plan: str,
+    sources: Mapping[str, BackupSource],
+    secrets: Resolver,
+    signing: SigningKey,
+    base: Path,
+    home: Path,
+) -> dict[str, BackupStore]:
+    """Open the backup sources of a plan; nothing is contacted yet.
+
+    Args:
+        plan: its name.
+        sources: its `backups`.
+        secrets: resolver of its secret references.
+        signing: key that signs and verifies manifests.
+        base: the plan's folder, where a relative directory begins.
+        home: the folder of this installation, where manifests lie that no source keeps.
+    """
+    plain: dict[str, BackupStore] = {
+        name: open_backup_store(name, source, secrets, signing, base)
+        for name, source in sources.items()
+        if not isinstance(source, EngineSource)
+    }
+    opened: dict[str, BackupStore] = {}
+    for name, source in sources.items():
+        if not isinstance(source, EngineSource):
+            opened[name] = plain[name]
+            continue
+        kept = (
+            plain[source.manifests]
+            if source.manifests
+            else DirectoryBackup(name, home / "manifests" / plan / name, signing)
+        )
+        opened[name] = EngineStore(name, kept, open_engine(name, source, secrets))
+    return opened
 
 
 def open_backup_store(
     name: str, source: S3Source | DirectorySource, secrets: Resolver, signing: SigningKey, base: Path
 ) -> BackupStore:
-    """Open a backup source of the plan; nothing is contacted yet.
+    """Open a store of our own archives; nothing is contacted yet.
 
     Args:
         name: of the source in the plan.
@@ -37,3 +77,16 @@ def open_backup_store(
     from blocks.backups.s3 import S3Store  # boto3 takes a moment to import; a plan without S3 need not wait
 
     return S3Store.from_plan(name, source, secrets, signing)
+
+
+def open_engine(name: str, source: ToolSource, secrets: Resolver) -> FileEngine:  # noqa: ARG001 - adapters use them
+    """The adapter of a backup tool.
+
+    Args:
+        name: of the source in the plan.
+        source: its settings.
+        secrets: resolver of the plan's secret references; followed when the tool is called.
+    """
+    match source:
+        case _:
+            raise Unsupported(f"sources of kind {source.kind} are not built yet.", name, "use another source")

@@ -10,9 +10,9 @@ from blocks.backups import multipart, signed
 from blocks.backups.s3client import translated
 from blocks.backups.s3objects import Resolver, S3Objects, client_of
 from blocks.keys import SigningKey
+from model.backup_sources import S3Source
 from model.errors import Damaged, PreconditionFailed
 from model.manifest import Manifest, RecoveryPoint
-from model.plan import S3Source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -11,7 +11,7 @@ from blocks.backups.s3 import S3Store
 from blocks.backups.s3client import open_client
 from blocks.backups.s3objects import Resolver
 from blocks.keys import SigningKey
-from model.plan import S3Source
+from model.backup_sources import S3Source
 
 
 class S3Backup(Block):

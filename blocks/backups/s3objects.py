@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from blocks.backups import signed
 from blocks.backups.s3client import is_missing, open_client, status_of, translated
+from model.backup_sources import S3Source
 from model.errors import Damaged, Transient
-from model.plan import S3Source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

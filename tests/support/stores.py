@@ -13,7 +13,7 @@ from blocks.backups import open_backup_store
 from blocks.backups.base import BackupStore
 from blocks.backups.s3client import open_client
 from blocks.keys import SigningKey
-from model.plan import DirectorySource, S3Source
+from model.backup_sources import DirectorySource, S3Source
 from tests.support.s3server import ACCESS_KEY, SECRET_KEY, start_s3
 
 _NUMBERS = itertools.count(1)
