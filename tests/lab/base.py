@@ -53,6 +53,27 @@ RPM_PACKAGES = (
     "sudo",
     "systemd-sysv",
 )
+DATA_PACKAGES = (
+    "acl",
+    "attr",
+    "borgbackup",
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "iproute2",
+    "mariadb-backup",
+    "mariadb-server",
+    "openssh-server",
+    "pgbackrest",
+    "postgresql",
+    "procps",
+    "python3",
+    "restic",
+    "rsync",
+    "sqlite3",
+    "sudo",
+    "systemd-sysv",
+)
 # Raise this when the way a base is built changes; the package list and the set-up files count by themselves.
 RECIPE = 2
 POOL = Path("srv/pool")
@@ -107,6 +128,7 @@ class Recipe:
 
 _COMMON = _HERE / "base_common.sh"
 DEBIAN = Recipe("base", PACKAGES, _HERE / "base_setup.sh", (_COMMON,))
+DATA = Recipe("data", DATA_PACKAGES, _HERE / "data_setup.sh", (_COMMON,), pool=False)
 RPM = Recipe(
     "rpm", RPM_PACKAGES, _HERE / "rpm_setup.sh", (_COMMON, *sorted((_HERE / "rpm").iterdir())), pool=False
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.base import RPM, Base, ensure_base
+from tests.lab.base import DATA, RPM, Base, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
 from tests.lab.servers import Shop, ShopState, prepare_shop
@@ -59,6 +59,23 @@ def make_rpm_host(rpm_base: Base, lab_session: LabSession) -> Iterator[MakeLabHo
 
         def make(name: str = "rpm") -> LabHost:
             return hosts.enter_context(LabHost(rpm_base, lab_session, name))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def data_base() -> Base:
+    """The cached base with databases and backup tools."""
+    return ensure_base(recipe=DATA)
+
+
+@pytest.fixture
+def make_data_host(data_base: Base, lab_session: LabSession) -> Iterator[MakeLabHost]:
+    """A factory of booted hosts with databases and backup tools, `make_data_host(name="data", layers=())`."""
+    with contextlib.ExitStack() as hosts:
+
+        def make(name: str = "data", layers: tuple[Path, ...] = ()) -> LabHost:
+            return hosts.enter_context(LabHost(data_base, lab_session, name, layers))
 
         yield make
 
