@@ -106,10 +106,7 @@ class BorgEngine:
         seen = self._judge(connection, manifest, files.values(), content=content)
         for path, entry in files.items() if content else ():
             at = tooling.absolute(manifest.root, path).lstrip("/")
-            one = seen.nodes[at][0]
-            while one.source:
-                one = seen.nodes[one.source][0]
-            if one.sha256 != entry.sha256:
+            if entry.sha256 not in seen.hashes(_plain(at)):
                 raise Damaged(
                     f"{printable(path)} in the archive is not what was backed up.",
                     self._where(manifest.snapshot), _REMEDY,
@@ -180,12 +177,13 @@ class BorgEngine:
             timeout=tooling.seconds(sum(entry.size for entry in files.values())),
         )  # fmt: skip
         for path, entry in files.items():
-            seen = listing.nodes.get(path, ())
+            seen = listing.nodes.get(_plain(path), ())
             if not seen:
                 self._away(answer)
                 raise tooling.lost([path], {path: entry}, _said(answer) or "it is not in its listing", where)
             one = seen[0]
-            if len(seen) > 1 or one.type not in {"-", "h"} or (not one.source and one.size != entry.size):
+            many = len(seen) > 1 and _plain(path) == path
+            if many or one.type not in {"-", "h"} or (not one.source and entry.size not in {n.size for n in seen}):
                 raise Damaged(
                     f"{printable(entry.path)} is not in the archive as it was backed up: type {one.type}, {one.size} "
                     f"bytes, listed {len(seen)} times.", where, _REMEDY,
@@ -220,6 +218,7 @@ class BorgEngine:
             "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",  # we compare the repository's id ourselves
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
             "BORG_RSH": "ssh -o BatchMode=yes",
+            "TZ": "UTC",  # borg's JSON has local times without a zone
         }
         return tooling.run(
             connection, "borg", *args, secrets=secret, env=env, lists=lists, rest=rest, folder=folder, timeout=timeout,
@@ -285,13 +284,26 @@ class _Listing:
         while len(self._fields) >= width:
             kind, size, name, source, *digest = self._fields[:width]
             del self._fields[:width]
-            path, link = (text.decode("utf-8", "surrogateescape") for text in (name, source))
+            path, link = (text.decode("utf-8", "replace") for text in (name, source))
             node = _Node(kind.decode(), int(size or 0), link, digest[0].decode() if digest else "")
             self.nodes[path] = (*self.nodes.get(path, ()), node)
 
+    def hashes(self, path: str) -> set[str]:
+        """SHA-256 of what is listed under a path; of a hard link, that of the name with the content."""
+        return {
+            one.sha256
+            for node in self.nodes.get(path, ())
+            for one in (self.nodes.get(node.source, ()) if node.source else (node,))
+        }
+
+
+def _plain(path: str) -> str:
+    """A path as borg lists it: bytes that are not UTF-8 are question marks."""
+    return path.encode("utf-8", "replace").decode("utf-8")
+
 
 def _moment(text: str) -> datetime:
-    """borg's local time; hosts of servers run on UTC, and it is for people and sorting only."""
+    """A time borg tells; it runs with `TZ=UTC`."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
