@@ -30,7 +30,7 @@ _REMEDY = "use another recovery point; keep this one for the investigation"
 _SPECIAL = re.compile(r"([\\*?\[\]])")
 _AWAY = re.compile(
     r"connection refused|no such host|i/o timeout|connection reset|network is unreachable|no route to host|"
-    r"TLS handshake|unexpected EOF|context deadline|server misbehaving|Host key verification failed|"
+    r"TLS handshake|context deadline|server misbehaving|Host key verification failed|"
     r"unable to start the sftp session|50[0-9]|SlowDown|RequestTimeout",
     re.IGNORECASE,
 )

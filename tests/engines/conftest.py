@@ -42,18 +42,42 @@ def engine_connection(engine_host: LabHost) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="session")
-def engine_s3(engine_host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def engine_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the S3 server keeps its objects."""
+    return tmp_path_factory.mktemp("s3")
+
+
+@pytest.fixture(scope="session")
+def engine_s3(engine_host: LabHost, engine_disk: Path) -> Iterator[Callable[[], str]]:
     """The endpoint of an S3 server that the host reaches, too; started when it is asked for."""
     servers = []
 
     def endpoint() -> str:
         if not servers:
-            servers.append(start_s3(tmp_path_factory.mktemp("s3"), engine_host.gateway))
+            servers.append(start_s3(engine_disk, engine_host.gateway))
         return servers[0].endpoint
 
     yield endpoint
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def session_make(
+    engine_host: LabHost, engine_connection: Connection, engine_s3: Callable[[], str], signing: SigningKey,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[MakeWorld]:  # fmt: skip
+    """A factory of worlds that live as long as the session, `session_make(kind)`."""
+    worlds: list[EngineWorld] = []
+
+    def world(kind: str) -> EngineWorld:
+        folder = tmp_path_factory.mktemp(kind)
+        worlds.append(make_world(kind, engine_host, engine_connection, signing, folder, engine_s3))
+        return worlds[-1]
+
+    yield world
+    for one in worlds:
+        forget(one)
 
 
 @pytest.fixture
