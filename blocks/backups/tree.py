@@ -73,7 +73,7 @@ class TreeEngine:
         self._path = source.path.rstrip("/") or "/"
 
     def tool(self, connection: Connection) -> str:
-        """rsync's version; see `floors`."""
+        """Rsync's version; see `floors`."""
         answer = tooling.run(connection, "rsync", "--version").check(connection.name)
         return floors.demand("rsync", answer.text.partition("\n")[0], connection.name)
 
@@ -120,7 +120,10 @@ class TreeEngine:
             *((f"--link-dest={self._path}/{before}",) if before else ()), "--", f"{root.rstrip('/')}/",
             f"{self._path}/{target}.partial/", rest=tooling.words(paths), timeout=24 * 3600.0,
         )  # fmt: skip
-        if not answer.ok and answer.status not in {23, 24}:  # a file was not read or is gone; the listing tells which
+        if not answer.ok and answer.status not in {
+            23,
+            24,
+        }:  # a file was not read or is gone; the listing tells which
             raise PreconditionFailed(
                 f"rsync ended with {answer.status}: {answer.tail(2)}.", self._where(target),
                 "free space there, or look at the folder on the host",
@@ -134,7 +137,9 @@ class TreeEngine:
             update={"paths": (asset.path,), "bytes": total}
         )
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
         """Compare the folder's listing with the manifest; with `content`, hash every file of it."""
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
         where = self._where(manifest.snapshot)
@@ -210,7 +215,9 @@ class TreeEngine:
         limit: int = 8 << 20, may_miss: bool = False,
     ) -> Result:  # fmt: skip
         result = connection.run(
-            Command(("sh", "-c", script, "reinstate-tree", *args), stdin=stdin, sudo=True, env={"LC_ALL": "C"}, timeout=timeout),
+            Command(
+            ("sh", "-c", script, "reinstate-tree", *args), stdin=stdin, sudo=True, env={"LC_ALL": "C"}, timeout=timeout
+        ),
             limit=limit,
         )  # fmt: skip
         if result.status is None:

@@ -1,11 +1,10 @@
-"""Mutilated backups of each engine: found before the swap and named, or restored whole all the same (guarantees, bars)."""
+"""Mutilated backups of each engine: found before the swap and named, or restored whole all the same."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,9 @@ SEEN: dict[str, dict[str, Counter[str]]] = {}
 
 
 @pytest.fixture(scope="module")
-def patients() -> Iterator[dict[str, Patient]]:
+def patients() -> dict[str, Patient]:
     """One of each engine, made when it is first asked for."""
-    yield {}
+    return {}
 
 
 @pytest.fixture
