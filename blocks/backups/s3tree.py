@@ -208,7 +208,8 @@ class S3TreeEngine:
             f"{line}\n"
             for line in (
                 f'url = "{transfer.quoted(url)}"', f'output = "{transfer.quoted(name)}"',
-                f"max-filesize = {entry.size}", "globoff", "fail", "retry = 2", "connect-timeout = 5", "speed-limit = 65536", "speed-time = 30",
+                f"max-filesize = {entry.size}", "globoff", "fail", "retry = 2", "connect-timeout = 5",
+                "speed-limit = 65536", "speed-time = 30",
             )
         )  # fmt: skip
 

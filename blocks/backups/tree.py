@@ -114,9 +114,10 @@ class TreeEngine:
         made, target = self.snapshots(connection), f"{name}.{point}"
         before = next((one.id for one in made if one.id.startswith(f"{name}.") and one.id != target), "")
         root = asset.path.rstrip("/") or "/"
-        paths = [f"./{path[len(root.rstrip('/')) + 1 :]}" for path in sorted(found)]
+        # Named with a slash or a dot at its end, a folder would be copied with whatever lies directly in it.
+        paths = [f"./{path[len(root.rstrip('/')) + 1 :]}" for path in sorted(found) if path != asset.path]
         answer = tooling.run(
-            connection, "rsync", "-lptgoD", "--checksum", "--numeric-ids", "--from0", "--files-from=-",
+            connection, "rsync", "-lptgo", "--checksum", "--numeric-ids", "--from0", "--files-from=-",
             *((f"--link-dest={self._path}/{before}",) if before else ()), "--", f"{root.rstrip('/')}/",
             f"{self._path}/{target}.partial/", rest=tooling.words(paths), timeout=24 * 3600.0,
         )  # fmt: skip

@@ -309,6 +309,9 @@ def test_files_of_the_repository_are_not_touched_by_a_restore(world: EngineWorld
     (world.live / "large").chmod(0o600)
     assert before == facts()
     (world.live / "large").chmod(mode)
+    (point,) = (path for path in kept.iterdir() if path.is_dir())
+    names = {path.relative_to(point).as_posix() for path in point.rglob("*")} | {"."}
+    assert names == {entry.path for entry in world.manifest(world.points[0]).entries}
 
 
 @every_engine
