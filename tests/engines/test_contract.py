@@ -7,16 +7,19 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from blocks.backups.engine import EngineStore
+from blocks.hosts.base import Connection
 from model.canonical import now
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient
 from model.manifest import FileType, RecoveryPoint
-from model.proposal import RestoreFiles
+from model.proposal import Proposal, RestoreFiles
 from tasks.backup_files import point_id
+from tasks.prove_supplies import prove_supplies
 from tasks.staging import staging
 from tests.engines.conftest import MakeWorld
 from tests.engines.worlds import ENGINES, STORES, WILD_NAMES, EngineWorld, make_repository
@@ -125,6 +128,43 @@ def test_fetch_brings_a_selection_under_our_names(world: EngineWorld, kind: str)
         for name, entry in files.items():
             assert (world.live / entry.path).read_bytes() == (folder / name).read_bytes()
     assert moved == sum(entry.size for entry in files.values())
+
+
+@every_engine
+def test_supplies_are_proven_on_the_host_before_anything_changes(world: EngineWorld, kind: str) -> None:
+    """G4: every wanted byte is fetched into our staging and hashed, and nothing is left there."""
+    assert kind == world.engine.kind
+    action = world.action(world.points[0], "large", "deep/er", "empty")
+    before, stores = world.state(), {"kept": world.store}
+
+    @contextlib.contextmanager
+    def connect(name: str) -> Iterator[Connection]:
+        assert name == "web"
+        yield world.connection
+
+    proposal = proposal_of(action)
+    assert (4, world.live.joinpath("large").stat().st_size) == prove_supplies(
+        proposal, stores, {}, quiet, connect
+    )
+    forged = tuple(
+        entry.model_copy(update={"sha256": "0" * 64}) if entry.path == "large" else entry
+        for entry in world.manifest(world.points[0]).entries
+    )
+    manifest = world.manifest(world.points[0]).model_copy(update={"entries": forged})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.store, "manifest", lambda _point: manifest)
+        with pytest.raises(Damaged, match=r"kept:.*large"):
+            prove_supplies(proposal, stores, {}, quiet, connect)
+    assert before == world.state()
+    assert [] == world.staged()
+
+
+def proposal_of(action: RestoreFiles) -> Proposal:
+    """A proposal of nothing else."""
+    return Proposal(
+        incident="i", plan_digest="0" * 64, hosts={}, actions=(action,), created_at=now(),
+        expires_at=now() + timedelta(hours=1),
+    )  # fmt: skip
 
 
 @every_store
