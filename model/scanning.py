@@ -51,7 +51,28 @@ def _zone(name: str) -> str:
     return name
 
 
-class ScanRule(Value):
+class Schedule(Value):
+    """When something runs by itself.
+
+    Attributes:
+        schedule: when, as a cron line; empty: only by hand.
+        timezone: of the schedule.
+    """
+
+    schedule: Annotated[str, AfterValidator(_cron)] = ""
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+class BackUpRule(Schedule):
+    """Regular backups of everything the plan backs up.
+
+    Attributes:
+        schedule: when, as a cron line; empty: only by hand.
+        timezone: of the schedule.
+    """
+
+
+class ScanRule(Schedule):
     """Regular checks of a plan's hosts for damage and pending updates.
 
     Attributes:
@@ -65,8 +86,6 @@ class ScanRule(Value):
             advisories, or what `pip-audit --format json` wrote.
     """
 
-    schedule: Annotated[str, AfterValidator(_cron)] = ""
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     rotate: int = Field(default=0, ge=0)
     open_incident: Literal["never", "serious", "any"] = "never"
     updates: bool = True
