@@ -20,12 +20,13 @@ from model.command import printable
 from model.errors import ReinstateError
 from model.finding import CheckResult, Finding
 from model.incident import Source
-from model.journal import Noted, State, fold
+from model.journal import Noted, State
 from model.outcome import RunVerdict
 from model.plan import Plan
 from model.scanning import History, due, forget_cured, new_damage, remember
 from model.updates import UpdatesReport
 from tasks.one_act import one_act
+from tasks.open_incidents import states_of
 from tasks.progress import Progress
 from tasks.render import checks_rows, findings_rows
 from tasks.steps import look
@@ -116,7 +117,7 @@ def conclude_scan(
     """
     file, store = load_plan(plan), open_store()
     states = {
-        ident: state for ident, state in _states(store) if state.require_incident().plan == file.plan.name
+        ident: state for ident, state in states_of(store) if state.require_incident().plan == file.plan.name
     }
     history = _without_cured(history_of(store, file.plan.name), states)
     new = new_damage(results, file.plan.scan, history, _in_hand(states))
@@ -137,16 +138,6 @@ def conclude_scan(
     return _sentence(hosts, results, reports, new, incident), "" if theirs else incident or _left_lying(
         states
     )
-
-
-def _states(store: JournalStore) -> list[tuple[str, State]]:
-    found = []
-    for ident in store.incidents():
-        try:
-            found.append((ident, fold(store.read(ident))))
-        except ReinstateError:  # a damaged journal is told by `reinstate incidents`; the scan goes on
-            continue
-    return found
 
 
 def _without_cured(history: History, states: dict[str, State]) -> History:

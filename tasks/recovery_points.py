@@ -1,0 +1,316 @@
+"""Recovery points and our ledger of them: recorded when taken, judged when needed, missed when gone (R-PREV-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from blocks.backups.base import BackupStore
+from blocks.backups.engine import engine_of
+from blocks.hosts.base import Connection
+from blocks.hosts.identity import prove
+from blocks.journals.base import JournalStore
+from blocks.ledger import Ledger
+from checks import recovery_points as looking
+from checks.recovery_points import Knowledge
+from model.canonical import Value, now
+from model.diagnosis import Diagnosis
+from model.errors import BadInput, Damaged, ReinstateError, Transient
+from model.manifest import Entry, Manifest, RecoveryPoint
+from model.outcome import RunVerdict
+from model.plan import Plan
+from model.points import Judgement, Lost, Proof, overdue
+from model.proposal import RestoreFiles
+from model.scanning import History
+from model.supplies import Supplies
+from tasks.open_incidents import open_on, states_of
+from tasks.work import PlanFile, signing_key
+
+
+class AssetPoints(Value):
+    """The recovery points of one asset as they stand now.
+
+    Attributes:
+        judged: newest first; `chosen` is the one a recovery would use.
+        lost: those that should be there and are not.
+        overdue: one sentence when the newest sound one is older than the plan allows.
+        remarks: why nothing more is known.
+    """
+
+    asset: str
+    host: str
+    kind: str
+    source: str
+    chosen: str = ""
+    judged: tuple[Judgement, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    overdue: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What a person must know at once, one sentence each."""
+        grave = tuple(f"{one.why}: {one.sentence}" for one in self.lost if one.grave)
+        refused = () if self.chosen or not self.judged else (f"{self.asset} has no usable recovery point.",)
+        return (*grave, *refused, *([self.overdue] if self.overdue else ()))
+
+
+def ledger_of(plan: Plan, journal: JournalStore) -> Ledger:
+    """The ledger of a plan's recovery points."""
+    return Ledger(journal, signing_key(), plan.name)
+
+
+def backed_up(plan: Plan) -> dict[str, str]:
+    """The assets that have recovery points, and their sources."""
+    return {
+        name: source for name, a in plan.assets.items() if (source := getattr(a, "backup", None)) is not None
+    }
+
+
+def knowledge(
+    file: PlanFile,
+    journal: JournalStore,
+    detected_at: datetime | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> Knowledge:
+    """What is known of a plan's recovery points beside their stores."""
+    onsets = diagnosis.assets if diagnosis is not None else {}
+    return Knowledge(
+        rule=file.plan.recovery_points, rpo=file.plan.objectives.rpo, ledger=ledger_of(file.plan, journal),
+        detected_at=detected_at or now(), onsets={n: (one.earliest, one.latest) for n, one in onsets.items()},
+    )  # fmt: skip
+
+
+def references(file: PlanFile, journal: JournalStore) -> dict[str, Manifest]:
+    """The manifest each asset with a backup is compared with; one without any recovery point is left out."""
+    found: dict[str, Manifest] = {}
+    stores, ledger = file.backups(), ledger_of(file.plan, journal)
+    for name, source in backed_up(file.plan).items():
+        asset = file.plan.assets[name]
+        if asset.kind == "rpm":
+            continue
+        machine = file.plan.hosts[asset.host].machine_id
+        manifest = looking.reference(name, machine, stores[source], file.plan.recovery_points, ledger)
+        if manifest is not None:
+            found[name] = _as_restored(manifest, name, file.plan, journal)
+    return found
+
+
+def _as_restored(manifest: Manifest, name: str, plan: Plan, journal: JournalStore) -> Manifest:
+    """The manifest with what a recovery since then brought back from an older point: that is what is right now."""
+    since = f"inc-{manifest.taken_at:%Y%m%d-%H%M%S}"
+    returned: dict[str, Entry] = {}
+    for _, state in states_of(journal, since):
+        over = state.ended is not None and state.ended.verdict is not RunVerdict.RECOVERED
+        if over or state.proposal is None or state.require_incident().plan != plan.name:
+            continue
+        for action in state.proposal.actions:
+            done = state.effects.get(action.id)
+            if isinstance(action, RestoreFiles) and action.asset == name and done and done.result == "done":
+                returned |= {entry.path: entry for entry in action.files if action.point.id != manifest.point}
+    if not returned:
+        return manifest
+    entries = {entry.path: entry for entry in manifest.entries} | returned
+    return manifest.model_copy(update={"entries": tuple(entries[path] for path in sorted(entries))})
+
+
+def remember_judged(known: Knowledge, supplies: Supplies) -> None:
+    """Keep what judging recovery points showed."""
+    if known.ledger is None:
+        return
+    try:
+        for asset, proof in supplies.proofs:
+            known.ledger.prove(asset, proof)
+        for asset in dict.fromkeys(one.asset for one in supplies.judged):
+            known.ledger.remember(asset, tuple(one for one in supplies.judged if one.asset == asset))
+    except (
+        Damaged
+    ):  # altered verdicts are told with the judgement; they stay as they are for the investigation
+        return
+
+
+def record(
+    plan: Plan, journal: JournalStore, store: BackupStore, point: RecoveryPoint, doubt: str = ""
+) -> str:
+    """Write a new recovery point into the inventory.
+
+    Args:
+        plan: the plan.
+        journal: where the ledger is.
+        store: where the point is.
+        point: it.
+        doubt: why it may hold damage; empty when nothing is known.
+
+    Returns:
+        What is to be said about it, beginning with a space; empty when there is nothing.
+
+    Raises:
+        Damaged: the inventory was altered; the point is there all the same.
+    """
+    ledger = ledger_of(plan, journal)
+    if ledger.inventory(point.asset) is None:
+        older = [(one, _manifest(store, one)) for one in store.points(point.asset) if one.id != point.id]
+        known = [(one, manifest) for one, manifest in older if manifest is not None]
+        if known:
+            ledger.begin(point.asset, known)
+    ledger.record(point, store.manifest(point), doubt)
+    return f" It is DOUBTFUL and is used only if there is no better one: {doubt}." if doubt else ""
+
+
+def _manifest(store: BackupStore, point: RecoveryPoint) -> Manifest | None:
+    try:
+        return store.manifest(point)
+    except Damaged:
+        return None
+
+
+def doubt(plan: Plan, journal: JournalStore, name: str) -> str:
+    """Why a backup of an asset taken now may hold damage; empty when nothing is known."""
+    for incident, damaged in open_on(journal, plan, plan.assets[name].host):
+        if damaged is None or name in damaged:
+            return f"incident {incident} is open on {plan.assets[name].host}"
+    history = journal.get(f"scans/{plan.name}.json")
+    last = History.model_validate_json(history).assets.get(name) if history else None
+    if last is not None and last.damaged:
+        return (
+            f"the scan of {last.last_scanned:%Y-%m-%d %H:%M} UTC found it damaged ({last.damaged} findings)"
+        )
+    return ""
+
+
+def frozen(plan: Plan, journal: JournalStore, host: str) -> str:
+    """Why scheduled backups of a host stand still; empty when they do not."""
+    opened = open_on(journal, plan, host)
+    if not opened:
+        return ""
+    return (
+        f"{host}: the scheduled backup is FROZEN while incident {opened[0][0]} is open on it, so that no damage is "
+        "backed up; `reinstate back-up` takes one all the same."
+    )
+
+
+def survey(
+    file: PlanFile, journal: JournalStore, hosts: Collection[str] | None = None
+) -> tuple[AssetPoints, ...]:
+    """Judge the recovery points of every asset that has some.
+
+    Args:
+        file: the plan.
+        journal: where the ledger is.
+        hosts: only assets of these; None: all.
+    """
+    plan, stores = file.plan, file.backups()
+    known = knowledge(file, journal)
+    wanted = {n: s for n, s in backed_up(plan).items() if hosts is None or plan.assets[n].host in hosts}
+    tools = {plan.assets[n].host for n, s in wanted.items() if engine_of(stores[s]) is not None}
+    connections: dict[str, Connection] = {}
+    unseen: dict[str, str] = {}
+    found = []
+    try:
+        for host in sorted(tools):
+            try:
+                connections[host] = file.connect(host)
+                prove(connections[host])
+            except ReinstateError as error:
+                unseen[host] = f"{host} cannot be asked for what its backup tools hold: {error.what}"
+        found = [
+            _survey(file, name, stores[source], known, connections, unseen) for name, source in wanted.items()
+        ]
+    finally:
+        for connection in connections.values():
+            connection.close()
+    return tuple(found)
+
+
+def _survey(
+    file: PlanFile, name: str, store: BackupStore, known: Knowledge, connections: Mapping[str, Connection],
+    unseen: Mapping[str, str],
+) -> AssetPoints:  # fmt: skip
+    plan, asset = file.plan, file.plan.assets[name]
+    about = AssetPoints(asset=name, host=asset.host, kind=asset.kind, source=store.name)
+    host = plan.hosts[asset.host]
+    try:
+        looked = looking.look(name, host.machine_id, store, known, connections.get(asset.host), looked=100)
+    except Transient as error:
+        return about.model_copy(update={"remarks": (str(error),)})
+    ledger = known.ledger
+    inventory = None
+    if ledger is not None:
+        try:
+            inventory = ledger.inventory(name)
+            for proof in looked.proofs:
+                ledger.prove(name, proof)
+            ledger.remember(name, tuple(looked.judged))
+        except Damaged:
+            pass
+    late = overdue(inventory, plan.objectives.rpo, now()) if inventory is not None else ""
+    if not looked.judged:
+        late = f"{name} has no recovery point."
+    remarks = [r for r in looked.remarks if not r.startswith("recovery point ")]
+    engine = engine_of(store) is not None
+    if engine and asset.host in unseen:
+        remarks.append(unseen[asset.host])
+    return about.model_copy(
+        update={
+            "chosen": looked.supplies[0].point.id if looked.supplies else "", "judged": tuple(looked.judged),
+            "lost": tuple(looked.lost), "overdue": late, "remarks": tuple(remarks),
+        }
+    )  # fmt: skip
+
+
+def trust(file: PlanFile, journal: JournalStore, asset: str, point: str, person: str, reason: str) -> str:
+    """Let a person of the plan say that a doubtful recovery point is as it should be.
+
+    Raises:
+        BadInput: no such person, asset or point.
+    """
+    if person not in file.plan.people:
+        raise BadInput(
+            f"{person!r} is not a person of the plan.", "--by", f"give one of {', '.join(file.plan.people)}"
+        )
+    found = point_of(file, asset, point)
+    said = f"{person} says it is as it should be: {reason}"
+    ledger_of(file.plan, journal).prove(
+        asset,
+        Proof(
+            point=point,
+            manifest_sha256=found.manifest_sha256,
+            at=now(),
+            how="trusted",
+            ok=True,
+            sentence=said,
+        ),
+    )
+    return f"Recovery point {point} of {asset} is trusted: {said}"
+
+
+def point_of(file: PlanFile, asset: str, point: str) -> RecoveryPoint:
+    """A recovery point of an asset by its id.
+
+    Raises:
+        BadInput: there is none.
+    """
+    source = source_of(file.plan, asset)
+    listed = file.backups()[source].points(asset)
+    found = next((one for one in listed if one.id == point), None)
+    if found is None:
+        raise BadInput(
+            f"{asset} has no recovery point {point[:80]!r}.",
+            source,
+            f"`reinstate backups show {file.plan.name}` lists them",
+        )
+    return found
+
+
+def source_of(plan: Plan, asset: str) -> str:
+    """The backup source of an asset.
+
+    Raises:
+        BadInput: there is no such asset, or it is not backed up.
+    """
+    known = backed_up(plan)
+    if asset not in known:
+        raise BadInput(
+            f"{asset[:80]!r} is no asset with a backup.", plan.name, f"give one of {', '.join(known)}"
+        )
+    return known[asset]
