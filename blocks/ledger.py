@@ -85,7 +85,7 @@ class Ledger:
         return expected
 
     def begin(self, asset: str, known: list[tuple[RecoveryPoint, Manifest]]) -> Inventory:
-        """The first inventory of an asset whose recovery points are older than it."""
+        """The first inventory of an asset whose recovery points are older than it, or a new one in place of a lost."""
         points = tuple(sorted((expected_of(p, m) for p, m in known), key=lambda one: one.id))
         inventory = Inventory(plan=self.plan, asset=asset, serial=1, points=points)
         self._save(inventory)

@@ -129,7 +129,6 @@ def look(
         if good >= OFFERED:
             break
     found.judged.sort(key=lambda one: one.point, reverse=True)
-    found.remarks += [f"recovery point {j.point} of {name}: {j.sentence}" for j in found.judged if j.refused]
     _offer(store, engine, connection, usable, known.rule, found)
     return found
 
@@ -317,7 +316,6 @@ def _offer(
             reason = rules.refuses(Why.OBJECT_GONE if gone else Why.SNAPSHOT_DAMAGED, error.what.rstrip("."))
             refused = judgement.model_copy(update={"reasons": (*judgement.reasons, reason)})
             found.judged[found.judged.index(judgement)] = refused
-            found.remarks.append(f"recovery point {point.id} of {point.asset}: {refused.sentence}")
             if gone:
                 found.lost.append(
                     Lost(

@@ -124,7 +124,7 @@ def gather(
         trees=tuple(tree for one in python for tree in one.trees),
         interpreters=tuple(interpreter for one in python for interpreter in one.interpreters),
         dressed=tuple(entry for one in python for entry in one.dressed),
-        remarks=(*remarks, *(r for one in looked for r in one.remarks), *(r for one in python for r in one.remarks)),
+        remarks=(*remarks, *(r for one in looked for r in _said(one)), *(r for one in python for r in one.remarks)),
     )  # fmt: skip
 
 
@@ -139,6 +139,11 @@ def _points(
     return recovery_points.look(
         name, connection.host.machine_id, store, known or Knowledge(), connection, findings
     )
+
+
+def _said(looked: Looked) -> list[str]:
+    refused = [f"recovery point {j.point} of {j.asset}: {j.sentence}" for j in looked.judged if j.refused]
+    return [*looked.remarks, *refused]
 
 
 def _packages(

@@ -106,7 +106,7 @@ def _as_restored(manifest: Manifest, name: str, plan: Plan, journal: JournalStor
             continue
         for action in state.proposal.actions:
             done = state.effects.get(action.id)
-            if isinstance(action, RestoreFiles) and action.asset == name and done and done.result == "done":
+            if isinstance(action, RestoreFiles) and action.asset == name and done and done.result != "failed":
                 returned |= {entry.path: entry for entry in action.files if action.point.id != manifest.point}
     if not returned:
         return manifest
@@ -190,7 +190,10 @@ def frozen(plan: Plan, journal: JournalStore, host: str) -> str:
 
 
 def survey(
-    file: PlanFile, journal: JournalStore, hosts: Collection[str] | None = None
+    file: PlanFile,
+    journal: JournalStore,
+    hosts: Collection[str] | None = None,
+    only: Collection[str] | None = None,
 ) -> tuple[AssetPoints, ...]:
     """Judge the recovery points of every asset that has some.
 
@@ -198,10 +201,14 @@ def survey(
         file: the plan.
         journal: where the ledger is.
         hosts: only assets of these; None: all.
+        only: only these assets; None: all.
     """
     plan, stores = file.plan, file.backups()
     known = knowledge(file, journal)
-    wanted = {n: s for n, s in backed_up(plan).items() if hosts is None or plan.assets[n].host in hosts}
+    wanted = {
+        n: s for n, s in backed_up(plan).items()
+        if (hosts is None or plan.assets[n].host in hosts) and (only is None or n in only)
+    }  # fmt: skip
     tools = {plan.assets[n].host for n, s in wanted.items() if engine_of(stores[s]) is not None}
     connections: dict[str, Connection] = {}
     unseen: dict[str, str] = {}
@@ -246,7 +253,7 @@ def _survey(
     late = overdue(inventory, plan.objectives.rpo, now()) if inventory is not None else ""
     if not looked.judged:
         late = f"{name} has no recovery point."
-    remarks = [r for r in looked.remarks if not r.startswith("recovery point ")]
+    remarks = list(looked.remarks)
     engine = engine_of(store) is not None
     if engine and asset.host in unseen:
         remarks.append(unseen[asset.host])
@@ -282,6 +289,32 @@ def trust(file: PlanFile, journal: JournalStore, asset: str, point: str, person:
         ),
     )
     return f"Recovery point {point} of {asset} is trusted: {said}"
+
+
+def forget(file: PlanFile, journal: JournalStore, asset: str, point: str) -> str:
+    """Expect a vanished recovery point no longer.
+
+    Raises:
+        BadInput: it is not missing.
+    """
+    source, ledger = source_of(file.plan, asset), ledger_of(file.plan, journal)
+    inventory = ledger.inventory(asset)
+    if inventory is None or inventory.of(point) is None:
+        raise BadInput(
+            f"the inventory of {asset} has no point {point[:80]!r}.", source, "see `reinstate backups show`"
+        )
+    ledger.forget(asset, point)
+    return f"Recovery point {point} of {asset} is no longer expected."
+
+
+def recount(file: PlanFile, journal: JournalStore, asset: str) -> str:
+    """Begin the inventory of an asset anew from what there is."""
+    store = file.backups()[source_of(file.plan, asset)]
+    known = [
+        (one, manifest) for one in store.points(asset) if (manifest := _manifest(store, one)) is not None
+    ]
+    inventory = ledger_of(file.plan, journal).begin(asset, known)
+    return f"The inventory of {asset} begins anew with {len(inventory.points)} recovery points."
 
 
 def point_of(file: PlanFile, asset: str, point: str) -> RecoveryPoint:

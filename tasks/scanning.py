@@ -28,7 +28,9 @@ from model.updates import UpdatesReport
 from tasks.one_act import one_act
 from tasks.open_incidents import states_of
 from tasks.progress import Progress
+from tasks.recovery_points import survey
 from tasks.render import checks_rows, findings_rows
+from tasks.render_points import rows, told
 from tasks.steps import look
 from tasks.work import PlanFile, load_plan, open_incident
 
@@ -77,6 +79,15 @@ def unreachable(plan: Plan, host: str, error: ReinstateError) -> tuple[CheckResu
 def look_for_updates(plan: str, host: str) -> tuple[UpdatesReport, ...]:
     """What one host's software could be updated to."""
     return updates_of(load_plan(plan), [host])
+
+
+@one_act(name="look at recovery points", task_run_name="recovery points of {plan} on {hosts}")
+def look_at_points(plan: str, hosts: list[str]) -> list[str]:
+    """Whether every recovery point that should be there is, and none is overdue; says what is not so (R-PREV-1)."""
+    file = load_plan(plan)
+    found = survey(file, open_store(), hosts)
+    _table("recovery-points", rows(found), f"Recovery points ({file.plan.name})")
+    return told(found)
 
 
 def updates_of(
