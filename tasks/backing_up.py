@@ -11,6 +11,7 @@ from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset, SystemA
 from model.errors import BadInput
 from model.manifest import RecoveryPoint
 from tasks import recovery_points
+from tasks.adopting import adopt
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
 from tasks.one_act import one_act
@@ -57,6 +58,24 @@ def back_up_file_set(plan: str, asset: str, host: str) -> str:
             Progress(f"back up {asset}", f"back-up-{asset}"),
         )
     return f"{asset}: recovery point {point.id}, {size(point.bytes)}.{_keep(file, point)}"
+
+
+@one_act(name="adopt snapshot", task_run_name="take over a snapshot of {asset} on {host}")
+def adopt_snapshot(plan: str, asset: str, host: str, snapshot: str) -> str:
+    """Take over a snapshot that the users' own backups made; it is a recovery point then."""
+    file, journal = load_plan(plan), open_store()
+    wanted = file.plan.assets[asset]
+    if not isinstance(wanted, FilesAsset):
+        raise _wrong_kind(file, asset)
+    store = file.backups()[wanted.backup]
+    known = [store.manifest(point).snapshot for point in store.points(asset)]
+    with file.connect(host) as connection:
+        point, said = adopt(
+            connection, asset, wanted, host, store, snapshot, known,
+            Progress(f"adopt {asset}", f"adopt-{asset}"),
+        )  # fmt: skip
+    recovery_points.record(file.plan, journal, store, point)
+    return f"{asset}: snapshot taken over as recovery point {point.id}.{said}"
 
 
 @one_act(name="dump database", task_run_name="dump {asset} of {host}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -16,7 +15,7 @@ from model.errors import BadInput
 class ShowByDefault(TyperGroup):
     """`reinstate backups PLAN` is `reinstate backups show PLAN`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer hides its class
         """Put the command in front of a plan."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             args = ["show", *args]
@@ -73,6 +72,32 @@ def show(
     emit(as_data(found), as_json, text)
     if troubles:
         raise typer.Exit(TROUBLED_EXIT)
+
+
+@app.command()
+@reported
+def adopt(
+    plan: PlanRef,
+    asset: Asset,
+    snapshot: Annotated[
+        str, typer.Argument(help="The tool's id of it; default: the newest that is no recovery point yet.")
+    ] = "",
+    as_json: JSON = False,
+) -> None:
+    """Take over a snapshot that your own restic, borg or rsync made: it is read and hashed once, then a recovery point.
+
+    It must be of the asset's own host and hold the asset's path.
+    """
+    quiet_prefect()
+    from blocks.home import open_store
+    from tasks.backing_up import adopt_snapshot
+    from tasks.recovery_points import source_of
+    from tasks.work import load_plan
+
+    file = load_plan(plan, open_store())
+    source_of(file.plan, asset)
+    sentence = adopt_snapshot.fn(str(file.path), asset, file.plan.assets[asset].host, snapshot)
+    emit({"adopted": sentence}, as_json, lambda: out(sentence))
 
 
 @app.command()
