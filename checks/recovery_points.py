@@ -307,10 +307,14 @@ def _offer(
             if engine is None:
                 there(store, manifest)
             if not found.supplies and not judgement.says(Why.PROVEN):
-                proof = _read(store, engine, connection, point, manifest, rule)
+                proof = _trial(store, engine, connection, point, manifest, rule)
                 if proof is not None:
                     found.proofs.append(proof)
-                    judgement = rules.with_proofs(judgement, point.manifest_sha256, [proof])
+                    tried = rules.with_proofs(judgement, point.manifest_sha256, [proof])
+                    found.judged[found.judged.index(judgement)] = tried
+                    judgement = tried
+                if judgement.refused:
+                    continue
         except Damaged as error:
             gone = "missing" in error.what
             reason = rules.refuses(Why.OBJECT_GONE if gone else Why.SNAPSHOT_DAMAGED, error.what.rstrip("."))
@@ -324,8 +328,6 @@ def _offer(
                     )
                 )  # fmt: skip
             continue
-        place = next(n for n, one in enumerate(found.judged) if one.point == point.id)
-        found.judged[place] = judgement
         found.supplies.append(
             PointSupply(asset=point.asset, point=point, manifest=manifest, judgement=judgement)
         )
@@ -342,27 +344,28 @@ def there(store: BackupStore, manifest: Manifest) -> None:
             pass
 
 
-def _read(
+def _trial(
     store: BackupStore, engine: FileEngine | None, connection: Connection | None, point: RecoveryPoint,
     manifest: Manifest, rule: PointRule,
 ) -> Proof | None:  # fmt: skip
-    """Read the point as the plan says.
-
-    Raises:
-        Damaged: something in it is not what was backed up.
-    """
-    if rule.verify == "listed":
+    """Read the point as the plan says; None when it says that seeing it there is enough."""
+    sampled = rule.verify == "sampled" and manifest.format in FILE_FORMATS
+    if rule.verify == "listed" or (engine is not None and (sampled or connection is None)):
         return None
-    if engine is not None:
-        if rule.verify != "whole" or connection is None:
-            return None
-        engine.verify(connection, manifest, lambda _done, _total: None)
-    elif rule.verify == "whole" or manifest.format not in FILE_FORMATS:
-        _whole(store, manifest)
-    else:
-        _sample(store, manifest)
-        return Proof(point=point.id, manifest_sha256=point.manifest_sha256, at=now(), how="sampled", ok=True)
-    return Proof(point=point.id, manifest_sha256=point.manifest_sha256, at=now(), how="read", ok=True)
+    said, ok = "", True
+    try:
+        if engine is not None and connection is not None:
+            engine.verify(connection, manifest, lambda _done, _total: None)
+        elif sampled:
+            _sample(store, manifest)
+        else:
+            _whole(store, manifest)
+    except Damaged as error:
+        said, ok = error.what.rstrip("."), False
+    return Proof(
+        point=point.id, manifest_sha256=point.manifest_sha256, at=now(), how="sampled" if sampled else "read", ok=ok,
+        sentence=said,
+    )  # fmt: skip
 
 
 def _whole(store: BackupStore, manifest: Manifest) -> None:

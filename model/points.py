@@ -360,7 +360,7 @@ def span(seconds: float) -> str:
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length or (unit == "h" and seconds >= length):
             count = seconds / length
-            return f"{count:.1f} {unit}" if count < 10 and count != int(count) else f"{count:.0f} {unit}"
+            return f"{round(count, 1) if count < 10 else round(count):g} {unit}"
     return f"{seconds:.0f} s"
 
 

@@ -1,6 +1,6 @@
 """Taking over a snapshot that the users' own backups made: read once, hashed, signed; then a point like any other.
 
-A snapshot of a stranger says whose it is and what it holds, and both must be right before a byte is read. Its hashes are
+A snapshot says whose it is and what it holds, and both must be right before a byte of it is read. Its hashes are those
 of the backup as it is now: they prove that nothing changes from here on, not that it was whole when it was taken.
 """
 
