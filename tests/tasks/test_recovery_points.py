@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -19,17 +23,25 @@ from checks.recovery_points import Knowledge
 from checks.supplies import gather
 from deployments.cli.app import app
 from flows.back_up import back_up
+from flows.scan import scan
 from model.canonical import now
 from model.finding import Code, Finding
+from model.incident import Source
 from model.journal import fold
 from model.ladder import propose
+from model.outcome import Gate, RunVerdict
 from model.planfile import read_plan
 from model.points import PointRule, Proof
 from model.proposal import Proposal, RestoreDatabase
-from tasks.work import load_plan, open_incident, signing_key
+from model.signoff import Decision
+from tasks.render import proposal_markdown
+from tasks.report import build_report, report_html, report_markdown
+from tasks.voting import cast_vote, gate_digest, open_gate
+from tasks.work import load_plan, open_incident, open_work, signing_key
 from tests.checks.local import LocalConnection
 from tests.model.builders import PLAN_TEXT
 from tests.support.fakeengine import FakeEngine
+from tests.support.labworld import secret_of
 from tests.support.locally import begin
 from tests.support.points import MACHINE, dump, ledger, only_clones, rewrite, store_of, without
 from tests.support.sshservers import Server, asyncssh_server
@@ -198,8 +210,6 @@ def test_doubtful_point_is_taken_and_neither_compared_with_nor_preferred(world: 
 
 
 def _back_up(world: SmallWorld, *, scheduled: bool = False) -> list[str]:
-    import asyncio
-
     return asyncio.run(back_up.fn(str(world.plan_file), scheduled))
 
 
@@ -236,8 +246,6 @@ def test_person_who_knows_can_trust_a_point_and_strike_out_a_lost_one(world: Sma
 @pytest.fixture
 def engine(world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """The file set is backed up by a tool on the host: three points, the newest last."""
-    import socket
-
     made = FakeEngine(tmp_path / "repository", host=socket.gethostname())
     made.root.mkdir()
     monkeypatch.setattr("blocks.backups.open_engine", lambda *_: made)
@@ -407,12 +415,59 @@ def test_all_points_refused_is_unmet_and_each_is_named(
 
 
 def test_incident_that_is_not_examined_yet_makes_doubt(world: SmallWorld) -> None:
-    open_incident(load_plan(str(world.plan_file)), open_store(), "It is slow.", "lena", _source())
+    open_incident(load_plan(str(world.plan_file)), open_store(), "It is slow.", "lena", Source.CLI)
     taken, *_ = _back_up(world)
     assert "DOUBTFUL" in taken
 
 
-def _source() -> Any:  # noqa: ANN401
-    from model.incident import Source
+def test_recovery_from_an_older_point_ends_well_and_its_guide_is_in_the_report(world: SmallWorld) -> None:
+    """R-RESP-6: the newest archive is gone; the older version comes back, is right from now on, and users are told."""
+    world.back_up()
+    time.sleep(1.1)  # a recovery point is named by its second
+    (world.files / "a.txt").write_text("a newer sentence\n")
+    world.back_up()
+    newest, older = store_of(world).points("files")
+    (store_of(world).root / newest.key).unlink()
+    damage(world)
+    plan = str(world.plan_file)
+    incident = begin(plan)
+    work = open_work(incident)
+    for gate, ahead in ((Gate.DECIDE, 0), (Gate.ACCEPT, 30)):  # one person signs both: no code counts twice
+        cast_vote(
+            work, gate, person="lena", decision=Decision.APPROVE, reason="so",
+            signed_digest=gate_digest(open_gate(work, gate), gate),
+            code=pyotp.TOTP(secret_of(world.folder, "totp-lena")).at(now() + timedelta(seconds=ahead)),
+        )  # fmt: skip
+        begin(plan, incident)
+    state = open_work(incident).state()
+    assert state.ended is not None
+    assert RunVerdict.RECOVERED is state.ended.verdict, state.ended.sentence
+    assert "all is well\n" == (world.files / "a.txt").read_text()
+    assert state.proposal is not None
+    assert older.id == state.proposal.points[0].point
+    report = build_report(open_work(incident))
+    for text in (
+        report_markdown(report),
+        report_html(report),
+        proposal_markdown(work.plan, state, state.proposal),
+    ):
+        assert "What users must bring back themselves" in text
+        assert "Scan the paper forms of that day again" in text
+        assert "OBJECT" in text
+        assert "GONE" in text
+    after = run("scan", plan)
+    assert "Nothing is damaged" in said(after), "what was signed for and restored is right now"
+    assert "OBJECT_GONE" in said(after), "and the lost archive is told until somebody forgets it"
 
-    return Source.CLI
+
+def test_scan_on_a_schedule_says_what_is_missing_and_overdue(world: SmallWorld) -> None:
+    world.back_up()
+    _, newest = only_clones(world, 30, 29)
+    shutil.rmtree(store_of(world).root / "files" / newest.id)
+    sentence = asyncio.run(scan.fn(str(world.plan_file)))
+    assert (
+        f"MANIFEST_GONE: the manifest of recovery point {newest.id} is gone, while older ones are there"
+        in sentence
+    )
+    assert "files is overdue" in sentence
+    assert [] == open_store().incidents()
