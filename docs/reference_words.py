@@ -244,8 +244,8 @@ EXIT_CODES: tuple[tuple[int, str, str], ...] = (
     (
         2,
         "",
-        "`scan`: damage was found, or a check could not run. `scan`, `backups`: a recovery point is missing, altered or "
-        "overdue. Also: the command line was wrong.",
+        "`scan`: damage was found, or a check could not run. `scan`, `backups`: a recovery point is missing, altered "
+        "or overdue. Also: the command line was wrong.",
     ),
     (10, "ROLLED_BACK", "`demo`, `recover --local`: the recovery was rolled back."),
     (
