@@ -93,7 +93,7 @@ def repository_of(engine: FileEngine, connection: Connection) -> Repository:
 
 def look(
     name: str, machine_id: str, store: BackupStore, known: Knowledge, connection: Connection | None = None,
-    findings: Sequence[Finding] = (), looked: int = LOOKED,
+    findings: Sequence[Finding] = (), looked: int = LOOKED, repository: Repository | None = None,
 ) -> Looked:  # fmt: skip
     """Judge the recovery points of an asset and put those that may be used in order.
 
@@ -105,6 +105,7 @@ def look(
         connection: to its host; None: what a tool keeps there is not looked at.
         findings: what is damaged of it.
         looked: how many are judged at most.
+        repository: what the tool says, where the store is of none that is asked here.
 
     Raises:
         Transient: store or host cannot be reached.
@@ -112,7 +113,8 @@ def look(
     found = Looked()
     inventory, verdicts = _ledger(name, known, found)
     engine = engine_of(store)
-    repository = repository_of(engine, connection) if engine is not None and connection is not None else None
+    if repository is None and engine is not None and connection is not None:
+        repository = repository_of(engine, connection)
     listed = store.points(name)
     _lost(name, store, listed, inventory, repository, known, found)
     usable: dict[str, RecoveryPoint] = {}
@@ -248,7 +250,7 @@ def _judge(
             )
         )
     reasons += rules.expectations(point, inventory)
-    if manifest.kept_by_tool and repository is not None:
+    if manifest.kept_by_tool:
         reasons += list(_by_tool(manifest, repository))
     holds = rules.holds_damage(manifest, findings)
     reasons += holds
@@ -261,8 +263,11 @@ def _judge(
     return rules.with_proofs(judgement, point.manifest_sha256, verdicts.proofs)
 
 
-def _by_tool(manifest: Manifest, repository: Repository) -> Iterator[Reason]:
+def _by_tool(manifest: Manifest, repository: Repository | None) -> Iterator[Reason]:
     """What the tool says of a point it keeps."""
+    if repository is None:
+        yield rules.note(Why.TOOL_NOT_ASKED, f"whether {manifest.format} still has it was not asked")
+        return
     if repository.broken:
         yield rules.refuses(Why.TOOL_REFUSED, printable(repository.broken))
         return
@@ -304,7 +309,7 @@ def _offer(
         point = usable[judgement.point]
         manifest = store.manifest(point)
         try:
-            if engine is None:
+            if not manifest.kept_by_tool:
                 there(store, manifest)
             if not found.supplies and not judgement.says(Why.PROVEN):
                 proof = _trial(store, engine, connection, point, manifest, rule)
@@ -350,7 +355,8 @@ def _trial(
 ) -> Proof | None:  # fmt: skip
     """Read the point as the plan says; None when it says that seeing it there is enough."""
     sampled = rule.verify == "sampled" and manifest.format in FILE_FORMATS
-    if rule.verify == "listed" or (engine is not None and (sampled or connection is None)):
+    asked = engine is not None and connection is not None and not sampled
+    if rule.verify == "listed" or (manifest.kept_by_tool and not asked):
         return None
     said, ok = "", True
     try:

@@ -46,6 +46,7 @@ class Why(StrEnum):
     STALE = "STALE"
     NOT_IN_INVENTORY = "NOT_IN_INVENTORY"
     ADOPTED = "ADOPTED"
+    TOOL_NOT_ASKED = "TOOL_NOT_ASKED"
     TRUSTED = "TRUSTED"
     PROVEN = "PROVEN"
     INVENTORY_ALTERED = "INVENTORY_ALTERED"
@@ -224,7 +225,8 @@ def _against(why: Why, sentence: str) -> Reason:
     return Reason(why=why, weight=Weight.AGAINST, sentence=sentence)
 
 
-def _note(why: Why, sentence: str) -> Reason:
+def note(why: Why, sentence: str) -> Reason:
+    """Something that is said and changes nothing."""
     return Reason(why=why, weight=Weight.NOTE, sentence=sentence)
 
 
@@ -334,7 +336,7 @@ def in_time(
         return [refuses(Why.NEWER_THAN_DAMAGE, "it was taken after the damage was noticed")]
     if age.total_seconds() > rpo:
         found.append(
-            _note(Why.STALE, f"it is {span(age.total_seconds())} old, the plan allows {span(rpo)} (RPO)")
+            note(Why.STALE, f"it is {span(age.total_seconds())} old, the plan allows {span(rpo)} (RPO)")
         )
     if onset is not None and not spotless:
         earliest, latest = onset
@@ -370,12 +372,12 @@ def expectations(point: RecoveryPoint, inventory: Inventory | None) -> list[Reas
         return []
     known = inventory.of(point.id)
     if known is None:
-        return [_note(Why.NOT_IN_INVENTORY, "our inventory does not know it")]
+        return [note(Why.NOT_IN_INVENTORY, "our inventory does not know it")]
     if known.manifest_sha256 != point.manifest_sha256:
         return [
             refuses(Why.MANIFEST_REPLACED, "its manifest is not the one that was signed when it was taken")
         ]
-    found = [_note(Why.ADOPTED, "your own backups made it; it was taken over")] if known.adopted else []
+    found = [note(Why.ADOPTED, "your own backups made it; it was taken over")] if known.adopted else []
     return [*found, _against(Why.DOUBTFUL, known.doubtful)] if known.doubtful else found
 
 
@@ -386,8 +388,8 @@ def with_proofs(judgement: Judgement, manifest_sha256: str, proofs: Iterable[Pro
     for proof in sorted(mine, key=lambda one: one.at):
         when = f"{proof.at:%Y-%m-%d %H:%M} UTC"
         if proof.how == "trusted":
-            reasons = [r if r.why not in _TRUST_MENDS else _note(r.why, r.sentence) for r in reasons]
-            reasons.append(_note(Why.TRUSTED, printable(proof.sentence)))
+            reasons = [r if r.why not in _TRUST_MENDS else note(r.why, r.sentence) for r in reasons]
+            reasons.append(note(Why.TRUSTED, printable(proof.sentence)))
         elif not proof.ok:
             reasons.append(
                 refuses(Why.SNAPSHOT_DAMAGED, f"a trial on {when} failed: {printable(proof.sentence)}")
