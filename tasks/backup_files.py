@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePosixPath
 
 from blocks.backups.base import BackupStore
 from blocks.backups.engine import DESCRIPTOR, EngineStore
@@ -130,7 +131,10 @@ def _by_tool(
     engine.tool(connection)
     for _ in range(ROUNDS):
         taken = now()
-        snapshot = engine.back_up(connection, asset, f"{name}/{point_id(taken)}", progress)
+        left_out = _left_out(connection, asset, found)
+        snapshot = engine.back_up(
+            connection, asset, f"{name}/{point_id(taken)}", found, left_out, progress
+        )
         after = _look(connection, name, asset)
         if after == found:
             break
@@ -149,8 +153,19 @@ def _by_tool(
                 key=lambda entry: entry.path,
             )
         ),
-    )  # fmt: skip
-    return store.record(manifest, snapshot, engine.repository(connection))
+    ).model_copy(update={"snapshot": snapshot.id, "repository": engine.repository(connection)})  # fmt: skip
+    engine.verify(connection, manifest, progress, content=False)
+    return store.record(manifest, snapshot, manifest.repository)
+
+
+def _left_out(connection: Connection, asset: FilesAsset, found: Mapping[str, Entry]) -> list[str]:
+    """Paths that are not backed up, the topmost of each; sockets, pipes and devices with them."""
+    every = list_tree(connection, asset.path)
+    out: list[str] = []
+    for path in every:  # sorted by text: what lies below a folder need not follow it at once
+        if path not in found and str(PurePosixPath(path).parent) in found:
+            out.append(path)
+    return out
 
 
 def _member(path: str) -> str:

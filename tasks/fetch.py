@@ -8,30 +8,24 @@ through the connection. Either way every piece is hashed on the host before anyt
 from __future__ import annotations
 
 import logging
-import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from blocks.backups.base import BackupStore
 from blocks.backups.engine import engine_of
+from blocks.backups.transfer import packed, unpack
 from checks.stat import collect
 from model.command import printable
-from model.errors import Damaged, PreconditionFailed
+from model.errors import Damaged
 from model.manifest import Entry, Manifest
 from tasks.pieces import Piece, read_pieces, size_of
 from tasks.pull import pull
-from tasks.staging import Progress, Staging, ask
+from tasks.staging import Progress, Staging
 
 URL_SECONDS = 3600
 SLOWEST = 1 << 20
 """Bytes per second below which a transfer is given up at last; 64 KiB/s for those that are pulled and stand still."""
 
 _LOG = logging.getLogger("reinstate.fetch")
-
-_UNPACK = r"""
-umask 077
-cd -- "$1" || exit 73
-exec tar --extract --file=- --no-same-owner --no-same-permissions
-"""
 
 
 def fetch(
@@ -137,44 +131,23 @@ def _wrong(place: Staging, pieces: Sequence[Piece]) -> list[Piece]:
 def _stream(
     place: Staging, store: BackupStore, key: str, pieces: Sequence[Piece], told: Callable[[int], None]
 ) -> int:
-    trouble: list[BaseException] = []
-
-    def packed() -> Iterator[bytes]:
-        try:
-            yield from _archive(store, key, pieces, told)
-        except BaseException as error:
-            trouble.append(error)
-            raise
-
-    try:
-        result = ask(
-            place.connection, "sh", "-c", _UNPACK, "reinstate-unpack", place.path,
-            source=packed(), timeout=600.0 + size_of(pieces) / SLOWEST,
-        )  # fmt: skip
-    finally:
-        if trouble and not isinstance(trouble[0], GeneratorExit):
-            raise trouble[0]
-    if not result.ok:
-        raise PreconditionFailed(
-            f"the staging folder cannot be written: {result.tail(2)}.",
-            place.connection.name,
-            "free space in the state directory, or repair `tar`; nothing live was touched",
-        )
+    unpack(
+        place.connection, place.path, packed(_members(store, key, pieces, told)), 600.0 + size_of(pieces) / SLOWEST
+    )  # fmt: skip
     return size_of(pieces)
 
 
-def _archive(
+def _members(
     store: BackupStore, key: str, pieces: Sequence[Piece], told: Callable[[int], None]
-) -> Iterator[bytes]:
-    """The pieces as a tar stream with our own names; its metadata is not used."""
+) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     done = 0
-    for piece, chunks in read_pieces(store, key, pieces):
-        member = tarfile.TarInfo(piece.name)
-        member.size, member.mode = piece.size, 0o600
-        yield member.tobuf(tarfile.GNU_FORMAT)
+
+    def passing(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal done
         for chunk in chunks:
             done += len(chunk)
             yield chunk
             told(done)
-        yield bytes(-piece.size % tarfile.BLOCKSIZE)
-    yield bytes(2 * tarfile.BLOCKSIZE)
+
+    for piece, chunks in read_pieces(store, key, pieces):
+        yield piece.name, piece.size, passing(chunks)

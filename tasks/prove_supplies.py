@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from blocks.backups.base import BackupStore
+from blocks.backups.engine import engine_of
+from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
 from model.command import printable
-from model.errors import Damaged
+from model.errors import Damaged, ReinstateError
 from model.manifest import Entry, FileType, Manifest
 from model.proposal import (
     Proposal,
@@ -22,9 +25,14 @@ from model.proposal import (
     RestoreDatabase,
     RestoreFiles,
 )
+from tasks.fetch import fetch_files
 from tasks.pieces import Piece, read_pieces
+from tasks.staging import staging
 
 Tell = Callable[[int, int], None]
+Connect = Callable[[str], AbstractContextManager[Connection]]
+ROOM = 1 << 30
+"""Bytes of a backup tool's files that are on the host at once while they are proven."""
 REMEDY = "nothing was changed; choose another recovery point, and find out what altered this one"
 
 
@@ -33,6 +41,7 @@ def prove_supplies(
     stores: Mapping[str, BackupStore],
     package_stores: Mapping[str, PackageStore],
     progress: Tell,
+    connect: Connect | None = None,
 ) -> tuple[int, int]:
     """Read every byte the proposal will restore and compare it with the signed manifest.
 
@@ -41,6 +50,7 @@ def prove_supplies(
         stores: backup sources by name.
         package_stores: package stores by name.
         progress: told (bytes read, bytes in all).
+        connect: opens the connection to a host; what a backup tool keeps is read there, in our staging.
 
     Returns:
         How many things were proven, and the bytes read.
@@ -55,7 +65,7 @@ def prove_supplies(
             case RestoreFiles():
                 store = stores[action.point.source]
                 manifest = store.manifest(action.point)
-                for entry in _members(store, manifest, action.files):
+                for entry in _proven(store, manifest, action, connect):
                     read += entry.size
                     progress(min(read, total), total)
                 proven += len(action.files)
@@ -71,9 +81,8 @@ def prove_supplies(
             case RebuildRpmDatabase():
                 if action.point is not None:
                     kept = stores[action.point.source]
-                    read += sum(
-                        entry.size for entry in _members(kept, kept.manifest(action.point), action.files)
-                    )
+                    manifest = kept.manifest(action.point)
+                    read += sum(entry.size for entry in _proven(kept, manifest, action, connect))
                 for header in action.lost:
                     if header.source.startswith("store:"):
                         shelf = package_stores[header.source.partition(":")[2]]
@@ -88,6 +97,39 @@ def prove_supplies(
                 continue
         progress(min(read, total), total)
     return proven, read
+
+
+def _proven(
+    store: BackupStore, manifest: Manifest, action: RestoreFiles | RebuildRpmDatabase, connect: Connect | None
+) -> Iterator[Entry]:
+    """The files with content of an action, each once it is proven; by the very way the restore will fetch them."""
+    if engine_of(store) is None:
+        yield from _members(store, manifest, action.files)
+        return
+    if connect is None:
+        raise ReinstateError("no connection to the host was given.", store.name, "report this as a bug")
+    known = {entry.path: entry for entry in manifest.entries}
+    files = [known.get(e.path, e) for e in action.files if e.type is FileType.FILE and e.size]
+    with connect(action.host) as connection:
+        for number, batch in enumerate(_batches(files)):
+            with staging(connection, f"prove-{manifest.point.lower()}-{action.id}-{number}", 0) as place:
+                named = {f"{count:07d}": entry for count, entry in enumerate(batch)}
+                fetch_files(place, store, manifest, named, lambda _done, _total: None)
+            yield from batch
+
+
+def _batches(files: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Files in portions that find room on the host."""
+    batch: list[Entry] = []
+    held = 0
+    for entry in files:
+        if batch and held + entry.size > ROOM:
+            yield batch
+            batch, held = [], 0
+        batch.append(entry)
+        held += entry.size
+    if batch:
+        yield batch
 
 
 def _members(store: BackupStore, manifest: Manifest, entries: Sequence[Entry]) -> Iterator[Entry]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from blocks.backups.transfer import curl, quoted
 from tasks.pieces import Piece, runs, size_of
 from tasks.staging import Progress, Staging, ask
 
@@ -22,31 +23,6 @@ BATCH = 1 << 30
 
 _LOG = logging.getLogger("reinstate.fetch")
 
-# The configuration with the URL comes on stdin: argv is visible to every user of the host (G9). A line each second
-# says how far a single large file is, and ends curl once nobody listens.
-_PULL = r"""
-umask 077
-cd -- "$1" || exit 73
-many=
-curl -q -V >/dev/null 2>&1 || exit 127
-curl -q -Z --parallel-max 8 -V >/dev/null 2>&1 && many='-Z --parallel-max 8'
-exec 3<&0
-curl -q $many -sS --config - <&3 &
-pull=$!
-(
-    trap '' PIPE
-    while sleep 1 </dev/null >/dev/null 2>&1; do
-        at=0
-        [ -z "$2" ] || [ ! -f "$2" ] || at=$(wc -c <"$2")
-        printf 'at %s\n' "$at" || kill "$pull"
-    done
-) &
-beat=$!
-wait "$pull"
-status=$?
-kill "$beat" 2>/dev/null
-exit "$status"
-"""
 _CUT = r"""
 cd -- "$1" || exit 73
 umask 077
@@ -122,11 +98,8 @@ def pull(
     for batch in _batches(_ranges(pieces)):
         large = batch[0].name if len(batch) == 1 else ""
         wanted = sum(one.size for one in batch)
-        result = ask(
-            place.connection, "sh", "-c", _PULL, "reinstate-pull", place.path, large,
-            stdin="next\n".join(_section(url, one, object_bytes) for one in batch).encode(),
-            timeout=600.0 + wanted / slowest, limit=1 << 16, on_stdout=told,
-        )  # fmt: skip
+        sections = [_section(url, one, object_bytes) for one in batch]
+        result = curl(place.connection, place.path, sections, 600.0 + wanted / slowest, large, told)
         if not result.ok:
             why = "it has no curl" if result.status == 127 else result.tail(2)
             _LOG.info("%s cannot pull from the store (%s).", place.connection.name, why)
@@ -175,7 +148,7 @@ def _batches(ranges: Iterator[_Range]) -> Iterator[list[_Range]]:
 def _section(url: str, wanted: _Range, object_bytes: int) -> str:
     whole = wanted.begin == 0 and wanted.size == object_bytes
     lines = (
-        f'url = "{_quoted(url)}"',
+        f'url = "{quoted(url)}"',
         f'output = "{wanted.name}"',
         "" if whole else f'range = "{wanted.begin}-{wanted.begin + wanted.size - 1}"',
         f"max-filesize = {wanted.size}",
@@ -187,7 +160,3 @@ def _section(url: str, wanted: _Range, object_bytes: int) -> str:
         'write-out = "got %{size_download}\\n"',
     )
     return "".join(f"{line}\n" for line in lines if line)
-
-
-def _quoted(url: str) -> str:
-    return url.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "").replace("\r", "")

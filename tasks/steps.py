@@ -232,8 +232,9 @@ def prove_supplies_of(incident: str) -> str:
         return "There is nothing to prove."
     progress = Progress("prove supplies", "prove-supplies")
     proven, read = prove_supplies(
-        proposal, work.file.backups(), work.file.package_stores(work.store), progress
-    )
+        proposal, work.file.backups(), work.file.package_stores(work.store), progress,
+        lambda host: connected(work, host),
+    )  # fmt: skip
     return f"{proven} supplies proven, {size(read)} read."
 
 

@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING
 from blocks.backups.base import BackupStore
 from blocks.backups.directory import DirectoryBackup
 from blocks.backups.engine import EngineStore, FileEngine
-from model.backup_sources import BackupSource, DirectorySource, EngineSource, S3Source, ToolSource
+from blocks.backups.borg import BorgEngine
+from blocks.backups.restic import ResticEngine
+from blocks.backups.tree import TreeEngine
+from model.backup_sources import (
+    BackupSource,
+    BorgSource,
+    DirectorySource,
+    EngineSource,
+    ResticSource,
+    S3Source,
+    S3TreeSource,
+    ToolSource,
+    TreeSource,
+)
 from model.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -79,7 +92,7 @@ def open_backup_store(
     return S3Store.from_plan(name, source, secrets, signing)
 
 
-def open_engine(name: str, source: ToolSource, secrets: Resolver) -> FileEngine:  # noqa: ARG001 - adapters use them
+def open_engine(name: str, source: ToolSource, secrets: Resolver) -> FileEngine:
     """The adapter of a backup tool.
 
     Args:
@@ -88,5 +101,15 @@ def open_engine(name: str, source: ToolSource, secrets: Resolver) -> FileEngine:
         secrets: resolver of the plan's secret references; followed when the tool is called.
     """
     match source:
+        case ResticSource():
+            return ResticEngine(name, source, secrets)
+        case BorgSource():
+            return BorgEngine(name, source, secrets)
+        case TreeSource():
+            return TreeEngine(name, source)
+        case S3TreeSource():
+            from blocks.backups.s3tree import S3TreeEngine  # boto3 takes a moment to import
+
+            return S3TreeEngine(name, source, secrets)
         case _:
             raise Unsupported(f"sources of kind {source.kind} are not built yet.", name, "use another source")

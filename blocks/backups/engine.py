@@ -8,7 +8,7 @@ has the hash that manifest names (G5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from pydantic import AwareDatetime, Field
@@ -75,15 +75,40 @@ class FileEngine(Protocol):
         """All snapshots the repository holds now, newest first."""
         ...
 
-    def back_up(self, connection: Connection, asset: FilesAsset, label: str, progress: Progress) -> Snapshot:
-        """Take a snapshot of the asset's path without what it excludes; `label` is `ASSET/POINT` for people."""
+    def back_up(
+        self,
+        connection: Connection,
+        asset: FilesAsset,
+        label: str,
+        found: Mapping[str, Entry],
+        left_out: Sequence[str],
+        progress: Progress,
+    ) -> Snapshot:
+        """Take a snapshot of the asset's path.
+
+        Args:
+            connection: the host.
+            asset: what to back up.
+            label: `ASSET/POINT`, for people.
+            found: what belongs to it, by absolute path.
+            left_out: absolute paths below the asset's that do not; what lies below one of them is not named again.
+            progress: told (bytes done, bytes in all).
+        """
         ...
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress) -> None:
-        """Have the tool read and check every byte of the manifest's snapshot.
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
+        """Compare the manifest's snapshot with the manifest.
+
+        Args:
+            connection: the host.
+            manifest: of the point.
+            progress: told (bytes done, bytes in all).
+            content: read and hash every byte of it; otherwise only what the tool's listing says is compared.
 
         Raises:
-            Damaged: the snapshot is gone, or the tool found damage; names what.
+            Damaged: the snapshot is gone, or not what the manifest says; names what.
         """
         ...
 

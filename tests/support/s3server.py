@@ -42,7 +42,7 @@ user = {user}
 swift_dir = {folder}
 log_level = ERROR
 [pipeline:main]
-pipeline = catch_errors listing_formats s3api tempauth copy slo proxy-server
+pipeline = catch_errors listing_formats s3api tempauth copy slo versioned_writes symlink proxy-server
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:listing_formats]
@@ -61,6 +61,11 @@ use = egg:swift#copy
 [filter:slo]
 use = egg:swift#slo
 yield_frequency = 0
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_object_versioning = true
+[filter:symlink]
+use = egg:swift#symlink
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
