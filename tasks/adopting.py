@@ -15,11 +15,12 @@ from blocks.backups.unpack import unpacking
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
 from checks.files import collect_tree
+from checks.stat import list_tree
 from model.assets import FilesAsset
 from model.command import printable
 from model.errors import BadInput, Damaged, PreconditionFailed, Refused
-from model.manifest import FileType, Manifest, RecoveryPoint
-from tasks.backup_files import point_id
+from model.manifest import Entry, FileType, Manifest, RecoveryPoint
+from tasks.backup_files import point_id, relative
 from tasks.staging import Progress, Staging, ask, staging
 
 _KEPT = frozenset({FileType.FILE, FileType.DIRECTORY, FileType.LINK})
@@ -60,11 +61,16 @@ def adopt(
     engine.tool(connection)
     able = unpacking(engine, store.name)
     names = own_names(connection)
-    snapshot = _choose(engine.snapshots(connection), wanted, known, names, asset.path, store.name)
+    snapshot = _choose(
+        engine.snapshots(connection), wanted, known, store.name,
+        lambda one: _refuse(able.described(connection, one), names, asset.path, store.name),
+    )  # fmt: skip
     with staging(connection, f"adopt-{name}", 0) as place:
         _room(place, snapshot)
         path = able.unpack(connection, snapshot, asset.path, place.folder("content"), progress)
         entries = tuple(e for e in collect_tree(connection, path, asset.exclude) if e.type in _KEPT)
+        if not snapshot.paths:
+            _resembles(connection, asset, entries, snapshot, store.name)
     if not any(entry.type is not FileType.DIRECTORY for entry in entries):
         raise Damaged(
             f"snapshot {snapshot.id[:16]} holds no file of {asset.path}.", store.name, "name another snapshot"
@@ -110,18 +116,15 @@ def _choose(
             raise BadInput(
                 f"snapshot {found[0].id[:16]} is a recovery point already.", source, "see `reinstate backups`"
             )
-        _refuse(found[0], names, path, source)
-        return found[0]
+        return admitted(found[0])
     why: Refused | None = None
     for one in snapshots:
         if one.id in known:
             continue
         try:
-            _refuse(one, names, path, source)
+            return admitted(one)
         except Refused as error:
             why = why or error
-            continue
-        return one
     if why is not None:
         raise why
     raise BadInput(
@@ -131,8 +134,8 @@ def _choose(
     )
 
 
-def _refuse(snapshot: Snapshot, names: frozenset[str], path: str, source: str) -> None:
-    """Refuse a snapshot that is not what it is wanted for (G7)."""
+def _refuse(snapshot: Snapshot, names: frozenset[str], path: str, source: str) -> Snapshot:
+    """Refuse a snapshot that is not what it is wanted for (G7); else return it."""
     name = snapshot.id[:16]
     if snapshot.host and snapshot.host not in names:
         raise Refused(
@@ -152,6 +155,18 @@ def _refuse(snapshot: Snapshot, names: frozenset[str], path: str, source: str) -
         raise Refused(
             f"the tool itself says that snapshot {name} is damaged.", source, "name another snapshot"
         )
+
+
+def _resembles(
+    connection: Connection, asset: FilesAsset, entries: Sequence[Entry], snapshot: Snapshot, source: str
+) -> None:
+    """Where the tool does not say what a snapshot is of, something in it must be called as something that is there."""
+    there = {relative(asset.path, path) for path in list_tree(connection, asset.path, asset.exclude)} - {"."}
+    if there and not any(entry.path in there for entry in entries):
+        raise Refused(
+            f"nothing in snapshot {snapshot.id[:60]} is called as anything in {asset.path}.", source,
+            "name a snapshot of that folder; its content must begin at the snapshot's top",
+        )  # fmt: skip
 
 
 def _room(place: Staging, snapshot: Snapshot) -> None:

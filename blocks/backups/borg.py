@@ -29,7 +29,17 @@ _NOISE = (
     "Warning: The repository", "Do you want to continue", "Include pattern", "Warning: Attempting to access",
     "Platform:", "Linux:", "Borg:", "PID:", "sys.argv:", "SSH_ORIGINAL_COMMAND:", "Traceback", "File ", "terminating with",
 )  # fmt: skip
-_SAYING = ("Error", "error", "does not", "not a valid", "not exist", "mismatch", "corrupt", "rror:", "Repository")
+_SAYING = (
+    "Error",
+    "error",
+    "does not",
+    "not a valid",
+    "not exist",
+    "mismatch",
+    "corrupt",
+    "rror:",
+    "Repository",
+)
 
 
 class BorgEngine:
@@ -96,10 +106,15 @@ class BorgEngine:
             ) from None
         progress(total, total)
         return Snapshot(
-            id=one["id"], taken_at=_moment(one["start"]), paths=(asset.path,), bytes=one["stats"]["original_size"]
+            id=one["id"],
+            taken_at=_moment(one["start"]),
+            paths=(asset.path,),
+            bytes=one["stats"]["original_size"],
         )
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
         """Compare the archive's listing with the manifest; with `content`, have borg read and hash every file of it."""
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
         total = sum(entry.size for entry in files.values())
@@ -128,7 +143,9 @@ class BorgEngine:
         total, done = sum(entry.size for entry in files.values()), 0
         for group in tooling.groups(files):
             target = tooling.clear(connection, folder)
-            paths = {name: tooling.absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()}
+            paths = {
+                name: tooling.absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()
+            }
             size = sum(entry.size for entry in group.values())
             answer = self._run(
                 connection, "extract", "--bypass-lock", "--noacls", "--noxattrs", "--noflags", archive, lists="some",
@@ -142,6 +159,46 @@ class BorgEngine:
             done += size
             progress(done, total)
         return done
+
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:
+        """With the host name, which borg tells of one archive at a time."""
+        name = self._named(connection, snapshot.id)
+        answer = self._require(connection, self._run(connection, "info", "--bypass-lock", "--json", name))
+        try:
+            (one,) = json.loads(answer.text)["archives"]
+            host, size = str(one["hostname"]), int(one["stats"]["original_size"])
+        except (ValueError, KeyError, TypeError):
+            raise Damaged("borg's answer cannot be read.", self._where(snapshot.id), _REMEDY) from None
+        return snapshot.model_copy(update={"host": host, "bytes": size})
+
+    def unpack(
+        self, connection: Connection, snapshot: Snapshot, path: str, folder: str, progress: Progress
+    ) -> str:
+        """Extract all of a path with its metadata."""
+        answer = self._run(
+            connection, "extract", "--bypass-lock", "--numeric-ids", self._named(connection, snapshot.id), lists="one",
+            rest=tooling.words([f"pp:{path.lstrip('/')}"]), folder=folder, timeout=tooling.seconds(snapshot.bytes),
+        )  # fmt: skip
+        if (
+            not answer.ok
+        ):  # 1: it warns that the path is in no part of the archive, or that something was not read
+            self._away(answer)
+            raise Damaged(
+                f"borg could not extract all of {path}: {_said(answer)}.", self._where(snapshot.id), _REMEDY
+            )
+        progress(snapshot.bytes, snapshot.bytes)
+        return f"{folder.rstrip('/')}{path}"
+
+    def _named(self, connection: Connection, snapshot: str) -> str:
+        """`REPOSITORY::NAME` of an archive by its id.
+
+        Raises:
+            Damaged: it is gone.
+        """
+        for one in self._listed(connection).get("archives", ()):
+            if one["id"] == snapshot:
+                return f"{self._source.repository}::{one['barchive']}"
+        raise Damaged("the archive is gone from the repository.", self._where(snapshot), _REMEDY)
 
     def _archive(self, connection: Connection, manifest: Manifest) -> str:
         """`REPOSITORY::NAME` of the archive with the manifest's id.
@@ -183,7 +240,11 @@ class BorgEngine:
                 raise tooling.lost([path], {path: entry}, _said(answer) or "it is not in its listing", where)
             one = seen[0]
             many = len(seen) > 1 and _plain(path) == path
-            if many or one.type not in {"-", "h"} or (not one.source and entry.size not in {n.size for n in seen}):
+            if (
+                many
+                or one.type not in {"-", "h"}
+                or (not one.source and entry.size not in {n.size for n in seen})
+            ):
                 raise Damaged(
                     f"{printable(entry.path)} is not in the archive as it was backed up: type {one.type}, {one.size} "
                     f"bytes, listed {len(seen)} times.", where, _REMEDY,
@@ -309,7 +370,7 @@ def _moment(text: str) -> datetime:
 
 
 def _said(answer: Result) -> str:
-    """borg's own words, without what it says beside."""
+    """Borg's own words, without what it says beside."""
     lines = [line.strip() for line in answer.tail(80).splitlines()]
     lines = [line for line in lines if line and not line.startswith(_NOISE)]
     telling = [line for line in lines if any(word in line for word in _SAYING)]

@@ -56,7 +56,9 @@ class ResticEngine:
     def tool(self, connection: Connection) -> str:
         """Its version; see `floors`."""
         return floors.demand(
-            "restic", tooling.run(connection, "restic", "version").check(connection.name).text, connection.name
+            "restic",
+            tooling.run(connection, "restic", "version").check(connection.name).text,
+            connection.name,
         )
 
     def repository(self, connection: Connection) -> str:
@@ -66,7 +68,9 @@ class ResticEngine:
 
     def snapshots(self, connection: Connection) -> list[Snapshot]:
         """All snapshots, newest first."""
-        answer = self._require(connection, self._run(connection, "snapshots", "--json", "--no-lock", "--no-cache"))
+        answer = self._require(
+            connection, self._run(connection, "snapshots", "--json", "--no-lock", "--no-cache")
+        )
         found = [
             Snapshot(
                 id=one["id"], taken_at=_moment(one["time"]), host=one.get("hostname", ""),
@@ -101,7 +105,9 @@ class ResticEngine:
             )
         return made[0].model_copy(update={"bytes": seen.bytes})
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
         """Compare the snapshot's listing with the manifest; with `content`, read and hash every byte of it."""
         where = self._where(manifest.snapshot)
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
@@ -147,6 +153,26 @@ class ResticEngine:
             done += size
             progress(done, total)
         return done
+
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:  # noqa: ARG002 - see the protocol
+        """As it was listed: restic tells host and paths with every snapshot."""
+        return snapshot
+
+    def unpack(
+        self, connection: Connection, snapshot: Snapshot, path: str, folder: str, progress: Progress
+    ) -> str:
+        """Restore all of a path with its metadata; that there is nothing of it, restic does not say."""
+        answer = self._run(
+            connection, "restore", "--no-lock", "--no-cache", "--target", folder, snapshot.id, lists="one",
+            rest=tooling.words([f"--include={escaped(path)}"]), timeout=24 * 3600.0,
+        )  # fmt: skip
+        if not answer.ok:
+            self._away(answer)
+            raise Damaged(
+                f"restic could not restore all of {path}: {_said(answer)}.", self._where(snapshot.id), _REMEDY
+            )
+        progress(snapshot.bytes, snapshot.bytes)
+        return f"{folder.rstrip('/')}{path}"
 
     def _judge(self, connection: Connection, manifest: Manifest, wanted: Iterable[Entry]) -> None:
         """Require that the snapshot lists each wanted file once, as a file of its size, below real folders."""
@@ -248,7 +274,9 @@ class ResticEngine:
         try:
             return json.loads(text)
         except ValueError:
-            raise Damaged("restic's answer cannot be read.", self._where(), "look at the repository") from None
+            raise Damaged(
+                "restic's answer cannot be read.", self._where(), "look at the repository"
+            ) from None
 
     def _where(self, snapshot: str = "") -> str:
         return f"{self.name}:{self._source.repository}{f'#{snapshot[:8]}' if snapshot else ''}"
@@ -315,16 +343,19 @@ def _plain(path: str) -> str:
 
 
 def _nodes(seen: Sequence[tuple[str, int]]) -> str:
-    return ", ".join(f"a {kind} of {size} bytes" if kind == "file" else f"a {kind}" for kind, size in seen) or "nothing"
+    return (
+        ", ".join(f"a {kind} of {size} bytes" if kind == "file" else f"a {kind}" for kind, size in seen)
+        or "nothing"
+    )
 
 
 def _moment(text: str) -> Any:  # noqa: ANN401 - pydantic reads it
-    """restic's time with its nanoseconds cut to what datetime keeps."""
+    """Restic's time with its nanoseconds cut to what datetime keeps."""
     return re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text)
 
 
 def _said(answer: Result) -> str:
-    """restic's own words, on one line."""
+    """Restic's own words, on one line."""
     lines = [line.strip() for line in answer.tail(60).splitlines()]
     if any(line.startswith(("panic:", "goroutine ")) for line in lines):
         return next(line for line in lines if line.startswith(("panic:", "goroutine ")))

@@ -54,6 +54,7 @@ _SIZES = r"""
 cd -- "$1" 2>/dev/null || exit 73
 find . -printf '%y %s %P\0'
 """
+_ALL = 'cd -- "$1" 2>/dev/null || exit 73; cp -a --reflink=auto -- . "$2"'
 _HASHES = 'cd -- "$1" || exit 73; xargs -0 -r sha256sum -z --'
 
 
@@ -73,7 +74,7 @@ class TreeEngine:
         self._path = source.path.rstrip("/") or "/"
 
     def tool(self, connection: Connection) -> str:
-        """rsync's version; see `floors`."""
+        """Rsync's version; see `floors`."""
         answer = tooling.run(connection, "rsync", "--version").check(connection.name)
         return floors.demand("rsync", answer.text.partition("\n")[0], connection.name)
 
@@ -120,7 +121,10 @@ class TreeEngine:
             *((f"--link-dest={self._path}/{before}",) if before else ()), "--", f"{root.rstrip('/')}/",
             f"{self._path}/{target}.partial/", rest=tooling.words(paths), timeout=24 * 3600.0,
         )  # fmt: skip
-        if not answer.ok and answer.status not in {23, 24}:  # a file was not read or is gone; the listing tells which
+        if not answer.ok and answer.status not in {
+            23,
+            24,
+        }:  # a file was not read or is gone; the listing tells which
             raise PreconditionFailed(
                 f"rsync ended with {answer.status}: {answer.tail(2)}.", self._where(target),
                 "free space there, or look at the folder on the host",
@@ -134,7 +138,9 @@ class TreeEngine:
             update={"paths": (asset.path,), "bytes": total}
         )
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
         """Compare the folder's listing with the manifest; with `content`, hash every file of it."""
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
         where = self._where(manifest.snapshot)
@@ -186,6 +192,33 @@ class TreeEngine:
             done += size
             progress(done, total)
         return done
+
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:  # noqa: ARG002 - see the protocol
+        """As it was listed: a folder records nothing of its origin."""
+        return snapshot
+
+    def unpack(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        path: str,  # noqa: ARG002 - the folder holds the content of the asset's path
+        folder: str,
+        progress: Progress,
+    ) -> str:
+        """Copy all of the folder with its metadata; never links."""
+        answer = self._ask(
+            connection, _ALL, f"{self._path}/{snapshot.id}", folder, timeout=24 * 3600.0, may_miss=True
+        )
+        if answer.status == 73:
+            raise Damaged("the folder is gone.", self._where(snapshot.id), _REMEDY)
+        if not answer.ok:
+            raise Damaged(
+                f"the folder could not be copied whole: {printable(answer.tail(2))}.",
+                self._where(snapshot.id),
+                _REMEDY,
+            )
+        progress(snapshot.bytes, snapshot.bytes)
+        return folder
 
     def _listing(self, connection: Connection, manifest: Manifest, *, look: bool = False) -> bytes:
         """What the point's folder holds; with `look`, only the folder itself.

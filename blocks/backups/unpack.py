@@ -13,6 +13,10 @@ from model.errors import Unsupported
 class Unpacking(Protocol):
     """A FileEngine that can lay out a snapshot with its metadata."""
 
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with everything the tool records of its origin; `snapshots` leaves out what is slow to ask."""
+        ...
+
     def unpack(
         self, connection: Connection, snapshot: Snapshot, path: str, folder: str, progress: Progress
     ) -> str:

@@ -86,6 +86,10 @@ class FakeEngine:
             shutil.copyfile(source, Path(folder) / name)
         return sum(entry.size for entry in files.values() if entry.type is FileType.FILE)
 
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:
+        del connection
+        return snapshot
+
     def unpack(
         self, connection: Connection, snapshot: Snapshot, path: str, folder: str, progress: Progress
     ) -> str:
