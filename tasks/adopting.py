@@ -6,7 +6,7 @@ of the backup as it is now: they prove that nothing changes from here on, not th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from blocks.backups.base import BackupStore
@@ -101,9 +101,8 @@ def _choose(
     snapshots: Sequence[Snapshot],
     wanted: str,
     known: Sequence[str],
-    names: frozenset[str],
-    path: str,
     source: str,
+    admitted: Callable[[Snapshot], Snapshot],
 ) -> Snapshot:
     if wanted:
         found = [one for one in snapshots if one.id.startswith(wanted)]
@@ -155,6 +154,7 @@ def _refuse(snapshot: Snapshot, names: frozenset[str], path: str, source: str) -
         raise Refused(
             f"the tool itself says that snapshot {name} is damaged.", source, "name another snapshot"
         )
+    return snapshot
 
 
 def _resembles(

@@ -132,7 +132,9 @@ def _by_tool(
     for _ in range(ROUNDS):
         taken = now()
         left_out = _left_out(connection, asset, found)
-        snapshot = engine.back_up(connection, asset, f"{name}/{point_id(taken)}", found, left_out, progress)
+        snapshot = engine.back_up(
+            connection, asset, f"{name}/{point_id(taken)}", found, left_out, progress
+        )
         after = _look(connection, name, asset)
         if after == found:
             break

@@ -29,17 +29,7 @@ _NOISE = (
     "Warning: The repository", "Do you want to continue", "Include pattern", "Warning: Attempting to access",
     "Platform:", "Linux:", "Borg:", "PID:", "sys.argv:", "SSH_ORIGINAL_COMMAND:", "Traceback", "File ", "terminating with",
 )  # fmt: skip
-_SAYING = (
-    "Error",
-    "error",
-    "does not",
-    "not a valid",
-    "not exist",
-    "mismatch",
-    "corrupt",
-    "rror:",
-    "Repository",
-)
+_SAYING = ("Error", "error", "does not", "not a valid", "not exist", "mismatch", "corrupt", "rror:", "Repository")
 
 
 class BorgEngine:
@@ -106,15 +96,10 @@ class BorgEngine:
             ) from None
         progress(total, total)
         return Snapshot(
-            id=one["id"],
-            taken_at=_moment(one["start"]),
-            paths=(asset.path,),
-            bytes=one["stats"]["original_size"],
+            id=one["id"], taken_at=_moment(one["start"]), paths=(asset.path,), bytes=one["stats"]["original_size"]
         )
 
-    def verify(
-        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
-    ) -> None:
+    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
         """Compare the archive's listing with the manifest; with `content`, have borg read and hash every file of it."""
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
         total = sum(entry.size for entry in files.values())
@@ -143,9 +128,7 @@ class BorgEngine:
         total, done = sum(entry.size for entry in files.values()), 0
         for group in tooling.groups(files):
             target = tooling.clear(connection, folder)
-            paths = {
-                name: tooling.absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()
-            }
+            paths = {name: tooling.absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()}
             size = sum(entry.size for entry in group.values())
             answer = self._run(
                 connection, "extract", "--bypass-lock", "--noacls", "--noxattrs", "--noflags", archive, lists="some",
@@ -179,9 +162,7 @@ class BorgEngine:
             connection, "extract", "--bypass-lock", "--numeric-ids", self._named(connection, snapshot.id), lists="one",
             rest=tooling.words([f"pp:{path.lstrip('/')}"]), folder=folder, timeout=tooling.seconds(snapshot.bytes),
         )  # fmt: skip
-        if (
-            not answer.ok
-        ):  # 1: it warns that the path is in no part of the archive, or that something was not read
+        if not answer.ok:  # 1: it warns that the path is in no part of the archive, or that something was not read
             self._away(answer)
             raise Damaged(
                 f"borg could not extract all of {path}: {_said(answer)}.", self._where(snapshot.id), _REMEDY
@@ -240,11 +221,7 @@ class BorgEngine:
                 raise tooling.lost([path], {path: entry}, _said(answer) or "it is not in its listing", where)
             one = seen[0]
             many = len(seen) > 1 and _plain(path) == path
-            if (
-                many
-                or one.type not in {"-", "h"}
-                or (not one.source and entry.size not in {n.size for n in seen})
-            ):
+            if many or one.type not in {"-", "h"} or (not one.source and entry.size not in {n.size for n in seen}):
                 raise Damaged(
                     f"{printable(entry.path)} is not in the archive as it was backed up: type {one.type}, {one.size} "
                     f"bytes, listed {len(seen)} times.", where, _REMEDY,
@@ -370,7 +347,7 @@ def _moment(text: str) -> datetime:
 
 
 def _said(answer: Result) -> str:
-    """Borg's own words, without what it says beside."""
+    """borg's own words, without what it says beside."""
     lines = [line.strip() for line in answer.tail(80).splitlines()]
     lines = [line for line in lines if line and not line.startswith(_NOISE)]
     telling = [line for line in lines if any(word in line for word in _SAYING)]

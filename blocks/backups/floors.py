@@ -57,8 +57,6 @@ def demand(tool: str, answer: str, where: str) -> str:
     if version < floor.version:
         safe = ".".join(map(str, floor.version))
         raise Refused(
-            f"{tool} {found[1]} is not used: {floor.why}.",
-            where,
-            f"install {tool} {safe} or newer on the host",
+            f"{tool} {found[1]} is not used: {floor.why}.", where, f"install {tool} {safe} or newer on the host"
         )
     return found[1]

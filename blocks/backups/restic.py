@@ -56,9 +56,7 @@ class ResticEngine:
     def tool(self, connection: Connection) -> str:
         """Its version; see `floors`."""
         return floors.demand(
-            "restic",
-            tooling.run(connection, "restic", "version").check(connection.name).text,
-            connection.name,
+            "restic", tooling.run(connection, "restic", "version").check(connection.name).text, connection.name
         )
 
     def repository(self, connection: Connection) -> str:
@@ -68,9 +66,7 @@ class ResticEngine:
 
     def snapshots(self, connection: Connection) -> list[Snapshot]:
         """All snapshots, newest first."""
-        answer = self._require(
-            connection, self._run(connection, "snapshots", "--json", "--no-lock", "--no-cache")
-        )
+        answer = self._require(connection, self._run(connection, "snapshots", "--json", "--no-lock", "--no-cache"))
         found = [
             Snapshot(
                 id=one["id"], taken_at=_moment(one["time"]), host=one.get("hostname", ""),
@@ -105,9 +101,7 @@ class ResticEngine:
             )
         return made[0].model_copy(update={"bytes": seen.bytes})
 
-    def verify(
-        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
-    ) -> None:
+    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
         """Compare the snapshot's listing with the manifest; with `content`, read and hash every byte of it."""
         where = self._where(manifest.snapshot)
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
@@ -274,9 +268,7 @@ class ResticEngine:
         try:
             return json.loads(text)
         except ValueError:
-            raise Damaged(
-                "restic's answer cannot be read.", self._where(), "look at the repository"
-            ) from None
+            raise Damaged("restic's answer cannot be read.", self._where(), "look at the repository") from None
 
     def _where(self, snapshot: str = "") -> str:
         return f"{self.name}:{self._source.repository}{f'#{snapshot[:8]}' if snapshot else ''}"
@@ -343,19 +335,16 @@ def _plain(path: str) -> str:
 
 
 def _nodes(seen: Sequence[tuple[str, int]]) -> str:
-    return (
-        ", ".join(f"a {kind} of {size} bytes" if kind == "file" else f"a {kind}" for kind, size in seen)
-        or "nothing"
-    )
+    return ", ".join(f"a {kind} of {size} bytes" if kind == "file" else f"a {kind}" for kind, size in seen) or "nothing"
 
 
 def _moment(text: str) -> Any:  # noqa: ANN401 - pydantic reads it
-    """Restic's time with its nanoseconds cut to what datetime keeps."""
+    """restic's time with its nanoseconds cut to what datetime keeps."""
     return re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text)
 
 
 def _said(answer: Result) -> str:
-    """Restic's own words, on one line."""
+    """restic's own words, on one line."""
     lines = [line.strip() for line in answer.tail(60).splitlines()]
     if any(line.startswith(("panic:", "goroutine ")) for line in lines):
         return next(line for line in lines if line.startswith(("panic:", "goroutine ")))

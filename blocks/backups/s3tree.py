@@ -42,7 +42,7 @@ LARGEST = 5 << 30
 
 _REMEDY = "use another recovery point; keep this one for the investigation"
 _MOMENT = re.compile(r"at-([0-9]{8}T[0-9]{6}Z)")
-_SUMS = "cd / || exit 73; xargs -0 -r md5sum -z --"
+_SUMS = 'cd / || exit 73; xargs -0 -r md5sum -z --'
 _PRESENT = r"""
 cd -- "$1" || exit 73
 xargs -0 -r sh -c 'for name; do [ ! -f "$name" ] || { wc -c <"$name"; printf "%s\0" "$name"; }; done' present
@@ -107,9 +107,7 @@ class S3TreeEngine:
         found: list[Snapshot] = []
         last: datetime | None = None
         with translated(self._where()):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix
-            )
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             for page in pages:
                 for item in page.get("Contents", ()):
                     key, when = item["Key"].removeprefix(self._prefix), item["LastModified"]
@@ -127,9 +125,7 @@ class S3TreeEngine:
         with translated(self._where(snapshot)):
             head = self._client.head_object(Bucket=self._bucket, Key=self._index_key(snapshot))
         said = [
-            f"encrypted on the server ({head['ServerSideEncryption']})"
-            if "ServerSideEncryption" in head
-            else "",
+            f"encrypted on the server ({head['ServerSideEncryption']})" if "ServerSideEncryption" in head else "",
             f"locked ({head['ObjectLockMode']}) until {head['ObjectLockRetainUntilDate']:%Y-%m-%d}"
             if "ObjectLockMode" in head and "ObjectLockRetainUntilDate" in head
             else "",
@@ -230,10 +226,7 @@ class S3TreeEngine:
         )
         if left:
             transfer.unpack(
-                connection,
-                folder,
-                transfer.packed(members),
-                tooling.seconds(sum(e.size for e in left.values())),
+                connection, folder, transfer.packed(members), tooling.seconds(sum(e.size for e in left.values()))
             )
         progress(total, total)
         return total
@@ -257,9 +250,7 @@ class S3TreeEngine:
                 raise tooling.lost([path], files, "it is not in the bucket", self._where(path))
             if known[path][1] != entry.size:
                 raise Damaged(
-                    f"{printable(path)} has {known[path][1]} bytes and not {entry.size}.",
-                    self._where(path),
-                    _REMEDY,
+                    f"{printable(path)} has {known[path][1]} bytes and not {entry.size}.", self._where(path), _REMEDY
                 )
         return {path: known[path][0] for path in files}
 
@@ -330,11 +321,7 @@ class S3TreeEngine:
                             newest[one["Key"]] = (one["LastModified"], True, one["VersionId"], one["Size"])
                 for gone in page.get("DeleteMarkers", ()):
                     known = newest.get(gone["Key"])
-                    if (
-                        limit
-                        and gone["LastModified"] < limit
-                        and (known is None or gone["LastModified"] >= known[0])
-                    ):
+                    if limit and gone["LastModified"] < limit and (known is None or gone["LastModified"] >= known[0]):
                         newest[gone["Key"]] = (gone["LastModified"], False, "", 0)
         return {
             key.removeprefix(self._prefix): (version, size)
@@ -371,16 +358,12 @@ class S3TreeEngine:
             yield chunk
         if count != entry.size:
             raise Damaged(
-                f"{printable(entry.path)} has another size than was backed up.",
-                self._where(entry.path),
-                _REMEDY,
+                f"{printable(entry.path)} has another size than was backed up.", self._where(entry.path), _REMEDY
             )
 
     def _read(self, path: str, version: str) -> Iterator[bytes]:
         with translated(f"{self._where(path)}@{version}"):
-            body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path, VersionId=version)[
-                "Body"
-            ]
+            body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path, VersionId=version)["Body"]
             with body:
                 while chunk := body.read(CHUNK):
                     yield chunk
@@ -418,9 +401,7 @@ class S3TreeEngine:
                 )  # fmt: skip
             if name.startswith(OURS):
                 raise PreconditionFailed(
-                    f"{printable(name)} lies where our own objects are.",
-                    self._where(),
-                    "leave it out with `exclude`",
+                    f"{printable(name)} lies where our own objects are.", self._where(), "leave it out with `exclude`"
                 )
             if entry.size > LARGEST:
                 raise Unsupported(
@@ -456,15 +437,11 @@ class S3TreeEngine:
         found = {}
         for record in answer.split(b"\0"):
             if record:
-                found[paths[record[34:].decode()]] = base64.b64encode(
-                    bytes.fromhex(record[:32].decode())
-                ).decode()
+                found[paths[record[34:].decode()]] = base64.b64encode(bytes.fromhex(record[:32].decode())).decode()
         for name in names:
             if name not in found:
                 raise Transient(
-                    f"{printable(name)} could not be read.",
-                    connection.name,
-                    "run it again; it may just have gone",
+                    f"{printable(name)} could not be read.", connection.name, "run it again; it may just have gone"
                 )
         return found
 
@@ -529,9 +506,7 @@ class S3TreeEngine:
                 if status_of(error) not in {409, 412}:
                     raise
 
-    def _ask(
-        self, connection: Connection, script: str, *args: str, stdin: bytes, timeout: float = 600.0
-    ) -> bytes:
+    def _ask(self, connection: Connection, script: str, *args: str, stdin: bytes, timeout: float = 600.0) -> bytes:
         result = connection.run(
             Command(("sh", "-c", script, "reinstate-s3", *args), stdin=stdin, sudo=True, env={"LC_ALL": "C"}, timeout=timeout),
             limit=256 << 20,

@@ -55,9 +55,7 @@ class Hashed:
     said: str = ""
 
 
-def hash_tar(
-    connection: Connection, argv: tuple[str, ...], secrets: Mapping[str, str], timeout: float
-) -> Hashed:
+def hash_tar(connection: Connection, argv: tuple[str, ...], secrets: Mapping[str, str], timeout: float) -> Hashed:
     """Run a tool that writes a tar and hash each file in it; what it did not write is missing in the answer.
 
     Args:

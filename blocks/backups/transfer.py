@@ -73,14 +73,7 @@ def curl(
 
 def quoted(text: str) -> str:
     """Text as it stands between quotes in curl's configuration."""
-    for char, escape in (
-        ("\\", "\\\\"),
-        ('"', '\\"'),
-        ("\n", "\\n"),
-        ("\r", "\\r"),
-        ("\t", "\\t"),
-        ("\v", "\\v"),
-    ):
+    for char, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\v", "\\v")):
         text = text.replace(char, escape)
     return text
 

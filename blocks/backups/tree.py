@@ -74,7 +74,7 @@ class TreeEngine:
         self._path = source.path.rstrip("/") or "/"
 
     def tool(self, connection: Connection) -> str:
-        """Rsync's version; see `floors`."""
+        """rsync's version; see `floors`."""
         answer = tooling.run(connection, "rsync", "--version").check(connection.name)
         return floors.demand("rsync", answer.text.partition("\n")[0], connection.name)
 
@@ -121,10 +121,7 @@ class TreeEngine:
             *((f"--link-dest={self._path}/{before}",) if before else ()), "--", f"{root.rstrip('/')}/",
             f"{self._path}/{target}.partial/", rest=tooling.words(paths), timeout=24 * 3600.0,
         )  # fmt: skip
-        if not answer.ok and answer.status not in {
-            23,
-            24,
-        }:  # a file was not read or is gone; the listing tells which
+        if not answer.ok and answer.status not in {23, 24}:  # a file was not read or is gone; the listing tells which
             raise PreconditionFailed(
                 f"rsync ended with {answer.status}: {answer.tail(2)}.", self._where(target),
                 "free space there, or look at the folder on the host",
@@ -138,9 +135,7 @@ class TreeEngine:
             update={"paths": (asset.path,), "bytes": total}
         )
 
-    def verify(
-        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
-    ) -> None:
+    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
         """Compare the folder's listing with the manifest; with `content`, hash every file of it."""
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
         where = self._where(manifest.snapshot)
@@ -213,9 +208,7 @@ class TreeEngine:
             raise Damaged("the folder is gone.", self._where(snapshot.id), _REMEDY)
         if not answer.ok:
             raise Damaged(
-                f"the folder could not be copied whole: {printable(answer.tail(2))}.",
-                self._where(snapshot.id),
-                _REMEDY,
+                f"the folder could not be copied whole: {printable(answer.tail(2))}.", self._where(snapshot.id), _REMEDY
             )
         progress(snapshot.bytes, snapshot.bytes)
         return folder

@@ -78,8 +78,8 @@ def back_up_later(world: EngineWorld, after: str) -> object:
     """A backup under another id: points are named by the second."""
     import time
 
-    from model.canonical import now
     from tasks.backup_files import point_id
+    from model.canonical import now
 
     while point_id(now()) <= after:
         time.sleep(0.05)
