@@ -11,6 +11,7 @@ from blocks.backups.base import BackupStore
 from blocks.backups.engine import FileEngine, Snapshot, engine_of
 from blocks.hosts.base import Connection
 from blocks.ledger import Ledger, Verdicts
+from blocks.scanners import Scanner
 from model import points as rules
 from model.canonical import now
 from model.command import printable
@@ -39,12 +40,14 @@ class Knowledge:
         rule: the plan's.
         rpo: seconds of data that may be lost.
         detected_at: when the damage was noticed; now when there is none.
+        scanner: looks for malware in the point that comes first; None: nobody does.
         onsets: by asset, last moment it was whole (None: not known) and first one it was damaged.
     """
 
     rule: PointRule = field(default_factory=PointRule)
     rpo: float = float("inf")
     ledger: Ledger | None = None
+    scanner: Scanner | None = None
     detected_at: datetime = field(default_factory=now)
     onsets: Mapping[str, tuple[datetime | None, datetime]] = field(default_factory=dict)
 
@@ -131,7 +134,7 @@ def look(
         if good >= OFFERED:
             break
     found.judged.sort(key=lambda one: one.point, reverse=True)
-    _offer(store, engine, connection, usable, known.rule, found)
+    _offer(store, engine, connection, usable, known, verdicts, found)
     return found
 
 
@@ -300,7 +303,7 @@ def _earlier(
 
 def _offer(
     store: BackupStore, engine: FileEngine | None, connection: Connection | None,
-    usable: Mapping[str, RecoveryPoint], rule: PointRule, found: Looked,
+    usable: Mapping[str, RecoveryPoint], known: Knowledge, verdicts: Verdicts, found: Looked,
 ) -> None:  # fmt: skip
     """Those that may be used, best first, each seen to be there; the first is read as the plan says."""
     for judgement in rules.order(found.judged):
@@ -311,9 +314,10 @@ def _offer(
         try:
             if not manifest.kept_by_tool:
                 there(store, manifest)
-            if not found.supplies and not judgement.says(Why.PROVEN):
-                proof = _trial(store, engine, connection, point, manifest, rule)
-                if proof is not None:
+            if not found.supplies:
+                for proof in _trials(
+                    store, engine, connection, point, manifest, known, verdicts, judgement, found
+                ):
                     found.proofs.append(proof)
                     tried = rules.with_proofs(judgement, point.manifest_sha256, [proof])
                     found.judged[found.judged.index(judgement)] = tried
@@ -347,6 +351,41 @@ def there(store: BackupStore, manifest: Manifest) -> None:
     if manifest.object_bytes:
         for _ in store.read(manifest.object_key, manifest.object_bytes - 1, 1):
             pass
+
+
+def _trials(
+    store: BackupStore, engine: FileEngine | None, connection: Connection | None, point: RecoveryPoint,
+    manifest: Manifest, known: Knowledge, verdicts: Verdicts, judgement: Judgement, found: Looked,
+) -> Iterator[Proof]:  # fmt: skip
+    """What the plan wants to be tried before a point is proposed, as far as it was not tried before."""
+    if not judgement.says(Why.PROVEN):
+        proof = _trial(store, engine, connection, point, manifest, known.rule)
+        if proof is not None:
+            yield proof
+    scanned = any(
+        (p.point, p.manifest_sha256, p.how) == (point.id, point.manifest_sha256, "scanned")
+        for p in verdicts.proofs
+    )
+    if known.scanner is None or scanned:
+        return
+    if manifest.kept_by_tool:
+        found.remarks.append(
+            f"{point.asset}: {manifest.format} keeps the bytes, so no scanner looked at them"
+        )
+        return
+    try:
+        named = known.scanner.look(store.read(manifest.object_key))
+    except PreconditionFailed as error:
+        found.remarks.append(f"{point.asset}: no scanner looked at {point.id}: {error.what}")
+        return
+    yield Proof(
+        point=point.id,
+        manifest_sha256=point.manifest_sha256,
+        at=now(),
+        how="scanned",
+        ok=not named,
+        sentence=named,
+    )
 
 
 def _trial(

@@ -79,6 +79,9 @@ class PointRule(Value):
         trailing: how many points before it make that median.
         verify: `listed`: the store or tool still has it; `sampled`: some of its files are read as well (stores of our
             own); `whole`: every byte is read before it is proposed.
+        scanner: malware scanner of the orchestrator that looks at a point before it is proposed: `clamav` (clamdscan or
+            clamscan) or `yara`; at its first 64 MiB, and only where its bytes are in a store of our own.
+        scanner_rules: file of YARA rules, beside the plan.
         kept_at_least: how long your retention keeps every point; one that vanishes earlier is told.
     """
 
@@ -86,6 +89,8 @@ class PointRule(Value):
     shrunk_refuses: int = Field(default=90, ge=1, le=100)
     trailing: int = Field(default=7, ge=1, le=100)
     verify: Literal["listed", "sampled", "whole"] = "listed"
+    scanner: Literal["none", "clamav", "yara"] = "none"
+    scanner_rules: str | None = Field(default=None, min_length=1)
     kept_at_least: Seconds = 7 * 86400.0
 
 
@@ -145,13 +150,14 @@ class Proof(Value):
 
     Attributes:
         manifest_sha256: of the point it is about; a proof of another manifest under the same name is none.
-        how: `restored` (a verification run), `read` (every byte), `sampled`, `trusted` (a person says it is as it was).
+        how: `restored` (a verification run), `read` (every byte), `sampled`, `scanned` (by a malware scanner),
+            `trusted` (a person says it is as it was).
     """
 
     point: str
     manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     at: AwareDatetime
-    how: Literal["restored", "read", "sampled", "trusted"]
+    how: Literal["restored", "read", "sampled", "scanned", "trusted"]
     ok: bool
     sentence: HostText = ""
 
@@ -390,6 +396,9 @@ def with_proofs(judgement: Judgement, manifest_sha256: str, proofs: Iterable[Pro
         if proof.how == "trusted":
             reasons = [r if r.why not in _TRUST_MENDS else note(r.why, r.sentence) for r in reasons]
             reasons.append(note(Why.TRUSTED, printable(proof.sentence)))
+        elif proof.how == "scanned":
+            if not proof.ok:
+                reasons.append(refuses(Why.INFECTED, f"the scanner found {printable(proof.sentence)} in it"))
         elif not proof.ok:
             reasons.append(
                 refuses(Why.SNAPSHOT_DAMAGED, f"a trial on {when} failed: {printable(proof.sentence)}")

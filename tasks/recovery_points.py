@@ -11,6 +11,7 @@ from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
 from blocks.ledger import Ledger
+from blocks.scanners import Scanner
 from checks import recovery_points as looking
 from checks.recovery_points import Knowledge
 from model.canonical import Value, now
@@ -75,9 +76,12 @@ def knowledge(
 ) -> Knowledge:
     """What is known of a plan's recovery points beside their stores."""
     onsets = diagnosis.assets if diagnosis is not None else {}
+    rule = file.plan.recovery_points
+    rules = file.path.parent / rule.scanner_rules if rule.scanner_rules else None
     return Knowledge(
-        rule=file.plan.recovery_points, rpo=file.plan.objectives.rpo, ledger=ledger_of(file.plan, journal),
-        detected_at=detected_at or now(), onsets={n: (one.earliest, one.latest) for n, one in onsets.items()},
+        rule=rule, rpo=file.plan.objectives.rpo, ledger=ledger_of(file.plan, journal), detected_at=detected_at or now(),
+        scanner=None if rule.scanner == "none" else Scanner(rule.scanner, rules),
+        onsets={name: (one.earliest, one.latest) for name, one in onsets.items()},
     )  # fmt: skip
 
 

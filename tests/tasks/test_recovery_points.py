@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import socket
@@ -19,7 +20,8 @@ from typer.testing import CliRunner, Result
 
 from blocks.backups.directory import DirectoryBackup
 from blocks.home import open_store
-from checks.recovery_points import Knowledge
+from blocks.scanners import Scanner
+from checks.recovery_points import Knowledge, look
 from checks.supplies import gather
 from deployments.cli.app import app
 from flows.back_up import back_up
@@ -491,3 +493,33 @@ def test_scan_on_a_schedule_says_what_is_missing_and_overdue(world: SmallWorld) 
     )
     assert "files is overdue" in sentence
     assert [] == open_store().incidents()
+
+
+@pytest.mark.parametrize(
+    ("status", "said_by"), [(1, "/x: Eicar-Test FOUND"), (2, "no database")], ids=["found", "error"]
+)
+def test_scanner_that_finds_something_refuses_the_point_and_one_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, said_by: str
+) -> None:
+    """G11: a scanner that could not look is not a pass; what it found names the point."""
+    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    script = '#!/bin/sh\nfor last; do :; done\nif grep -q bad "$last"; then echo "SAID"; exit STATUS; fi\n'
+    (tools / "clamscan").write_text(script.replace("SAID", said_by).replace("STATUS", str(status)))
+    (tools / "clamscan").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr("shutil.which", lambda name: str(tools / name) if name == "clamscan" else None)
+    store = DirectoryBackup("tree", tmp_path / "backups", signing_key())
+    for hours, rows in ((2, 100), (1, 100)):
+        dump(store, now() - timedelta(hours=hours), (rows,))
+    newest, older = store.points("it")
+    (store.root / newest.key).write_bytes(b"bad" + bytes(newest.bytes - 3))
+    looked = look("it", MACHINE, store, Knowledge(scanner=Scanner("clamav")))
+    if status == 1:
+        assert [older.id] == [supply.point.id for supply in looked.supplies]
+        assert "INFECTED: the scanner found /x: Eicar-Test in it" in looked.judged[0].sentence
+        assert [False, True] == [proof.ok for proof in looked.proofs]
+    else:
+        assert newest.id == looked.supplies[0].point.id
+        assert "no scanner looked" in looked.remarks[0]
