@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 
 from blocks.backups.base import BackupStore
-from blocks.backups.engine import FileEngine, Snapshot, engine_of
+from blocks.backups.engine import FileEngine, engine_of
 from blocks.hosts.base import Connection
 from blocks.ledger import Ledger, Verdicts
-from blocks.scanners import Scanner
-from model import points as rules
+from checks.point_facts import Knowledge, Looked, Repository, repository_of
+from checks.point_trials import there, trials
+from model import point_rules as rules
 from model.canonical import now
 from model.command import printable
-from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError
+from model.errors import Damaged, ReinstateError
 from model.finding import Finding
-from model.manifest import FILE_FORMATS, FileType, Manifest, RecoveryPoint
-from model.points import Inventory, Judgement, Lost, Measure, PointRule, Proof, Reason, Why
+from model.manifest import FILE_FORMATS, Manifest, RecoveryPoint
+from model.points import Inventory, Judgement, Lost, Measure, PointRule, Reason, Why, measured
 from model.supplies import PointSupply
 
 OFFERED = 3
@@ -26,72 +24,6 @@ OFFERED = 3
 
 LOOKED = 12
 """Recovery points judged per asset, newest first; it ends earlier once three have nothing against them."""
-
-SAMPLED_FILES = 16
-SAMPLED_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What is known beside the stores.
-
-    Attributes:
-        ledger: our inventory and what trials showed; None: nothing is known.
-        rule: the plan's.
-        rpo: seconds of data that may be lost.
-        detected_at: when the damage was noticed; now when there is none.
-        scanner: looks for malware in the point that comes first; None: nobody does.
-        onsets: by asset, last moment it was whole (None: not known) and first one it was damaged.
-    """
-
-    rule: PointRule = field(default_factory=PointRule)
-    rpo: float = float("inf")
-    ledger: Ledger | None = None
-    scanner: Scanner | None = None
-    detected_at: datetime = field(default_factory=now)
-    onsets: Mapping[str, tuple[datetime | None, datetime]] = field(default_factory=dict)
-
-
-@dataclass
-class Looked:
-    """What was found.
-
-    Attributes:
-        supplies: those that may be used, best first.
-        judged: all that were looked at, newest first.
-        lost: those that should be there and are not.
-        remarks: what else is to be said.
-        proofs: what reading them showed, to be remembered.
-    """
-
-    supplies: list[PointSupply] = field(default_factory=list)
-    judged: list[Judgement] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    proofs: list[Proof] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Repository:
-    """What a backup tool says of its repository now; `broken`: why nothing of it can be used."""
-
-    id: str = ""
-    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
-    broken: str = ""
-
-
-def repository_of(engine: FileEngine, connection: Connection) -> Repository:
-    """Ask a tool on the host once for all of its points.
-
-    Raises:
-        Transient: connection or repository cannot be reached.
-    """
-    try:
-        engine.tool(connection)
-        snapshots = {one.id: one for one in engine.snapshots(connection)}
-        return Repository(engine.repository(connection), snapshots)
-    except (Refused, PreconditionFailed, Damaged) as error:
-        return Repository(broken=str(error))
 
 
 def look(
@@ -244,7 +176,7 @@ def _judge(
     except Damaged as error:
         reason = rules.refuses(Why.MANIFEST_DAMAGED, error.what.rstrip("."))
         return judgement.model_copy(update={"reasons": (reason,)})
-    measure = rules.measured(manifest)
+    measure = measured(manifest)
     reasons: list[Reason] = []
     if manifest.machine_id != machine_id:
         reasons.append(
@@ -298,7 +230,7 @@ def _earlier(
         before = [one for one in inventory.points if one.id < point.id]
         return [one.measure for one in before if not one.doubtful] or [one.measure for one in before]
     older = manifests.before(number)
-    return [rules.measured(older)] if older is not None else []
+    return [measured(older)] if older is not None else []
 
 
 def _offer(
@@ -315,7 +247,7 @@ def _offer(
             if not manifest.kept_by_tool:
                 there(store, manifest)
             if not found.supplies:
-                for proof in _trials(
+                for proof in trials(
                     store, engine, connection, point, manifest, known, verdicts, judgement, found
                 ):
                     found.proofs.append(proof)
@@ -340,110 +272,6 @@ def _offer(
         found.supplies.append(
             PointSupply(asset=point.asset, point=point, manifest=manifest, judgement=judgement)
         )
-
-
-def there(store: BackupStore, manifest: Manifest) -> None:
-    """See that the object of a point is there in its whole length.
-
-    Raises:
-        Damaged: it is missing or too short.
-    """
-    if manifest.object_bytes:
-        for _ in store.read(manifest.object_key, manifest.object_bytes - 1, 1):
-            pass
-
-
-def _trials(
-    store: BackupStore, engine: FileEngine | None, connection: Connection | None, point: RecoveryPoint,
-    manifest: Manifest, known: Knowledge, verdicts: Verdicts, judgement: Judgement, found: Looked,
-) -> Iterator[Proof]:  # fmt: skip
-    """What the plan wants to be tried before a point is proposed, as far as it was not tried before."""
-    if not judgement.says(Why.PROVEN):
-        proof = _trial(store, engine, connection, point, manifest, known.rule)
-        if proof is not None:
-            yield proof
-    scanned = any(
-        (p.point, p.manifest_sha256, p.how) == (point.id, point.manifest_sha256, "scanned")
-        for p in verdicts.proofs
-    )
-    if known.scanner is None or scanned:
-        return
-    if manifest.kept_by_tool:
-        found.remarks.append(
-            f"{point.asset}: {manifest.format} keeps the bytes, so no scanner looked at them"
-        )
-        return
-    try:
-        named = known.scanner.look(store.read(manifest.object_key))
-    except PreconditionFailed as error:
-        found.remarks.append(f"{point.asset}: no scanner looked at {point.id}: {error.what}")
-        return
-    yield Proof(
-        point=point.id,
-        manifest_sha256=point.manifest_sha256,
-        at=now(),
-        how="scanned",
-        ok=not named,
-        sentence=named,
-    )
-
-
-def _trial(
-    store: BackupStore, engine: FileEngine | None, connection: Connection | None, point: RecoveryPoint,
-    manifest: Manifest, rule: PointRule,
-) -> Proof | None:  # fmt: skip
-    """Read the point as the plan says; None when it says that seeing it there is enough."""
-    sampled = rule.verify == "sampled" and manifest.format in FILE_FORMATS
-    asked = engine is not None and connection is not None and not sampled
-    if rule.verify == "listed" or (manifest.kept_by_tool and not asked):
-        return None
-    said, ok = "", True
-    try:
-        if engine is not None and connection is not None:
-            engine.verify(connection, manifest, lambda _done, _total: None)
-        elif sampled:
-            _sample(store, manifest)
-        else:
-            _whole(store, manifest)
-    except Damaged as error:
-        said, ok = error.what.rstrip("."), False
-    return Proof(
-        point=point.id, manifest_sha256=point.manifest_sha256, at=now(), how="sampled" if sampled else "read", ok=ok,
-        sentence=said,
-    )  # fmt: skip
-
-
-def _whole(store: BackupStore, manifest: Manifest) -> None:
-    told, count = hashlib.sha256(), 0
-    for chunk in store.read(manifest.object_key):
-        told.update(chunk)
-        count += len(chunk)
-    if (told.hexdigest(), count) != (manifest.object_sha256, manifest.object_bytes):
-        raise Damaged("its bytes are not what was backed up.", f"{store.name}:{manifest.object_key}")
-
-
-def _sample(store: BackupStore, manifest: Manifest) -> None:
-    """Read some files, spread by their hashes: nobody can know which, and each run of one point reads the same."""
-    files = [e for e in manifest.entries if e.type is FileType.FILE and e.size and e.offset >= 0]
-    spread = sorted(
-        files,
-        key=lambda e: hashlib.sha256(
-            (manifest.point + e.path + e.sha256).encode("utf-8", "surrogateescape")
-        ).digest(),
-    )
-    left = SAMPLED_BYTES
-    for entry in spread[:SAMPLED_FILES]:
-        if entry.size > left:
-            continue
-        left -= entry.size
-        told = hashlib.sha256()
-        for chunk in store.read(manifest.object_key, entry.offset, entry.size):
-            told.update(chunk)
-        if told.hexdigest() != entry.sha256:
-            raise Damaged(
-                f"{printable(entry.path)} in it is not what was backed up.",
-                f"{store.name}:{manifest.object_key}",
-            )
 
 
 def reference(

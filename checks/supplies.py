@@ -11,7 +11,7 @@ from checks import package_sources, recovery_points, rpm_supplies, status_copies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.pip_supplies import PipSupplies, pip_supplies
-from checks.recovery_points import Knowledge, Looked
+from checks.point_facts import Knowledge, Looked
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, SystemAsset
 from model.errors import ReinstateError, Transient
 from model.finding import Finding

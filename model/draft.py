@@ -12,7 +12,8 @@ from model.finding import Finding
 from model.manifest import Entry
 from model.outcome import Stage
 from model.plan import Plan
-from model.points import Judgement, Why, order, span
+from model.point_rules import order, span
+from model.points import Judgement, Why
 from model.proposal import Action, Loss, PointChoice, Unmet
 from model.supplies import PointSupply, Supplies
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from model.assets import FilesAsset
 from model.draft import Draft, counted
 from model.finding import Finding
-from model.points import span
+from model.point_rules import span
 from model.proposal import Loss, Reimport
 
 NAMED = 200

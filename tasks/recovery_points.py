@@ -13,14 +13,15 @@ from blocks.journals.base import JournalStore
 from blocks.ledger import Ledger
 from blocks.scanners import Scanner
 from checks import recovery_points as looking
-from checks.recovery_points import Knowledge
+from checks.point_facts import Knowledge
 from model.canonical import Value, now
 from model.diagnosis import Diagnosis
-from model.errors import BadInput, Damaged, ReinstateError, Transient
+from model.errors import Damaged, ReinstateError, Transient
 from model.manifest import Entry, Manifest, RecoveryPoint
 from model.outcome import RunVerdict
 from model.plan import Plan
-from model.points import Judgement, Lost, Proof, overdue
+from model.point_rules import overdue
+from model.points import Judgement, Lost
 from model.proposal import RestoreFiles
 from model.scanning import History
 from model.supplies import Supplies
@@ -153,7 +154,7 @@ def record(
     """
     ledger = ledger_of(plan, journal)
     if ledger.inventory(point.asset) is None:
-        older = [(one, _manifest(store, one)) for one in store.points(point.asset) if one.id != point.id]
+        older = [(one, manifest_of(store, one)) for one in store.points(point.asset) if one.id != point.id]
         known = [(one, manifest) for one, manifest in older if manifest is not None]
         if known:
             ledger.begin(point.asset, known)
@@ -161,7 +162,8 @@ def record(
     return f" It is DOUBTFUL and is used only if there is no better one: {doubt}." if doubt else ""
 
 
-def _manifest(store: BackupStore, point: RecoveryPoint) -> Manifest | None:
+def manifest_of(store: BackupStore, point: RecoveryPoint) -> Manifest | None:
+    """The manifest of a point; None when it does not verify."""
     try:
         return store.manifest(point)
     except Damaged:
@@ -267,87 +269,3 @@ def _survey(
             "lost": tuple(looked.lost), "overdue": late, "remarks": tuple(remarks),
         }
     )  # fmt: skip
-
-
-def trust(file: PlanFile, journal: JournalStore, asset: str, point: str, person: str, reason: str) -> str:
-    """Let a person of the plan say that a doubtful recovery point is as it should be.
-
-    Raises:
-        BadInput: no such person, asset or point.
-    """
-    if person not in file.plan.people:
-        raise BadInput(
-            f"{person!r} is not a person of the plan.", "--by", f"give one of {', '.join(file.plan.people)}"
-        )
-    found = point_of(file, asset, point)
-    said = f"{person} says it is as it should be: {reason}"
-    ledger_of(file.plan, journal).prove(
-        asset,
-        Proof(
-            point=point,
-            manifest_sha256=found.manifest_sha256,
-            at=now(),
-            how="trusted",
-            ok=True,
-            sentence=said,
-        ),
-    )
-    return f"Recovery point {point} of {asset} is trusted: {said}"
-
-
-def forget(file: PlanFile, journal: JournalStore, asset: str, point: str) -> str:
-    """Expect a vanished recovery point no longer.
-
-    Raises:
-        BadInput: it is not missing.
-    """
-    source, ledger = source_of(file.plan, asset), ledger_of(file.plan, journal)
-    inventory = ledger.inventory(asset)
-    if inventory is None or inventory.of(point) is None:
-        raise BadInput(
-            f"the inventory of {asset} has no point {point[:80]!r}.", source, "see `reinstate backups show`"
-        )
-    ledger.forget(asset, point)
-    return f"Recovery point {point} of {asset} is no longer expected."
-
-
-def recount(file: PlanFile, journal: JournalStore, asset: str) -> str:
-    """Begin the inventory of an asset anew from what there is."""
-    store = file.backups()[source_of(file.plan, asset)]
-    known = [
-        (one, manifest) for one in store.points(asset) if (manifest := _manifest(store, one)) is not None
-    ]
-    inventory = ledger_of(file.plan, journal).begin(asset, known)
-    return f"The inventory of {asset} begins anew with {len(inventory.points)} recovery points."
-
-
-def point_of(file: PlanFile, asset: str, point: str) -> RecoveryPoint:
-    """A recovery point of an asset by its id.
-
-    Raises:
-        BadInput: there is none.
-    """
-    source = source_of(file.plan, asset)
-    listed = file.backups()[source].points(asset)
-    found = next((one for one in listed if one.id == point), None)
-    if found is None:
-        raise BadInput(
-            f"{asset} has no recovery point {point[:80]!r}.",
-            source,
-            f"`reinstate backups show {file.plan.name}` lists them",
-        )
-    return found
-
-
-def source_of(plan: Plan, asset: str) -> str:
-    """The backup source of an asset.
-
-    Raises:
-        BadInput: there is no such asset, or it is not backed up.
-    """
-    known = backed_up(plan)
-    if asset not in known:
-        raise BadInput(
-            f"{asset[:80]!r} is no asset with a backup.", plan.name, f"give one of {', '.join(known)}"
-        )
-    return known[asset]

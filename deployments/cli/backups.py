@@ -91,7 +91,7 @@ def adopt(
     quiet_prefect()
     from blocks.home import open_store
     from tasks.backing_up import adopt_snapshot
-    from tasks.recovery_points import source_of
+    from tasks.point_words import source_of
     from tasks.work import load_plan
 
     file = load_plan(plan, open_store())
@@ -113,7 +113,7 @@ def trust(
     """Say that a doubtful or shrunk recovery point is as it should be; checks then compare with it."""
     quiet_prefect()
     from blocks.home import open_store
-    from tasks.recovery_points import trust as say_so
+    from tasks.point_words import trust as say_so
     from tasks.work import load_plan
 
     store = open_store()
@@ -127,7 +127,7 @@ def forget(plan: PlanRef, asset: Asset, point: Point, as_json: JSON = False) -> 
     """Expect a vanished recovery point no longer, once you know why it is gone. No backup is touched."""
     quiet_prefect()
     from blocks.home import open_store
-    from tasks.recovery_points import forget as strike_out
+    from tasks.point_words import forget as strike_out
     from tasks.work import load_plan
 
     store = open_store()
@@ -149,7 +149,7 @@ def recount(
     """
     quiet_prefect()
     from blocks.home import open_store
-    from tasks.recovery_points import recount as count_again
+    from tasks.point_words import recount as count_again
     from tasks.work import load_plan
 
     if not yes and not typer.confirm(

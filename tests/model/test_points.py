@@ -8,16 +8,7 @@ import pytest
 
 from model.finding import Code, Finding
 from model.manifest import Entry, Manifest, RecoveryPoint
-from model.points import (
-    Expected,
-    Inventory,
-    Judgement,
-    Measure,
-    PointRule,
-    Proof,
-    Reason,
-    Weight,
-    Why,
+from model.point_rules import (
     content_text,
     expectations,
     holds_damage,
@@ -30,6 +21,17 @@ from model.points import (
     silent_changes,
     span,
     with_proofs,
+)
+from model.points import (
+    Expected,
+    Inventory,
+    Judgement,
+    Measure,
+    PointRule,
+    Proof,
+    Reason,
+    Weight,
+    Why,
 )
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -21,7 +21,8 @@ from typer.testing import CliRunner, Result
 from blocks.backups.directory import DirectoryBackup
 from blocks.home import open_store
 from blocks.scanners import Scanner
-from checks.recovery_points import Knowledge, look
+from checks.point_facts import Knowledge
+from checks.recovery_points import look
 from checks.supplies import gather
 from deployments.cli.app import app
 from flows.back_up import back_up
