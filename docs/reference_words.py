@@ -14,7 +14,15 @@ from model.assets import (
     ServiceAsset,
     SystemAsset,
 )
-from model.backup_sources import DirectorySource, S3Source
+from model.backup_sources import (
+    BorgSource,
+    DirectorySource,
+    PgBackRestSource,
+    ResticSource,
+    S3Source,
+    S3TreeSource,
+    TreeSource,
+)
 from model.plan import (
     Checks,
     DirectoryPackages,
@@ -74,6 +82,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`hosts`", Host, ""),
     ("`backups` of kind `s3`", S3Source, ""),
     ("`backups` of kind `directory`", DirectorySource, ""),
+    ("`backups` of kind `restic`", ResticSource, "See [backup engines](backup-engines.md)."),
+    ("`backups` of kind `borg`", BorgSource, "See [backup engines](backup-engines.md)."),
+    ("`backups` of kind `tree`", TreeSource, "See [backup engines](backup-engines.md)."),
+    ("`backups` of kind `s3-tree`", S3TreeSource, "See [backup engines](backup-engines.md)."),
+    ("`backups` of kind `pgbackrest`", PgBackRestSource, ""),
     (
         "`package_stores` of kind `directory`",
         DirectoryPackages,
@@ -165,6 +178,24 @@ KEYS = {
     "S3Source.compatible": "send no checksum headers that only AWS understands",
     "S3Source.pull": "`auto`: the host fetches large files itself with a presigned URL where it can; `stream`: always "
     "through the orchestrator",
+    "EngineSource.manifests": "source of kind `s3` or `directory` that keeps the signed manifests; default: this "
+    "installation's own folder",
+    "ResticSource.kind": "a restic repository, read and written by restic on the host",
+    "ResticSource.repository": "as `restic --repo` takes it on the host: a path, `s3:https://…`, `rest:https://…`, "
+    "`sftp:…`",
+    "ResticSource.password": "of the repository",
+    "ResticSource.access_key": "for a repository in S3",
+    "ResticSource.secret_key": "for a repository in S3",
+    "ResticSource.ca_file": "on the host, the authority that signed the server's certificate",
+    "BorgSource.kind": "a borg repository, read and written by borg on the host",
+    "BorgSource.repository": "a path on the host, or `ssh://…`",
+    "BorgSource.passphrase": "of the repository's key; none for a repository without encryption",
+    "TreeSource.kind": "plain trees on the host, one folder per recovery point",
+    "TreeSource.path": "folder of the host that holds them, a mounted share as a rule",
+    "S3TreeSource.kind": "files as single objects of a versioned S3 bucket",
+    "PgBackRestSource.kind": "a pgBackRest stanza, configured on the host",
+    "PgBackRestSource.stanza": "its name",
+    "PgBackRestSource.config": "pgBackRest's own configuration file on the host",
     "DirectorySource.kind": "a folder of the machine that runs Reinstate (a mounted share)",
     "DirectorySource.path": "the folder; a relative path begins at the plan's folder",
     "AssetBase.host": "the host it is on",

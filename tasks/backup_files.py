@@ -132,9 +132,7 @@ def _by_tool(
     for _ in range(ROUNDS):
         taken = now()
         left_out = _left_out(connection, asset, found)
-        snapshot = engine.back_up(
-            connection, asset, f"{name}/{point_id(taken)}", found, left_out, progress
-        )
+        snapshot = engine.back_up(connection, asset, f"{name}/{point_id(taken)}", found, left_out, progress)
         after = _look(connection, name, asset)
         if after == found:
             break
@@ -161,11 +159,7 @@ def _by_tool(
 def _left_out(connection: Connection, asset: FilesAsset, found: Mapping[str, Entry]) -> list[str]:
     """Paths that are not backed up, the topmost of each; sockets, pipes and devices with them."""
     every = list_tree(connection, asset.path)
-    out: list[str] = []
-    for path in every:  # sorted by text: what lies below a folder need not follow it at once
-        if path not in found and str(PurePosixPath(path).parent) in found:
-            out.append(path)
-    return out
+    return [path for path in every if path not in found and str(PurePosixPath(path).parent) in found]
 
 
 def _member(path: str) -> str:

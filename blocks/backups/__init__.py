@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.backups.base import BackupStore
+from blocks.backups.borg import BorgEngine
 from blocks.backups.directory import DirectoryBackup
 from blocks.backups.engine import EngineStore, FileEngine
-from blocks.backups.borg import BorgEngine
 from blocks.backups.restic import ResticEngine
 from blocks.backups.tree import TreeEngine
 from model.backup_sources import (

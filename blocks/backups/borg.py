@@ -27,9 +27,20 @@ _FORMAT = "{type}{NUL}{size}{NUL}{path}{NUL}{source}{NUL}"
 _FORMAT_HASHED = "{type}{NUL}{size}{NUL}{path}{NUL}{source}{NUL}{sha256}{NUL}"
 _NOISE = (
     "Warning: The repository", "Do you want to continue", "Include pattern", "Warning: Attempting to access",
-    "Platform:", "Linux:", "Borg:", "PID:", "sys.argv:", "SSH_ORIGINAL_COMMAND:", "Traceback", "File ", "terminating with",
+    "Platform:", "Linux:", "Borg:", "PID:", "sys.argv:", "SSH_ORIGINAL_COMMAND:", "Traceback", "File ",
+    "terminating with",
 )  # fmt: skip
-_SAYING = ("Error", "error", "does not", "not a valid", "not exist", "mismatch", "corrupt", "rror:", "Repository")
+_SAYING = (
+    "Error",
+    "error",
+    "does not",
+    "not a valid",
+    "not exist",
+    "mismatch",
+    "corrupt",
+    "rror:",
+    "Repository",
+)
 
 
 class BorgEngine:
@@ -96,10 +107,15 @@ class BorgEngine:
             ) from None
         progress(total, total)
         return Snapshot(
-            id=one["id"], taken_at=_moment(one["start"]), paths=(asset.path,), bytes=one["stats"]["original_size"]
+            id=one["id"],
+            taken_at=_moment(one["start"]),
+            paths=(asset.path,),
+            bytes=one["stats"]["original_size"],
         )
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
         """Compare the archive's listing with the manifest; with `content`, have borg read and hash every file of it."""
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
         total = sum(entry.size for entry in files.values())
@@ -128,7 +144,9 @@ class BorgEngine:
         total, done = sum(entry.size for entry in files.values()), 0
         for group in tooling.groups(files):
             target = tooling.clear(connection, folder)
-            paths = {name: tooling.absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()}
+            paths = {
+                name: tooling.absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()
+            }
             size = sum(entry.size for entry in group.values())
             answer = self._run(
                 connection, "extract", "--bypass-lock", "--noacls", "--noxattrs", "--noflags", archive, lists="some",
@@ -200,7 +218,8 @@ class BorgEngine:
         raise Damaged("the archive is gone from the repository.", where, _REMEDY)
 
     def _judge(
-        self, connection: Connection, manifest: Manifest, wanted: Iterable[Entry], *, archive: str = "", content: bool = False
+        self, connection: Connection, manifest: Manifest, wanted: Iterable[Entry], *, archive: str = "",
+        content: bool = False,
     ) -> _Listing:  # fmt: skip
         """Require that the archive lists each wanted file once, as a file of its size."""
         where = self._where(manifest.snapshot)
@@ -221,7 +240,11 @@ class BorgEngine:
                 raise tooling.lost([path], {path: entry}, _said(answer) or "it is not in its listing", where)
             one = seen[0]
             many = len(seen) > 1 and _plain(path) == path
-            if many or one.type not in {"-", "h"} or (not one.source and entry.size not in {n.size for n in seen}):
+            if (
+                many
+                or one.type not in {"-", "h"}
+                or (not one.source and entry.size not in {n.size for n in seen})
+            ):
                 raise Damaged(
                     f"{printable(entry.path)} is not in the archive as it was backed up: type {one.type}, {one.size} "
                     f"bytes, listed {len(seen)} times.", where, _REMEDY,
@@ -291,7 +314,8 @@ class BorgEngine:
         text = answer.tail(60)
         if "Connection closed by remote host" in text or "Is borg working on the server" in text:
             raise Transient(
-                f"the repository cannot be reached: {_said(answer)}.", self._where(), "look at the network and the server"
+                f"the repository cannot be reached: {_said(answer)}.", self._where(),
+                "look at the network and the server",
             )  # fmt: skip
 
     def _where(self, snapshot: str = "") -> str:
@@ -347,7 +371,7 @@ def _moment(text: str) -> datetime:
 
 
 def _said(answer: Result) -> str:
-    """borg's own words, without what it says beside."""
+    """Borg's own words, without what it says beside."""
     lines = [line.strip() for line in answer.tail(80).splitlines()]
     lines = [line for line in lines if line and not line.startswith(_NOISE)]
     telling = [line for line in lines if any(word in line for word in _SAYING)]

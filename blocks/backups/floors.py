@@ -27,7 +27,9 @@ FLOORS: dict[str, Floor] = {
     "restic": Floor((0, 14, 0), "it reads no repository of format 2 and has no exact lists of files"),
     # Debian 12 has 1.2.4. CVE-2023-36811 (fixed in 1.2.5) lets a forged archive pass as a genuine one; here every
     # file has to have the hash of our own signed manifest, so a forged archive is found like a damaged one.
-    "borg": Floor((1, 2, 0), "it cannot be given exact lists of files, and its own lists can be forged (CVE-2016-10099)"),
+    "borg": Floor(
+        (1, 2, 0), "it cannot be given exact lists of files, and its own lists can be forged (CVE-2016-10099)"
+    ),
     # The flaws fixed in 3.4.0 (CVE-2024-12084 … 12088) concern servers; we copy on one host only.
     "rsync": Floor((3, 1, 0), "it compares with MD4 and has no exact times"),
 }  # fmt: skip
@@ -57,6 +59,8 @@ def demand(tool: str, answer: str, where: str) -> str:
     if version < floor.version:
         safe = ".".join(map(str, floor.version))
         raise Refused(
-            f"{tool} {found[1]} is not used: {floor.why}.", where, f"install {tool} {safe} or newer on the host"
+            f"{tool} {found[1]} is not used: {floor.why}.",
+            where,
+            f"install {tool} {safe} or newer on the host",
         )
     return found[1]

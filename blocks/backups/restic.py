@@ -1,7 +1,7 @@
 """restic repositories, read and written by restic on the host.
 
-What restic says is not taken for granted: `ls` of a snapshot that is gone says 0, `restore --include` of nothing says 0,
-`check` without `--read-data` sees no damage. So every fetch first judges the snapshot's own listing, restores exact
+What restic says is not taken for granted: `ls` of a snapshot that is gone says 0, `restore --include` of nothing says
+0, `check` without `--read-data` sees no damage. So every fetch first judges the snapshot's own listing, restores exact
 paths into our staging, and the caller hashes each file. Reading takes no lock: a stale lock must not stop a recovery,
 and a repository is evidence.
 """
@@ -56,7 +56,9 @@ class ResticEngine:
     def tool(self, connection: Connection) -> str:
         """Its version; see `floors`."""
         return floors.demand(
-            "restic", tooling.run(connection, "restic", "version").check(connection.name).text, connection.name
+            "restic",
+            tooling.run(connection, "restic", "version").check(connection.name).text,
+            connection.name,
         )
 
     def repository(self, connection: Connection) -> str:
@@ -66,7 +68,9 @@ class ResticEngine:
 
     def snapshots(self, connection: Connection) -> list[Snapshot]:
         """All snapshots, newest first."""
-        answer = self._require(connection, self._run(connection, "snapshots", "--json", "--no-lock", "--no-cache"))
+        answer = self._require(
+            connection, self._run(connection, "snapshots", "--json", "--no-lock", "--no-cache")
+        )
         found = [
             Snapshot(
                 id=one["id"], taken_at=_moment(one["time"]), host=one.get("hostname", ""),
@@ -101,7 +105,9 @@ class ResticEngine:
             )
         return made[0].model_copy(update={"bytes": seen.bytes})
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
         """Compare the snapshot's listing with the manifest; with `content`, read and hash every byte of it."""
         where = self._where(manifest.snapshot)
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
@@ -110,7 +116,10 @@ class ResticEngine:
             return
         total = sum(entry.size for entry in files.values())
         hashed = hash_tar(
-            connection, self._argv("dump", "--archive", "tar", "--no-lock", "--no-cache", manifest.snapshot, "--", manifest.root),
+            connection,
+            self._argv(
+                "dump", "--archive", "tar", "--no-lock", "--no-cache", manifest.snapshot, "--", manifest.root
+            ),
             self._secret(), tooling.seconds(total),
         )  # fmt: skip
         for path, entry in files.items():
@@ -261,14 +270,17 @@ class ResticEngine:
         """Raise when the repository cannot be reached now."""
         if not answer.ok and _AWAY.search(answer.tail(50)):
             raise Transient(
-                f"the repository cannot be reached: {_said(answer)}.", self._where(), "look at the network and the server"
+                f"the repository cannot be reached: {_said(answer)}.", self._where(),
+                "look at the network and the server",
             )  # fmt: skip
 
     def _parsed(self, text: str) -> Any:  # noqa: ANN401 - JSON
         try:
             return json.loads(text)
         except ValueError:
-            raise Damaged("restic's answer cannot be read.", self._where(), "look at the repository") from None
+            raise Damaged(
+                "restic's answer cannot be read.", self._where(), "look at the repository"
+            ) from None
 
     def _where(self, snapshot: str = "") -> str:
         return f"{self.name}:{self._source.repository}{f'#{snapshot[:8]}' if snapshot else ''}"
@@ -335,16 +347,19 @@ def _plain(path: str) -> str:
 
 
 def _nodes(seen: Sequence[tuple[str, int]]) -> str:
-    return ", ".join(f"a {kind} of {size} bytes" if kind == "file" else f"a {kind}" for kind, size in seen) or "nothing"
+    return (
+        ", ".join(f"a {kind} of {size} bytes" if kind == "file" else f"a {kind}" for kind, size in seen)
+        or "nothing"
+    )
 
 
 def _moment(text: str) -> Any:  # noqa: ANN401 - pydantic reads it
-    """restic's time with its nanoseconds cut to what datetime keeps."""
+    """Restic's time with its nanoseconds cut to what datetime keeps."""
     return re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text)
 
 
 def _said(answer: Result) -> str:
-    """restic's own words, on one line."""
+    """Restic's own words, on one line."""
     lines = [line.strip() for line in answer.tail(60).splitlines()]
     if any(line.startswith(("panic:", "goroutine ")) for line in lines):
         return next(line for line in lines if line.startswith(("panic:", "goroutine ")))

@@ -33,10 +33,12 @@ except (tarfile.TarError, EOFError, OSError) as error:
 """
 _HASH = r"""
 hasher=$1; shift
+# The tool's own process is the one that is ended when it does not stop trying again.
+told='printf "reinstate-pid %s\n" "$$" >&2; exec "$@"'
 if command -v python3 >/dev/null 2>&1; then
-    "$@" | python3 -E -s -c "$hasher"
+    sh -c "$told" reinstate-told "$@" | python3 -E -s -c "$hasher"
 else
-    "$@" | tar --extract --file=- --to-command='
+    sh -c "$told" reinstate-told "$@" | tar --extract --file=- --to-command='
         printf "%s %s %s\0" "$(sha256sum | cut -c 1-64)" "$TAR_SIZE" "$TAR_FILENAME"'
 fi
 """
@@ -55,7 +57,9 @@ class Hashed:
     said: str = ""
 
 
-def hash_tar(connection: Connection, argv: tuple[str, ...], secrets: Mapping[str, str], timeout: float) -> Hashed:
+def hash_tar(
+    connection: Connection, argv: tuple[str, ...], secrets: Mapping[str, str], timeout: float
+) -> Hashed:
     """Run a tool that writes a tar and hash each file in it; what it did not write is missing in the answer.
 
     Args:
@@ -77,7 +81,8 @@ def hash_tar(connection: Connection, argv: tuple[str, ...], secrets: Mapping[str
             hashed.files[path] = (digest.decode("ascii"), int(size))
 
     result = tooling.run(
-        connection, "sh", "-c", _HASH, "reinstate-hash", _PYTHON, *argv, secrets=secrets, timeout=timeout, on_stdout=take
+        connection, "sh", "-c", _HASH, "reinstate-hash", _PYTHON, *argv,
+        secrets=secrets, timeout=timeout, on_stdout=take,
     )  # fmt: skip
     hashed.said = " ".join(result.tail(2).split())[:600]
     return hashed

@@ -141,6 +141,23 @@ def run(
     return result
 
 
+def asked(connection: Connection, script: str, *args: str, stdin: bytes, timeout: float = 600.0) -> bytes:
+    """What a constant script prints.
+
+    Raises:
+        Transient: the connection was lost.
+    """
+    result = connection.run(
+        Command(
+            ("sh", "-c", script, "reinstate-ask", *args), stdin=stdin, sudo=True, env={"LC_ALL": "C"}, timeout=timeout
+        ),
+        limit=256 << 20,
+    )  # fmt: skip
+    if result.status is None:
+        raise Transient("the connection was lost.", connection.name, "run it again")
+    return result.stdout
+
+
 def words(texts: Sequence[str]) -> bytes:
     """Arguments as `lists` takes them."""
     return b"".join(text.encode("utf-8", "surrogateescape") + b"\0" for text in texts)

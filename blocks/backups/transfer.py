@@ -1,4 +1,4 @@
-"""Bytes onto a host: its curl with presigned URLs, or a tar through the connection. Nothing of a URL is in an argument."""
+"""Bytes onto a host: its curl with presigned URLs, which are in no argument, or a tar through the connection."""
 
 from __future__ import annotations
 
@@ -73,7 +73,14 @@ def curl(
 
 def quoted(text: str) -> str:
     """Text as it stands between quotes in curl's configuration."""
-    for char, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\v", "\\v")):
+    for char, escape in (
+        ("\\", "\\\\"),
+        ('"', '\\"'),
+        ("\n", "\\n"),
+        ("\r", "\\r"),
+        ("\t", "\\t"),
+        ("\v", "\\v"),
+    ):
         text = text.replace(char, escape)
     return text
 

@@ -74,7 +74,7 @@ class TreeEngine:
         self._path = source.path.rstrip("/") or "/"
 
     def tool(self, connection: Connection) -> str:
-        """rsync's version; see `floors`."""
+        """Rsync's version; see `floors`."""
         answer = tooling.run(connection, "rsync", "--version").check(connection.name)
         return floors.demand("rsync", answer.text.partition("\n")[0], connection.name)
 
@@ -115,13 +115,17 @@ class TreeEngine:
         made, target = self.snapshots(connection), f"{name}.{point}"
         before = next((one.id for one in made if one.id.startswith(f"{name}.") and one.id != target), "")
         root = asset.path.rstrip("/") or "/"
-        paths = [f"./{path[len(root.rstrip('/')) + 1 :]}" for path in sorted(found)]
+        # Named with a slash or a dot at its end, a folder would be copied with whatever lies directly in it.
+        paths = [f"./{path[len(root.rstrip('/')) + 1 :]}" for path in sorted(found) if path != asset.path]
         answer = tooling.run(
-            connection, "rsync", "-lptgoD", "--checksum", "--numeric-ids", "--from0", "--files-from=-",
+            connection, "rsync", "-lptgo", "--checksum", "--numeric-ids", "--from0", "--files-from=-",
             *((f"--link-dest={self._path}/{before}",) if before else ()), "--", f"{root.rstrip('/')}/",
             f"{self._path}/{target}.partial/", rest=tooling.words(paths), timeout=24 * 3600.0,
         )  # fmt: skip
-        if not answer.ok and answer.status not in {23, 24}:  # a file was not read or is gone; the listing tells which
+        if not answer.ok and answer.status not in {
+            23,
+            24,
+        }:  # a file was not read or is gone; the listing tells which
             raise PreconditionFailed(
                 f"rsync ended with {answer.status}: {answer.tail(2)}.", self._where(target),
                 "free space there, or look at the folder on the host",
@@ -135,7 +139,9 @@ class TreeEngine:
             update={"paths": (asset.path,), "bytes": total}
         )
 
-    def verify(self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True) -> None:
+    def verify(
+        self, connection: Connection, manifest: Manifest, progress: Progress, *, content: bool = True
+    ) -> None:
         """Compare the folder's listing with the manifest; with `content`, hash every file of it."""
         files = {entry.path: entry for entry in manifest.entries if entry.type is FileType.FILE}
         where = self._where(manifest.snapshot)
@@ -236,7 +242,9 @@ class TreeEngine:
         limit: int = 8 << 20, may_miss: bool = False,
     ) -> Result:  # fmt: skip
         result = connection.run(
-            Command(("sh", "-c", script, "reinstate-tree", *args), stdin=stdin, sudo=True, env={"LC_ALL": "C"}, timeout=timeout),
+            Command(
+            ("sh", "-c", script, "reinstate-tree", *args), stdin=stdin, sudo=True, env={"LC_ALL": "C"}, timeout=timeout
+        ),
             limit=limit,
         )  # fmt: skip
         if result.status is None:

@@ -16,7 +16,7 @@ from tests.engines.worlds import EngineWorld, forget, make_world
 from tests.lab.base import Base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
-from tests.support.s3server import start_s3
+from tests.support.s3server import S3Server, start_s3
 from tests.support.stores import signing
 
 __all__ = ["signing"]
@@ -34,8 +34,8 @@ def engine_host(data_base: Base, lab_session: LabSession) -> Iterator[LabHost]:
 def engine_connection(engine_host: LabHost) -> Iterator[Connection]:
     """As an ordinary login with sudo."""
     plan = Host(
-        address=engine_host.address, port=engine_host.port, user="ops", sudo=True, key=f"file:{engine_host.key_path}",
-        host_key=engine_host.host_key, machine_id=engine_host.machine_id,
+        address=engine_host.address, port=engine_host.port, user="ops", sudo=True,
+        key=f"file:{engine_host.key_path}", host_key=engine_host.host_key, machine_id=engine_host.machine_id,
     )  # fmt: skip
     with SSHHost.from_plan("web", plan, Secrets(engine_host.key_path.parent)).connect() as connection:
         yield connection
@@ -50,7 +50,7 @@ def engine_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def engine_s3(engine_host: LabHost, engine_disk: Path) -> Iterator[Callable[[], str]]:
     """The endpoint of an S3 server that the host reaches, too; started when it is asked for."""
-    servers = []
+    servers: list[S3Server] = []
 
     def endpoint() -> str:
         if not servers:
@@ -73,22 +73,6 @@ def session_make(
     def world(kind: str) -> EngineWorld:
         folder = tmp_path_factory.mktemp(kind)
         worlds.append(make_world(kind, engine_host, engine_connection, signing, folder, engine_s3))
-        return worlds[-1]
-
-    yield world
-    for one in worlds:
-        forget(one)
-
-
-@pytest.fixture
-def make(
-    engine_host: LabHost, engine_connection: Connection, engine_s3: Callable[[], str], signing: SigningKey, tmp_path: Path
-) -> Iterator[MakeWorld]:  # fmt: skip
-    """A factory of worlds, `make(kind)`."""
-    worlds: list[EngineWorld] = []
-
-    def world(kind: str) -> EngineWorld:
-        worlds.append(make_world(kind, engine_host, engine_connection, signing, tmp_path, engine_s3))
         return worlds[-1]
 
     yield world

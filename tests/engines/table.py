@@ -14,12 +14,13 @@ HEAD = """\
 # Damaged backups that are found
 
 Each cell is a number of restores from a backup that the tests had spoilt behind its tool's back: on the disk of a real
-host, or on the disk of a real S3 server. **Found** means: refused before anything live was touched, with the source and the snapshot, object
-or file named. **Whole** means: the mutilation did not touch what the restore needed (a rebuilt index, another file's
-bytes), and every restored file had the content, mode, owner and time it was backed up with. There is no third outcome.
+host, or on the disk of a real S3 server. **Found** means: refused before anything live was touched, with the source and
+the snapshot, object or file named. **Whole** means: the mutilation did not touch what the restore needed (a rebuilt
+index, another file's bytes), and every restored file had the content, mode, owner and time it was backed up with. There
+is no third outcome.
 
-{count} restores from spoilt backups, {positions} position{plural} each: {found} found, {whole} restored whole, 0 restored wrong. {clean} restores
-from whole backups: 0 false alarms.
+{count} restores from spoilt backups, {positions} position{plural} each: {found} found, {whole} restored whole, 0
+restored wrong. {clean} restores from whole backups: 0 false alarms.
 """
 
 
@@ -48,5 +49,8 @@ def names(text: str) -> list[str]:
 
 
 def _cell(counts: Counter[str]) -> str:
-    parts = [f"{counts['found']} found" if counts["found"] else "", f"{counts['harmless']} whole" if counts["harmless"] else ""]
+    parts = [
+        f"{counts['found']} found" if counts["found"] else "",
+        f"{counts['harmless']} whole" if counts["harmless"] else "",
+    ]
     return ", ".join(part for part in parts if part) or "–"

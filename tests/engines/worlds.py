@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from blocks.backups import open_backup_store, open_backup_stores
 from blocks.backups.base import BackupStore
@@ -33,11 +34,12 @@ from tests.tasks.localhost import fingerprint, quiet
 PASSWORD = "canary-pässword 'x' $(id) \\ \"q"
 ENGINES = ("restic", "borg", "tree", "s3-tree")
 STORES = ("directory", "s3", *ENGINES)
+Plain = Annotated[S3Source | DirectorySource, Field(discriminator="kind")]
 _NUMBERS = itertools.count(1)
 
 ODD_NAMES = (
-    "-rf", "a b ", " lead", "back\\slash", "quote'\"", "ünï", "st*r", "q?", "br[a]c", "{b}", "$(id)", ".hidden", "#hash",
-    "%41", "!not", "~", ";x", "x" * 200,
+    "-rf", "a b ", " lead", "back\\slash", "quote'\"", "ünï", "st*r", "q?", "br[a]c", "{b}", "$(id)", ".hidden",
+    "#hash", "%41", "!not", "~", ";x", "x" * 200,
 )  # fmt: skip
 WILD_NAMES = (b"line\nbreak", b"tab\there", b"not-utf8-\xff", b"not-utf8-\xfe")
 """Names no object of S3 can have."""
@@ -163,8 +165,6 @@ class EngineWorld:
 
 
 def _is_folder(facts: tuple[object, ...]) -> bool:
-    import stat
-
     assert isinstance(facts[0], int)
     return stat.S_ISDIR(facts[0])
 
@@ -198,7 +198,7 @@ def make_world(
         secrets, signing, folder,
     )  # fmt: skip
     if kind in {"directory", "s3"}:
-        plain: S3Source | DirectorySource = TypeAdapter(BackupSource).validate_python(source)
+        plain: S3Source | DirectorySource = TypeAdapter(Plain).validate_python(source)
         world.store = open_backup_store("kept", plain, secrets, signing, folder)
     else:
         world.store = world.reopened()
@@ -218,6 +218,3 @@ def forget(world: EngineWorld) -> None:
     for path in (world.root, world.repository):
         if path:
             shutil.rmtree(world.host.inside(path), ignore_errors=True)
-
-
-Worlds = Iterator[EngineWorld]
