@@ -28,9 +28,9 @@ WORDS: dict[str, Callable[[EngineWorld], list[str]]] = {
 
 
 @pytest.mark.parametrize("kind", WORDS)
-def test_snapshot_of_the_users_own_becomes_a_point_that_restores(make: MakeWorld, kind: str) -> None:
+def test_snapshot_of_the_users_own_becomes_a_point_that_restores(session_make: MakeWorld, kind: str) -> None:
     """The tool's own command made it; every file of it is hashed once, and damaged ones come back from it."""
-    world = make(kind)
+    world = session_make(kind)
     world.fill(wild=False)
     before = {e.path: e for e in collect_tree(world.connection, world.root, world.asset.exclude)}
     world.host.must(WORDS[kind](world))
@@ -53,7 +53,9 @@ def test_snapshot_of_the_users_own_becomes_a_point_that_restores(make: MakeWorld
     assert [] == world.staged()
     world.restore(world.action(point, "large", "tool"))
     assert state == world.state()
-    with pytest.raises(Refused, match=r"holds|nothing in|could not|no file") if kind == "tree" else _nothing():
+    with (
+        pytest.raises(Refused, match=r"holds|nothing in|could not|no file") if kind == "tree" else _nothing()
+    ):
         other = world.asset.model_copy(update={"path": "/etc"})
         adopt(world.connection, "site", other, "web", world.store, manifest.snapshot, (), quiet)
 
@@ -64,8 +66,8 @@ def _nothing() -> pytest.RaisesExc:
     return pytest.raises(ReinstateError, match=r"holds|could not|no file")
 
 
-def test_snapshot_of_another_host_is_refused_before_it_is_read(make: MakeWorld) -> None:
-    world = make("restic")
+def test_snapshot_of_another_host_is_refused_before_it_is_read(session_make: MakeWorld) -> None:
+    world = session_make("restic")
     world.fill(wild=False)
     world.host.must([*WORDS["restic"](world), "--host", "elsewhere"])
     with pytest.raises(Refused, match="is of host elsewhere"):
