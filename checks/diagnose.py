@@ -84,7 +84,8 @@ def diagnose(
     left = [note for result in results for note in result.not_checked]
     left = [*(f"{n}: {note}" for n, h in hosts.items() for note in h.not_checked), *left]
     return Diagnosis(
-        onset=since, causes=ordered, impacts=impacts, confidence=confidence, because=because,
+        onset=since, assets=onset.by_asset(findings, windows), causes=ordered, impacts=impacts,
+        confidence=confidence, because=because,
         not_checked=unique(shown(note, 300) for note in left),
     )  # fmt: skip
 

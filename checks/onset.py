@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from checks.logs import Facts
 from checks.usage import Usage
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset, ServiceAsset
-from model.diagnosis import Moment, Onset, Running
+from model.diagnosis import AssetOnset, Moment, Onset, Running
 from model.finding import Code, Finding
 from model.plan import Plan
 
@@ -198,6 +198,19 @@ def onset(findings: Sequence[Finding], windows: Mapping[str, Window], moments: I
         latest_because=last.high_because,
         moments=tuple(_nearest(list(kept.values()), last.high, first.low_because)),
     )
+
+
+def by_asset(findings: Sequence[Finding], windows: Mapping[str, Window]) -> dict[str, AssetOnset]:
+    """When the damage of each asset can have begun, by its own findings alone."""
+    found = {}
+    for asset in dict.fromkeys(finding.asset for finding in findings):
+        mine = [f for f in findings if f.asset == asset]
+        chosen = [windows[f.id] for f in mine if f.code not in CONSEQUENCES] or [windows[f.id] for f in mine]
+        high = min(one.high for one in chosen)
+        lows = [one.low for one in chosen if one.low is not None]
+        low = min(*lows, high) if lows and len(lows) == len(chosen) else None
+        found[asset] = AssetOnset(earliest=None if low is None else at(low), latest=at(high + TICK))
+    return found
 
 
 TICK = 0.02

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
-from checks import package_sources, rpm_supplies, status_copies, system_supplies
+from checks import package_sources, recovery_points, rpm_supplies, status_copies, system_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.pip_supplies import PipSupplies, pip_supplies
+from checks.point_facts import Knowledge, Looked
 from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, SystemAsset
-from model.errors import Damaged, ReinstateError, Transient
+from model.errors import ReinstateError, Transient
 from model.finding import Finding
 from model.manifest import Entry
 from model.plan import Plan
@@ -20,16 +21,12 @@ from model.supplies import (
     DatabaseSupply,
     PackagePaths,
     PackageSupply,
-    PointSupply,
     RecordSupply,
     Refusal,
     RpmDatabaseSupply,
     Supplies,
     SystemSupply,
 )
-
-POINTS = 3
-"""Recovery points offered per asset: the newest may be younger than the damage, or another host's."""
 
 
 def gather(
@@ -39,6 +36,7 @@ def gather(
     stores: Mapping[str, BackupStore],
     package_stores: Mapping[str, PackageStore],
     baselines: Mapping[str, Sequence[Entry]] | None = None,
+    known: Knowledge | None = None,
 ) -> Supplies:
     """Look for what can repair the findings.
 
@@ -49,13 +47,14 @@ def gather(
         stores: backup sources by name.
         package_stores: package stores of the plan by name.
         baselines: recorded states by asset.
+        known: what is known of recovery points beside their stores.
 
     Raises:
         Transient: a host or a store cannot be reached.
     """
     packages: list[PackageSupply] = []
     python: list[PipSupplies] = []
-    points: list[PointSupply] = []
+    looked: list[Looked] = []
     systems: list[SystemSupply] = []
     remarks: list[str] = []
     refused: list[Refusal] = []
@@ -84,9 +83,7 @@ def gather(
                 records += rpm.records
                 rpm_databases += rpm.databases
                 if asset.backup is not None and rpm.databases:
-                    found, said = _points(name, stores[asset.backup])
-                    points += found
-                    remarks += said
+                    looked.append(_points(name, stores[asset.backup], connection, (), known))
             case PipAsset():
                 here = [finding for finding in findings if finding.asset == name]
                 try:
@@ -97,12 +94,13 @@ def gather(
                     remarks.append(str(error))
                     refused.append(Refusal(asset=name, sentence=str(error)))
             case FilesAsset() | PostgresAsset():
-                found, said = _points(name, stores[asset.backup])
-                points += found
-                remarks += said
+                here = [finding for finding in findings if finding.asset == name]
+                looked.append(_points(name, stores[asset.backup], connection, here, known))
             case SystemAsset():
-                known = (baselines or {}).get(name, ())
-                systems.append(system_supplies.gather(plan, name, asset, connection, findings, stores, known))
+                recorded = (baselines or {}).get(name, ())
+                systems.append(
+                    system_supplies.gather(plan, name, asset, connection, findings, stores, recorded)
+                )
                 for other, owner in plan.assets.items():
                     if (
                         wanted
@@ -117,28 +115,35 @@ def gather(
             case _:
                 pass
     return Supplies(
-        packages=tuple(packages), points=tuple(points), systems=tuple(systems), refused=tuple(refused),
+        packages=tuple(packages), points=tuple(point for one in looked for point in one.supplies),
+        judged=tuple(judged for one in looked for judged in one.judged),
+        proofs=tuple((one.judged[0].asset, proof) for one in looked for proof in one.proofs),
+        systems=tuple(systems), refused=tuple(refused),
         databases=tuple(databases), paths=tuple(paths), records=tuple(records), rpm_databases=tuple(rpm_databases),
         wheels=tuple(wheel for one in python for wheel in one.wheels),
         trees=tuple(tree for one in python for tree in one.trees),
         interpreters=tuple(interpreter for one in python for interpreter in one.interpreters),
         dressed=tuple(entry for one in python for entry in one.dressed),
-        remarks=(*remarks, *(remark for one in python for remark in one.remarks)),
+        remarks=(*remarks, *(r for one in looked for r in _said(one)), *(r for one in python for r in one.remarks)),
     )  # fmt: skip
 
 
-def _points(name: str, store: BackupStore) -> tuple[list[PointSupply], list[str]]:
-    """The newest recovery points whose manifest verifies; damaged ones are said, and the next is tried."""
-    found: list[PointSupply] = []
-    remarks: list[str] = []
-    for point in store.points(name):
-        if len(found) == POINTS:
-            break
-        try:
-            found.append(PointSupply(asset=name, point=point, manifest=store.manifest(point)))
-        except Damaged as error:
-            remarks.append(str(error))
-    return found, remarks
+def _points(
+    name: str,
+    store: BackupStore,
+    connection: Connection,
+    findings: Sequence[Finding],
+    known: Knowledge | None,
+) -> Looked:
+    """The recovery points of an asset, judged, the best first."""
+    return recovery_points.look(
+        name, connection.host.machine_id, store, known or Knowledge(), connection, findings
+    )
+
+
+def _said(looked: Looked) -> list[str]:
+    refused = [f"recovery point {j.point} of {j.asset}: {j.sentence}" for j in looked.judged if j.refused]
+    return [*looked.remarks, *refused]
 
 
 def _packages(

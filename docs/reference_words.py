@@ -39,7 +39,8 @@ from model.plan import (
     SignOff,
     TableChecks,
 )
-from model.scanning import ScanRule
+from model.points import PointRule
+from model.scanning import BackUpRule, ScanRule
 
 PLAN_INTRO = """\
 # The plan file
@@ -114,6 +115,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`checks.tables`", TableChecks, ""),
     ("`checks.tables.expectations`", Expectation, ""),
     ("`scan`", ScanRule, ""),
+    ("`back_up`", BackUpRule, "[Recovery points](recovery-points.md) says what stops it."),
+    ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
 )
@@ -137,6 +140,8 @@ KEYS = {
     "Plan.checks": "what proves that the service works",
     "Plan.signoff": "who signs what",
     "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
+    "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
+    "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
     "Service.owner": "the person who answers for it",
@@ -267,7 +272,12 @@ EXIT_CODES: tuple[tuple[int, str, str], ...] = (
         "It was done. For `scan`: every check passed. For `recover --local`: the service was recovered.",
     ),
     (1, "ERROR", "Something else went wrong, or you answered no to a question; the message says what."),
-    (2, "", "`scan`: damage was found, or a check could not run. Also: the command line was wrong."),
+    (
+        2,
+        "",
+        "`scan`: damage was found, or a check could not run. `scan`, `backups`: a recovery point is missing, altered "
+        "or overdue. Also: the command line was wrong.",
+    ),
     (10, "ROLLED_BACK", "`demo`, `recover --local`: the recovery was rolled back."),
     (
         11,

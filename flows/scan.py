@@ -51,6 +51,11 @@ async def scan(plan: str) -> str:
             say(f"{host} could not be scanned: {error}")
     sentence, incident = await run(scanning.conclude_scan, path, hosts, tuple(results), tuple(reports), began)
     say(sentence)
+    troubles: list[str] = await run(scanning.look_at_points, path, hosts)
+    for trouble in troubles:
+        say(trouble)
+    if troubles:
+        sentence = f"{sentence} Recovery points: {' '.join(troubles)}"
     if incident:
         await _recover(file.plan.name, incident)
     blind = [result.sentence for result in results if result.verdict is Verdict.ERROR]

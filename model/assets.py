@@ -61,12 +61,17 @@ def _public_key(text: str) -> str:
 
 
 class AssetBase(Value):
-    """What all assets have: a host, an order, and the services to restart once they are repaired."""
+    """What all assets have: a host, an order, and the services to restart once they are repaired.
+
+    Attributes:
+        reimport: what users do to bring back what no backup holds; shown with the proposal and in the report.
+    """
 
     host: Name
     depends_on: tuple[Name, ...] = ()
     services: tuple[Name, ...] = ()
     description: str = ""
+    reimport: str = Field(default="", max_length=4000)
 
 
 class DpkgAsset(AssetBase):

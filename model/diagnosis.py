@@ -138,10 +138,18 @@ class Onset(Value):
         return (self.earliest is None or self.earliest <= moment) and moment <= self.latest
 
 
+class AssetOnset(Value):
+    """When the damage of one asset can have begun: last moment it was whole (None: not known), first one it was not."""
+
+    earliest: AwareDatetime | None
+    latest: AwareDatetime
+
+
 class Diagnosis(Value):
     """Everything but the findings themselves.
 
     Attributes:
+        assets: when the damage of each asset can have begun: a recovery point is chosen by its own asset's.
         causes: most probable first.
         impacts: nearest to the damage first.
         confidence: how sure we are of the first cause and the onset together, and `because` why.
@@ -149,6 +157,7 @@ class Diagnosis(Value):
     """
 
     onset: Onset
+    assets: dict[str, AssetOnset] = Field(default={}, exclude_if=lambda assets: not assets)
     causes: tuple[CauseHint, ...] = ()
     impacts: tuple[Impact, ...] = ()
     confidence: Confidence

@@ -12,8 +12,13 @@ from model.finding import Finding
 from model.manifest import Entry
 from model.outcome import Stage
 from model.plan import Plan
-from model.proposal import Action, Loss, Unmet
+from model.point_rules import order, span
+from model.points import Judgement, Why
+from model.proposal import Action, Loss, PointChoice, Unmet
 from model.supplies import PointSupply, Supplies
+
+SHOWN = 5
+"""Refused recovery points named in one sentence."""
 
 UNNUMBERED = "a00"
 """Id of an action until the order of all is known."""
@@ -51,6 +56,7 @@ class Draft:
     actions: list[Action] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     unmet: list[Unmet] = field(default_factory=list)
+    chosen: dict[str, PointSupply] = field(default_factory=dict)
 
     def miss(self, finding: Finding, sentence: str, remedy: str) -> None:
         """Say that nothing cures a finding."""
@@ -63,14 +69,62 @@ class Draft:
         return {finding for action in self.actions for finding in action.findings}
 
     def point(self, name: str, host: str) -> tuple[PointSupply | None, str]:
-        """The newest recovery point of this very host from before the damage was noticed, or why there is none."""
-        points = sorted((p for p in self.supplies.points if p.asset == name), key=lambda p: p.point.id)
+        """The best recovery point of this very host from before the damage was noticed, or why there is none."""
+        points = sorted(
+            (p for p in self.supplies.points if p.asset == name), key=lambda p: p.point.id, reverse=True
+        )
         own = [p for p in points if p.manifest.machine_id == self.machine_ids.get(host)]
         before = [p for p in own if p.point.taken_at <= self.detected_at]
         if before:
-            return before[-1], ""
+            ranked = order([p.judgement for p in before if p.judgement is not None])
+            best = ranked[0].point if ranked else before[0].point.id
+            self.chosen[name] = next(p for p in before if p.point.id == best)
+            return self.chosen[name], ""
+        refused = [j for j in self.supplies.judged if j.asset == name and j.refused]
+        if refused:
+            more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+            said = "; ".join(f"{j.point}: {j.sentence}" for j in refused[:SHOWN])
+            return None, f"no recovery point of it may be used: {said}{more}"
         if own:
-            return None, f"every recovery point is newer than the damage (the oldest is {own[0].point.id})"
+            return None, f"every recovery point is newer than the damage (the oldest is {own[-1].point.id})"
         if points:
-            return None, f"its backups are another host's (machine-id {points[-1].manifest.machine_id})"
+            return None, f"its backups are another host's (machine-id {points[0].manifest.machine_id})"
         return None, "there is no recovery point that verifies"
+
+    def choices(self) -> tuple[PointChoice, ...]:
+        """The recovery points that actions use, what they cost, and why no other."""
+        used = {
+            (action.asset, point.id)
+            for action in self.actions
+            if (point := getattr(action, "point", None)) is not None
+        }
+        rpo = self.plan.objectives.rpo
+        return tuple(
+            choice(supply, self.supplies.judged, self.detected_at, rpo)
+            for name, supply in sorted(self.chosen.items())
+            if (name, supply.point.id) in used
+        )
+
+
+def choice(
+    supply: PointSupply, judged: Sequence[Judgement], detected_at: datetime, rpo: float
+) -> PointChoice:
+    """What using a recovery point means, in words."""
+    age = max(0.0, (detected_at - supply.point.taken_at).total_seconds())
+    within = "within" if age <= rpo else "MORE THAN"
+    said = (
+        f"{supply.point.id} was taken {span(age)} before the damage was noticed, {within} what the plan allows "
+        f"({span(rpo)}, RPO)."
+    )
+    others = [r for r in (supply.judgement.reasons if supply.judgement else ()) if r.why is not Why.STALE]
+    if others:
+        said += " " + "; ".join(f"{r.sentence[:1].upper()}{r.sentence[1:]}" for r in others) + "."
+    passed = tuple(
+        (j.point, j.sentence)
+        for j in judged
+        if j.asset == supply.asset and j.point > supply.point.id and (j.refused or j.against or j.reasons)
+    )
+    return PointChoice(
+        asset=supply.asset, point=supply.point.id, taken_at=supply.point.taken_at, age=age, rpo=rpo, sentence=said,
+        passed_over=passed,
+    )  # fmt: skip

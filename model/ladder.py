@@ -17,6 +17,7 @@ from model.manifest import Entry
 from model.outcome import Stage
 from model.plan import Plan
 from model.proposal import Proposal, RestartService, Rung
+from model.reimport import guide
 from model.rpm_rungs import rpm_packages
 from model.rungs import database, files, packages
 from model.rungs_python import environment
@@ -93,6 +94,8 @@ def propose(
         actions=numbered,
         losses=tuple(draft.losses),
         unmet=tuple(draft.unmet),
+        points=draft.choices(),
+        reimport=guide(draft, ordered),
         created_at=now,
         expires_at=now + ttl,
     )

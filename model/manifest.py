@@ -114,6 +114,7 @@ class Manifest(Value):
         version: server version for a dump.
         snapshot: the backup tool's own name of the snapshot, where a tool keeps the bytes.
         repository: the tool's own id of the repository.
+        adopted: the hashes are of the backup as it was when it was taken over, not of the live tree.
     """
 
     asset: str
@@ -131,6 +132,7 @@ class Manifest(Value):
     version: str = ""
     snapshot: str = Field(default="", exclude_if=lambda text: not text)
     repository: str = Field(default="", exclude_if=lambda text: not text)
+    adopted: bool = Field(default=False, exclude_if=lambda adopted: not adopted)
 
     @property
     def kept_by_tool(self) -> bool:

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, Word
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, S3Source
 from model.canonical import Value
-from model.scanning import ScanRule
+from model.points import PointRule
+from model.scanning import BackUpRule, ScanRule
 from model.severity import DEFAULT_MATRIX, Level
 
 
@@ -189,6 +190,8 @@ class Plan(Value):
     checks: Checks = Checks()
     signoff: SignOff = SignOff()
     scan: ScanRule = ScanRule()
+    back_up: BackUpRule = BackUpRule()
+    recovery_points: PointRule = PointRule()
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:

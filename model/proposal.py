@@ -362,6 +362,44 @@ class Loss(Value):
     sentence: str
 
 
+class PointChoice(Value):
+    """Which recovery point of an asset is used, and why none that is newer.
+
+    Attributes:
+        age: seconds between its moment and that at which the damage was noticed.
+        rpo: seconds the plan allows.
+        sentence: what it costs and what is said about it.
+        passed_over: points that are not used: id, and why.
+    """
+
+    asset: str
+    point: str
+    taken_at: AwareDatetime
+    age: float
+    rpo: float
+    sentence: HostText
+    passed_over: tuple[tuple[str, HostText], ...] = ()
+
+
+class Reimport(Value):
+    """What users must bring back themselves because no backup holds it (R-RESP-6).
+
+    Attributes:
+        since: what was entered after this moment is missing; None: no recovery point holds any of it.
+        until: the moment the damage was noticed.
+        things: paths or tables, as far as they are known.
+        steps: what the plan says users do.
+    """
+
+    asset: str
+    since: AwareDatetime | None
+    until: AwareDatetime
+    things: tuple[HostText, ...] = ()
+    more: int = Field(default=0, ge=0)
+    sentence: HostText
+    steps: str = ""
+
+
 class Unmet(Value):
     """A finding no action of this proposal cures, and what a person can do."""
 
@@ -380,6 +418,8 @@ class Proposal(Value):
         actions: in order of execution.
         losses: data that will be lost.
         unmet: findings it does not cure; a proposal with an unmet finding says so in its first line.
+        points: the recovery points chosen.
+        reimport: what users must bring back themselves.
         expires_at: after this moment a new proposal is needed.
     """
 
@@ -389,6 +429,8 @@ class Proposal(Value):
     actions: tuple[Action, ...]
     losses: tuple[Loss, ...] = ()
     unmet: tuple[Unmet, ...] = ()
+    points: tuple[PointChoice, ...] = Field(default=(), exclude_if=lambda points: not points)
+    reimport: tuple[Reimport, ...] = Field(default=(), exclude_if=lambda items: not items)
     created_at: AwareDatetime
     expires_at: AwareDatetime
 

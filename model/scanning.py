@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from model.canonical import Value
-from model.finding import CheckResult, Degree, Finding, Verdict
+from model.finding import CheckResult, Code, Degree, Finding, Verdict
 
 KEPT = 200
 """Runs remembered per plan; the journals of incidents are kept for ever, this is for people's eyes."""
@@ -51,7 +51,28 @@ def _zone(name: str) -> str:
     return name
 
 
-class ScanRule(Value):
+class Schedule(Value):
+    """When something runs by itself.
+
+    Attributes:
+        schedule: when, as a cron line; empty: only by hand.
+        timezone: of the schedule.
+    """
+
+    schedule: Annotated[str, AfterValidator(_cron)] = ""
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+class BackUpRule(Schedule):
+    """Regular backups of everything the plan backs up.
+
+    Attributes:
+        schedule: when, as a cron line; empty: only by hand.
+        timezone: of the schedule.
+    """
+
+
+class ScanRule(Schedule):
     """Regular checks of a plan's hosts for damage and pending updates.
 
     Attributes:
@@ -65,8 +86,6 @@ class ScanRule(Value):
             advisories, or what `pip-audit --format json` wrote.
     """
 
-    schedule: Annotated[str, AfterValidator(_cron)] = ""
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     rotate: int = Field(default=0, ge=0)
     open_incident: Literal["never", "serious", "any"] = "never"
     updates: bool = True
@@ -75,11 +94,16 @@ class ScanRule(Value):
 
 
 class AssetHistory(Value):
-    """What is remembered of an asset: when it was last looked at, and last found without damage."""
+    """What is remembered of an asset: when it was last looked at, and last found without damage.
+
+    Attributes:
+        damaged: findings that ordinary work does not explain; a backup taken now may hold that damage.
+    """
 
     host: str
     verdict: Verdict
     findings: int = 0
+    damaged: int = 0
     last_scanned: AwareDatetime
     last_clean: AwareDatetime | None = None
 
@@ -150,6 +174,17 @@ def new_damage(
     return list(found.values())
 
 
+_NEVER_WANTED = frozenset({Code.FILE_CONTENT_DIFFERS, Code.FILE_TYPE_DIFFERS, Code.FILE_UNREADABLE})
+
+
+def unexplained(check: str, finding: Finding) -> bool:
+    """Whether ordinary work does not explain a finding: people write, delete and rename files between two backups.
+
+    Of a set of files that is a content that changed though no time says so, and what cannot be read any more.
+    """
+    return check != "files" or (finding.code in _NEVER_WANTED and not finding.detail)
+
+
 def remember(
     history: History, at: AwareDatetime, hosts: Sequence[str], results: Sequence[CheckResult], *,
     new: Sequence[Finding] = (), incident: str = "", seconds: float = 0.0,
@@ -160,7 +195,8 @@ def remember(
         before = assets.get(result.asset)
         clean = result.verdict is Verdict.PASSED
         assets[result.asset] = AssetHistory(
-            host=result.host, verdict=result.verdict, findings=len(result.findings), last_scanned=at,
+            host=result.host, verdict=result.verdict, findings=len(result.findings),
+            damaged=sum(unexplained(result.check, finding) for finding in result.findings), last_scanned=at,
             last_clean=at if clean else before.last_clean if before else None,
         )  # fmt: skip
     looked = {result.asset for result in results if result.verdict is not Verdict.ERROR}

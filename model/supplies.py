@@ -6,6 +6,7 @@ from pydantic import Field
 
 from model.canonical import HostText, Value
 from model.manifest import Entry, Manifest, RecoveryPoint
+from model.points import Judgement, Proof
 from model.proposal import InstallTool
 
 
@@ -108,11 +109,12 @@ class DressSupply(Value):
 
 
 class PointSupply(Value):
-    """A recovery point whose manifest verified."""
+    """A recovery point whose manifest verified; `judgement` is what is said about it."""
 
     asset: str
     point: RecoveryPoint
     manifest: Manifest
+    judgement: Judgement | None = None
 
 
 class DatabaseSupply(Value):
@@ -203,11 +205,19 @@ class SystemSupply(Value):
 
 
 class Supplies(Value):
-    """All there is to repair from; `remarks` say what was looked for and not found, by package or asset."""
+    """All there is to repair from; `remarks` say what was looked for and not found, by package or asset.
+
+    Attributes:
+        points: recovery points that may be used, the best of each asset first.
+        judged: everything that is said about recovery points, also of those that are refused.
+        proofs: asset and what reading one of its recovery points showed.
+    """
 
     packages: tuple[PackageSupply, ...] = ()
     wheels: tuple[WheelSupply, ...] = ()
     points: tuple[PointSupply, ...] = ()
+    judged: tuple[Judgement, ...] = ()
+    proofs: tuple[tuple[str, Proof], ...] = ()
     records: tuple[RecordSupply, ...] = ()
     rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
     trees: tuple[TreeSupply, ...] = ()

@@ -9,6 +9,9 @@ from checks import rpm_baseline, rpm_database, system
 from checks.baseline import record as record_baseline
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset, SystemAsset
 from model.errors import BadInput
+from model.manifest import RecoveryPoint
+from tasks import recovery_points
+from tasks.adopting import adopt
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
 from tasks.one_act import one_act
@@ -20,6 +23,21 @@ from tasks.work import PlanFile, load_plan, save_baseline
 def _wrong_kind(file: PlanFile, asset: str) -> BadInput:
     kind = file.plan.assets[asset].kind
     return BadInput(f"{asset} is of kind {kind}.", str(file.path), "name an asset that is backed up this way")
+
+
+@one_act(name="look for open incidents", task_run_name="hosts of {plan} whose backups stand still")
+def frozen_hosts(plan: str) -> dict[str, str]:
+    """Hosts whose scheduled backups stand still, and why."""
+    file, journal = load_plan(plan), open_store()
+    said = {host: recovery_points.frozen(file.plan, journal, host) for host in file.plan.hosts}
+    return {host: why for host, why in said.items() if why}
+
+
+def _keep(file: PlanFile, point: RecoveryPoint) -> str:
+    """Write the new recovery point into our inventory; what is to be said about it."""
+    journal = open_store()
+    doubt = recovery_points.doubt(file.plan, journal, point.asset)
+    return recovery_points.record(file.plan, journal, file.backups()[point.source], point, doubt)
 
 
 @one_act(name="back up files", task_run_name="back up {asset} of {host}")
@@ -39,7 +57,25 @@ def back_up_file_set(plan: str, asset: str, host: str) -> str:
             file.backups()[wanted.backup],
             Progress(f"back up {asset}", f"back-up-{asset}"),
         )
-    return f"{asset}: recovery point {point.id}, {size(point.bytes)}."
+    return f"{asset}: recovery point {point.id}, {size(point.bytes)}.{_keep(file, point)}"
+
+
+@one_act(name="adopt snapshot", task_run_name="take over a snapshot of {asset} on {host}")
+def adopt_snapshot(plan: str, asset: str, host: str, snapshot: str) -> str:
+    """Take over a snapshot that the users' own backups made; it is a recovery point then."""
+    file, journal = load_plan(plan), open_store()
+    wanted = file.plan.assets[asset]
+    if not isinstance(wanted, FilesAsset):
+        raise _wrong_kind(file, asset)
+    store = file.backups()[wanted.backup]
+    known = [store.manifest(point).snapshot for point in store.points(asset)]
+    with file.connect(host) as connection:
+        point, said = adopt(
+            connection, asset, wanted, host, store, snapshot, known,
+            Progress(f"adopt {asset}", f"adopt-{asset}"),
+        )  # fmt: skip
+    recovery_points.record(file.plan, journal, store, point)
+    return f"{asset}: snapshot taken over as recovery point {point.id}.{said}"
 
 
 @one_act(name="dump database", task_run_name="dump {asset} of {host}")
@@ -55,7 +91,7 @@ def dump_database(plan: str, asset: str, host: str) -> str:
             connection, asset, wanted, host, file.backups()[wanted.backup], file.secrets,
             Progress(f"dump {asset}", f"dump-{asset}"),
         )  # fmt: skip
-    return f"{asset}: recovery point {point.id}, {size(point.bytes)}."
+    return f"{asset}: recovery point {point.id}, {size(point.bytes)}.{_keep(file, point)}"
 
 
 @one_act(name="record packages", task_run_name="record what {asset} of {host} looks like while healthy")
@@ -91,7 +127,8 @@ def _record_rpm(file: PlanFile, name: str, asset: RpmAsset, connection: Connecti
         file.backups()[asset.backup],
         Progress(f"keep {name}", f"keep-{name}"),
     )
-    return f"{said} A copy of their database is recovery point {point.id}, {size(point.bytes)}."
+    kept_as = f"{said} A copy of their database is recovery point {point.id}, {size(point.bytes)}."
+    return kept_as + _keep(file, point)
 
 
 @one_act(name="record system", task_run_name="record the state of {host} while healthy")

@@ -36,6 +36,7 @@ from model.proposal import (
     Action,
     Proposal,
     RebuildInterpreter,
+    Reimport,
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
@@ -43,6 +44,7 @@ from model.proposal import (
     SetMetadata,
 )
 from model.signoff import Standing
+from tasks.render_points import choices, helpers, reimport
 from tasks.render_system import what_of_system
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%@]|:(?=//)|(?<=www)\.)")
@@ -198,6 +200,7 @@ def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
         parts += ["### Data that will be lost", _list(safe(loss.sentence, 500) for loss in proposal.losses)]
     else:
         parts.append("**No data will be lost.**")
+    parts += _points(plan, proposal)
     if proposal.unmet:
         parts += [
             "### Not cured by this proposal",
@@ -218,6 +221,26 @@ def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
         f"Whole digest: {_digest(proposal.digest)}"
     )
     return "\n\n".join(parts)
+
+
+def _points(plan: Plan, proposal: Proposal) -> list[str]:
+    """Where the data comes from, and what users must bring back themselves."""
+    parts: list[str] = []
+    if proposal.points:
+        parts += ["### Recovery points", _list(safe(said, 500) for said in choices(proposal.points))]
+    if proposal.reimport:
+        parts += [f"### What users must bring back themselves (user service: {safe(helpers(plan))})"]
+        parts += [guide_markdown(proposal.reimport)]
+    return parts
+
+
+def guide_markdown(items: Sequence[Reimport]) -> str:
+    """The guide for re-import as a list."""
+    lines = []
+    for sentence, things, steps in reimport(items):
+        lines.append(f"- {safe(sentence, 500)}  \n  **What to do:** {safe(steps, 4000)}")
+        lines += [f"  - {safe(thing)}" for thing in things]
+    return "\n".join(lines)
 
 
 def _list(items: Iterable[str]) -> str:

@@ -15,11 +15,12 @@ from model.finding import CheckResult, Finding
 from model.incident import Incident
 from model.journal import Effect, Ended, Intent, Preserved, Record, StageEnded, StageStarted, State
 from model.outcome import Stage
-from model.proposal import Loss, Proposal
+from model.proposal import Loss, PointChoice, Proposal, Reimport
 from model.severity import Severity
 from model.signoff import Vote
 from tasks.diagnosis_page import sections
-from tasks.render import duration, line, mark, safe, size, table, what
+from tasks.render import duration, guide_markdown, line, mark, safe, size, table, what
+from tasks.render_points import choices, helpers, reimport
 from tasks.work import Work
 
 
@@ -76,6 +77,9 @@ class Report(Value):
     findings: tuple[Finding, ...]
     actions: tuple[ActionLine, ...]
     losses: tuple[Loss, ...]
+    points: tuple[PointChoice, ...] = ()
+    reimport: tuple[Reimport, ...] = ()
+    user_service: str = ""
     checks: tuple[CheckResult, ...]
     votes: tuple[Vote, ...]
     preserved: tuple[Preserved, ...]
@@ -116,6 +120,9 @@ def build_report(work: Work) -> Report:
         findings=tuple(finding for result in found for finding in result.findings),
         actions=_actions(state.proposal, state.intents, state.effects),
         losses=state.proposal.losses if state.proposal else (),
+        points=state.proposal.points if state.proposal else (),
+        reimport=state.proposal.reimport if state.proposal else (),
+        user_service=helpers(work.plan),
         checks=_last_checks(state) or found,
         votes=state.votes,
         preserved=state.preserved,
@@ -262,6 +269,19 @@ def report_markdown(report: Report) -> str:
         ),
         "## What was lost",
         "\n".join(f"- {safe(loss.sentence, 600)}" for loss in report.losses) or "Nothing.",
+        *(
+            ["## Recovery points", "\n".join(f"- {safe(said, 600)}" for said in choices(report.points))]
+            if report.points
+            else []
+        ),
+        *(
+            [
+                f"## What users must bring back themselves\n\nUser service: {safe(report.user_service)}.",
+                guide_markdown(report.reimport),
+            ]
+            if report.reimport
+            else []
+        ),
         "## Who decided",
         table(
             ("when (UTC)", "who", "role", "gate", "decision", "proof", "reason"),
@@ -302,7 +322,9 @@ def report_html(report: Report) -> str:
     )
     environment.filters |= {"duration": duration, "size": size}
     span = max((stage.end for stage in report.stages), default=1.0) or 1.0
-    return environment.get_template("report.html.j2").render(r=report, span=span)
+    return environment.get_template("report.html.j2").render(
+        r=report, span=span, choices=choices(report.points), guide=reimport(report.reimport)
+    )
 
 
 def write_reports(work: Work) -> Written:

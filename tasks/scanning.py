@@ -20,14 +20,17 @@ from model.command import printable
 from model.errors import ReinstateError
 from model.finding import CheckResult, Finding
 from model.incident import Source
-from model.journal import Noted, State, fold
+from model.journal import Noted, State
 from model.outcome import RunVerdict
 from model.plan import Plan
 from model.scanning import History, due, forget_cured, new_damage, remember
 from model.updates import UpdatesReport
 from tasks.one_act import one_act
+from tasks.open_incidents import states_of
 from tasks.progress import Progress
+from tasks.recovery_points import survey
 from tasks.render import checks_rows, findings_rows
+from tasks.render_points import rows, told
 from tasks.steps import look
 from tasks.work import PlanFile, load_plan, open_incident
 
@@ -78,6 +81,15 @@ def look_for_updates(plan: str, host: str) -> tuple[UpdatesReport, ...]:
     return updates_of(load_plan(plan), [host])
 
 
+@one_act(name="look at recovery points", task_run_name="recovery points of {plan} on {hosts}")
+def look_at_points(plan: str, hosts: list[str]) -> list[str]:
+    """Whether every recovery point that should be there is, and none is overdue; says what is not so (R-PREV-1)."""
+    file = load_plan(plan)
+    found = survey(file, open_store(), hosts)
+    _table("recovery-points", rows(found), f"Recovery points ({file.plan.name})")
+    return told(found)
+
+
 def updates_of(
     file: PlanFile, hosts: Iterable[str], refresh: bool | None = None
 ) -> tuple[UpdatesReport, ...]:
@@ -116,7 +128,7 @@ def conclude_scan(
     """
     file, store = load_plan(plan), open_store()
     states = {
-        ident: state for ident, state in _states(store) if state.require_incident().plan == file.plan.name
+        ident: state for ident, state in states_of(store) if state.require_incident().plan == file.plan.name
     }
     history = _without_cured(history_of(store, file.plan.name), states)
     new = new_damage(results, file.plan.scan, history, _in_hand(states))
@@ -137,16 +149,6 @@ def conclude_scan(
     return _sentence(hosts, results, reports, new, incident), "" if theirs else incident or _left_lying(
         states
     )
-
-
-def _states(store: JournalStore) -> list[tuple[str, State]]:
-    found = []
-    for ident in store.incidents():
-        try:
-            found.append((ident, fold(store.read(ident))))
-        except ReinstateError:  # a damaged journal is told by `reinstate incidents`; the scan goes on
-            continue
-    return found
 
 
 def _without_cured(history: History, states: dict[str, State]) -> History:

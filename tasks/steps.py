@@ -6,7 +6,7 @@ They take ids, not values: whatever they need is read from the journal, so a ret
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
-from blocks.backups.base import BackupStore
 from blocks.home import open_store
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
@@ -25,7 +24,7 @@ from checks.expectations import expect_tables
 from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset
+from model.assets import DpkgAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
 from model.errors import PreconditionFailed
@@ -33,7 +32,6 @@ from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
-from model.manifest import Manifest
 from model.outcome import Stage
 from model.proposal import Action, Proposal, Unmet
 from model.severity import grade
@@ -45,6 +43,7 @@ from tasks.healthy import load_health, save_clean
 from tasks.one_act import one_act
 from tasks.progress import Progress
 from tasks.prove_supplies import prove_supplies
+from tasks.recovery_points import knowledge, references, remember_judged
 from tasks.render import checks_rows, findings_rows, mark, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
 from tasks.snapshot import take_snapshot
@@ -80,18 +79,6 @@ def open_the_incident(
     return open_incident(file, open_store(), summary, reported_by, source, kind, detected_at).incident.id
 
 
-def manifests(file: PlanFile, stores: Mapping[str, BackupStore]) -> dict[str, Manifest]:
-    """Newest manifest of every asset with a backup; an asset without any recovery point is left out."""
-    found: dict[str, Manifest] = {}
-    for name, asset in file.plan.assets.items():
-        if isinstance(asset, FilesAsset | PostgresAsset):
-            store = stores[asset.backup]
-            points = store.points(name)
-            if points:
-                found[name] = store.manifest(points[0])
-    return found
-
-
 def _look(
     file: PlanFile,
     journal: JournalStore,
@@ -102,7 +89,7 @@ def _look(
     """Examine assets over fresh connections whose identity is proven; with `reported`, also say why over the same."""
     plan, begun = file.plan, now()
     hosts = {a.host for n, a in plan.assets.items() if assets is None or n in assets}
-    known = manifests(file, file.backups())
+    known = references(file, journal)
     health = load_health(journal, plan, known)
     packages = {name: asset for name, asset in plan.assets.items() if isinstance(asset, DpkgAsset)}
     agreed = {name: accepted(journal, plan, name) for name in plan.assets}
@@ -173,15 +160,18 @@ def build_proposal(
     incident: str,
     findings: Sequence[Finding],
     detected_at: datetime | None = None,
+    diagnosis: Diagnosis | None = None,
 ) -> Proposal:
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
+    known = knowledge(file, journal, detected_at, diagnosis)
     with file.connections() as connections, ExitStack() as stack:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
         if any(finding.code is Code.TOOL_BROKEN for finding in findings):
             equip(stack, list(connections.values()), file, journal)
         baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
         stores, packages = file.backups(), file.package_stores(journal)
-        supplies = gather(file.plan, connections, findings, stores, packages, baselines)
+        supplies = gather(file.plan, connections, findings, stores, packages, baselines, known)
+    remember_judged(known, supplies)
     return propose(
         file.plan,
         incident,
@@ -198,8 +188,9 @@ def build_proposal(
 
 def draft_proposal(file: PlanFile, journal: JournalStore) -> Proposal:
     """The proposal a recovery would make now, without an incident."""
-    results = look(file, journal, None, Progress("scan", "scan"))
-    return build_proposal(file, journal, "draft", [f for result in results for f in result.findings])
+    results, diagnosis = _look(file, journal, None, Progress("scan", "scan"), now())
+    findings = [f for result in results for f in result.findings]
+    return build_proposal(file, journal, "draft", findings, diagnosis=diagnosis)
 
 
 @one_act(name="propose", task_run_name="propose the least invasive repair for {incident}")
@@ -208,7 +199,8 @@ def make_proposal(incident: str) -> str:
     work = open_work(incident)
     state = work.state()
     findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
-    proposal = build_proposal(work.file, work.store, incident, findings, work.incident.detected_at)
+    diagnosis = state.confirmed.diagnosis if state.confirmed else None
+    proposal = build_proposal(work.file, work.store, incident, findings, work.incident.detected_at, diagnosis)
     unknown = (
         tuple(  # signed for as well: what nobody could look at is not known to be whole afterwards either
             Unmet(finding=r.name, sentence=r.sentence, remedy="Make this check possible, or look by hand.")

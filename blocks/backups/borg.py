@@ -161,6 +161,44 @@ class BorgEngine:
             progress(done, total)
         return done
 
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:
+        """With the host name, which borg tells of one archive at a time."""
+        name = self._named(connection, snapshot.id)
+        answer = self._require(connection, self._run(connection, "info", "--bypass-lock", "--json", name))
+        try:
+            (one,) = json.loads(answer.text)["archives"]
+            host, size = str(one["hostname"]), int(one["stats"]["original_size"])
+        except (ValueError, KeyError, TypeError):
+            raise Damaged("borg's answer cannot be read.", self._where(snapshot.id), _REMEDY) from None
+        return snapshot.model_copy(update={"host": host, "bytes": size})
+
+    def unpack(
+        self, connection: Connection, snapshot: Snapshot, path: str, folder: str, progress: Progress
+    ) -> str:
+        """Extract all of a path with its metadata."""
+        answer = self._run(
+            connection, "extract", "--bypass-lock", "--numeric-ids", self._named(connection, snapshot.id), lists="one",
+            rest=tooling.words([f"pp:{path.lstrip('/')}"]), folder=folder, timeout=tooling.seconds(snapshot.bytes),
+        )  # fmt: skip
+        if not answer.ok:  # 1: it warns that the path is in no part of the archive, or that something was not read
+            self._away(answer)
+            raise Damaged(
+                f"borg could not extract all of {path}: {_said(answer)}.", self._where(snapshot.id), _REMEDY
+            )
+        progress(snapshot.bytes, snapshot.bytes)
+        return f"{folder.rstrip('/')}{path}"
+
+    def _named(self, connection: Connection, snapshot: str) -> str:
+        """`REPOSITORY::NAME` of an archive by its id.
+
+        Raises:
+            Damaged: it is gone.
+        """
+        for one in self._listed(connection).get("archives", ()):
+            if one["id"] == snapshot:
+                return f"{self._source.repository}::{one['barchive']}"
+        raise Damaged("the archive is gone from the repository.", self._where(snapshot), _REMEDY)
+
     def _archive(self, connection: Connection, manifest: Manifest) -> str:
         """`REPOSITORY::NAME` of the archive with the manifest's id.
 

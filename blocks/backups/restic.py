@@ -157,6 +157,26 @@ class ResticEngine:
             progress(done, total)
         return done
 
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:  # noqa: ARG002 - see the protocol
+        """As it was listed: restic tells host and paths with every snapshot."""
+        return snapshot
+
+    def unpack(
+        self, connection: Connection, snapshot: Snapshot, path: str, folder: str, progress: Progress
+    ) -> str:
+        """Restore all of a path with its metadata; that there is nothing of it, restic does not say."""
+        answer = self._run(
+            connection, "restore", "--no-lock", "--no-cache", "--target", folder, snapshot.id, lists="one",
+            rest=tooling.words([f"--include={escaped(path)}"]), timeout=24 * 3600.0,
+        )  # fmt: skip
+        if not answer.ok:
+            self._away(answer)
+            raise Damaged(
+                f"restic could not restore all of {path}: {_said(answer)}.", self._where(snapshot.id), _REMEDY
+            )
+        progress(snapshot.bytes, snapshot.bytes)
+        return f"{folder.rstrip('/')}{path}"
+
     def _judge(self, connection: Connection, manifest: Manifest, wanted: Iterable[Entry]) -> None:
         """Require that the snapshot lists each wanted file once, as a file of its size, below real folders."""
         where = self._where(manifest.snapshot)

@@ -54,6 +54,7 @@ _SIZES = r"""
 cd -- "$1" 2>/dev/null || exit 73
 find . -printf '%y %s %P\0'
 """
+_ALL = 'cd -- "$1" 2>/dev/null || exit 73; cp -a --reflink=auto -- . "$2"'
 _HASHES = 'cd -- "$1" || exit 73; xargs -0 -r sha256sum -z --'
 
 
@@ -192,6 +193,31 @@ class TreeEngine:
             done += size
             progress(done, total)
         return done
+
+    def described(self, connection: Connection, snapshot: Snapshot) -> Snapshot:  # noqa: ARG002 - see the protocol
+        """As it was listed: a folder records nothing of its origin."""
+        return snapshot
+
+    def unpack(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        path: str,  # noqa: ARG002 - the folder holds the content of the asset's path
+        folder: str,
+        progress: Progress,
+    ) -> str:
+        """Copy all of the folder with its metadata; never links."""
+        answer = self._ask(
+            connection, _ALL, f"{self._path}/{snapshot.id}", folder, timeout=24 * 3600.0, may_miss=True
+        )
+        if answer.status == 73:
+            raise Damaged("the folder is gone.", self._where(snapshot.id), _REMEDY)
+        if not answer.ok:
+            raise Damaged(
+                f"the folder could not be copied whole: {printable(answer.tail(2))}.", self._where(snapshot.id), _REMEDY
+            )
+        progress(snapshot.bytes, snapshot.bytes)
+        return folder
 
     def _listing(self, connection: Connection, manifest: Manifest, *, look: bool = False) -> bytes:
         """What the point's folder holds; with `look`, only the folder itself.

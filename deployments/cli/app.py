@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from deployments.cli import baseline, incidents, packages, plans, prevention, recovery, servers
+from deployments.cli import backups, baseline, incidents, packages, plans, prevention, recovery, servers
 
 app = typer.Typer(
     name="reinstate",
@@ -17,6 +17,9 @@ app.add_typer(plans.app, name="plan", help="Check, show and describe plan files.
 app.add_typer(incidents.journal, name="journal", help="The journal of an incident.")
 app.add_typer(
     packages.app, name="packages", help="Package stores: sign and stock what repairs are made from."
+)
+app.add_typer(
+    backups.app, name="backups", help="Recovery points: which there are, which is used, which are missed."
 )
 app.command()(servers.up)
 app.command()(servers.demo)

@@ -13,6 +13,7 @@ import typer
 
 from deployments.cli.output import JSON, emit, out, reported, say, show_markdown, show_table
 from deployments.cli.prevention import remember_scan, show_history
+from model.command import printable
 from model.errors import BadInput
 from model.finding import Verdict
 from model.incident import Kind, Source
@@ -53,10 +54,15 @@ def scan(
     ] = False,
     as_json: JSON = False,
 ) -> None:
-    """Examine every asset of a plan; changes nothing and opens no incident. Exit code 2 when damage was found."""
+    """Examine every asset of a plan; changes nothing and opens no incident.
+
+    Exit code 2 when damage was found, or a recovery point is missing or overdue.
+    """
     quiet_prefect()
     from blocks.home import open_store
     from tasks.progress import Progress
+    from tasks.recovery_points import survey
+    from tasks.render_points import told
     from tasks.steps import look_and_diagnose
     from tasks.work import load_plan
 
@@ -68,7 +74,9 @@ def scan(
     seen = look_and_diagnose(file, store, Progress("scan", "scan"))
     remember_scan(file, store, seen.results, time.monotonic() - began)
     emit(seen, as_json, lambda: _show(seen))
-    if any(result.verdict is not Verdict.PASSED for result in seen.results):
+    for said in (troubles := told(survey(file, store))):
+        say(said)
+    if troubles or any(result.verdict is not Verdict.PASSED for result in seen.results):
         raise typer.Exit(DAMAGED_EXIT)
 
 
@@ -95,6 +103,7 @@ def propose(plan: PlanRef, as_json: JSON = False) -> None:
     quiet_prefect()
     from blocks.home import open_store
     from tasks.render import what
+    from tasks.render_points import choices, reimport
     from tasks.steps import draft_proposal
     from tasks.work import load_plan
 
@@ -106,6 +115,12 @@ def propose(plan: PlanRef, as_json: JSON = False) -> None:
         show_table("Proposal", ("#", "action", "host", "what", "why", "undo"), rows)
         for loss in proposal.losses:
             out(f"Lost: {loss.sentence}")
+        for said in choices(proposal.points):
+            out(f"Recovery point of {printable(said)}")
+        for sentence, things, steps in reimport(proposal.reimport):
+            out(f"To bring back by users: {printable(sentence)} {printable(steps)}")
+            for thing in things:
+                out(f"  {printable(thing)}")
         for unmet in proposal.unmet:
             out(f"Not cured: {unmet.sentence} {unmet.remedy}")
 

@@ -29,11 +29,14 @@ from flows.back_up import back_up
 from flows.recover import recover
 from flows.scan import scan
 from flows.stages import STAGES, report
-from model.scanning import ScanRule
+from model.scanning import Schedule
 from tasks.work import PlanFile
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """After a pause the runs that were missed come all at once: one is enough."""
+
+SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up)
+"""What a plan can have run by itself."""
 
 LOST_AFTER = timedelta(seconds=90)
 
@@ -48,7 +51,11 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
     for block in (SSHHost, S3Backup):
         await block.aregister_type_and_schema(client=client)
     deployed: dict[str, UUID] = {}
-    off = {file.plan.name: await _switched_off(client, file.plan.name) for file in plans}
+    off = {
+        (flow.name, file.plan.name): await _switched_off(client, flow.name, file.plan.name)
+        for flow in SCHEDULED
+        for file in plans
+    }
     for flow, name, parameters, tags in _wanted(plans):
         deployment = await flow.ato_deployment(
             name,
@@ -57,12 +64,16 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
             tags=[TAG, *tags],
             work_pool_name=POOL,
             entrypoint_type=EntrypointType.MODULE_PATH,
-            concurrency_limit=ONE_AT_A_TIME if flow is scan else None,
+            concurrency_limit=ONE_AT_A_TIME if flow in SCHEDULED else None,
         )
         deployed[f"{flow.name}/{name}"] = await deployment.aapply()
     for file in plans:
-        name = file.plan.name
-        await _schedule(client, deployed[f"{scan.name}/{name}"], file.plan.scan, off[name])
+        name, plan = file.plan.name, file.plan
+        wanted: list[tuple[str, Schedule, dict[str, Any]]] = [
+            (scan.name, plan.scan, {}), (back_up.name, plan.back_up, {"scheduled": True})
+        ]  # fmt: skip
+        for flow_name, rule, given in wanted:
+            await _schedule(client, deployed[f"{flow_name}/{name}"], rule, off[flow_name, name], given)
     await _unschedule_others(client, set(deployed.values()))
     await _automations()
     return deployed
@@ -80,10 +91,10 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield flow, flow.name, {}, []
 
 
-async def _switched_off(client: PrefectClient, plan: str) -> set[tuple[str, str | None]]:
-    """Schedules of a plan's scan that a person switched off; registering a deployment anew forgets them."""
+async def _switched_off(client: PrefectClient, flow: str, plan: str) -> set[tuple[str, str | None]]:
+    """Schedules of a plan's flow that a person switched off; registering a deployment anew forgets them."""
     try:
-        deployment = await client.read_deployment_by_name(f"{scan.name}/{plan}")
+        deployment = await client.read_deployment_by_name(f"{flow}/{plan}")
     except ObjectNotFound:
         return set()
     found = await client.read_deployment_schedules(deployment.id)
@@ -95,8 +106,9 @@ async def _switched_off(client: PrefectClient, plan: str) -> set[tuple[str, str 
 
 
 async def _schedule(
-    client: PrefectClient, deployment: UUID, rule: ScanRule, off: set[tuple[str, str | None]]
-) -> None:
+    client: PrefectClient, deployment: UUID, rule: Schedule, off: set[tuple[str, str | None]],
+    parameters: dict[str, Any],
+) -> None:  # fmt: skip
     """Give a deployment the plan's schedule and no other; one that a person switched off stays off."""
     for known in await client.read_deployment_schedules(deployment):
         await client.delete_deployment_schedule(deployment, known.id)
@@ -104,13 +116,14 @@ async def _schedule(
         cron = CronSchedule(cron=rule.schedule, timezone=rule.timezone)
         active = (rule.schedule, rule.timezone) not in off
         await client.create_deployment_schedules(
-            deployment, [DeploymentScheduleCreate(schedule=cron, active=active)]
+            deployment, [DeploymentScheduleCreate(schedule=cron, active=active, parameters=parameters)]
         )
 
 
 async def _unschedule_others(client: PrefectClient, ours: set[UUID]) -> None:
-    """A plan that is no longer served is no longer scanned; its deployments stay for incidents that are not over."""
-    found = await client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[scan.name])))
+    """A plan that is no longer served runs by itself no more; its deployments stay for incidents that are not over."""
+    names = [flow.name for flow in SCHEDULED]
+    found = await client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=names)))
     for deployment in found:
         if deployment.id not in ours and TAG in deployment.tags:
             for known in await client.read_deployment_schedules(deployment.id):

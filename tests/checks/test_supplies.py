@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -188,6 +188,9 @@ class Points:
             asset=point.asset, point=point.id, format="tar", host="web-1", machine_id="0" * 32,
             taken_at=point.taken_at, object_key="k", object_sha256=HASH, object_bytes=1,
         )  # fmt: skip
+
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        yield b"x"
 
 
 def test_newest_points_that_verify_are_offered_and_damaged_ones_remarked(here: LocalConnection) -> None:

@@ -23,16 +23,19 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.slow
 
 
-def registered(installation: Installation, scan: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Register the plan with this `scan` section and return the schedules the server has for it."""
+def registered(
+    installation: Installation, section: Mapping[str, Any], flow: str = "scan"
+) -> list[tuple[str, str, bool]]:
+    """Register the plan with this section and return the schedules the server has for its flow."""
     file = load_plan(str(installation.plan))
-    rule = type(file.plan.scan).model_validate(scan)
-    changed = PlanFile(file.plan.model_copy(update={"scan": rule}), file.text, file.path)
+    rule = type(getattr(file.plan, flow)).model_validate(section)
+    changed = PlanFile(file.plan.model_copy(update={flow: rule}), file.text, file.path)
 
     async def act() -> list[tuple[str, str, bool]]:
         async with get_client() as client:
             deployed = await register(client, [changed])
-            found = await client.read_deployment_schedules(deployed[f"scan/{file.plan.name}"])
+            found = await client.read_deployment_schedules(deployed[f"{flow}/{file.plan.name}"])
+            assert all(s.parameters == ({"scheduled": True} if flow == "back_up" else {}) for s in found)
             crons = [(s.schedule, s.active) for s in found if isinstance(s.schedule, CronSchedule)]
             return [(cron.cron, str(cron.timezone), active) for cron, active in crons]
 
@@ -70,6 +73,8 @@ def test_schedule_of_the_plan_is_on_the_server_follows_it_and_vanishes_with_it(
     assert [("30 3 * * *", "Europe/Berlin", False)] == registered(installation, nightly)
     assert [("0 5 * * 1", "UTC", True)] == registered(installation, {"schedule": "0 5 * * 1"})
     assert [] == registered(installation, {})
+    assert [("0 2 * * *", "UTC", True)] == registered(installation, {"schedule": "0 2 * * *"}, "back_up")
+    assert [] == registered(installation, {}, "back_up")
 
 
 def start_scan(installation: Installation) -> UUID:
