@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from blocks.backups.base import BackupStore
+from blocks.backups.pgbackrest import PgBackRestStore
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
-from checks import package_sources, rpm_supplies, status_copies, system_supplies
+from checks import cluster_supplies, package_sources, rpm_supplies, status_copies, system_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.pip_supplies import PipSupplies, pip_supplies
@@ -96,6 +97,10 @@ def gather(
                 except ReinstateError as error:  # what else is damaged still gets its proposal
                     remarks.append(str(error))
                     refused.append(Refusal(asset=name, sentence=str(error)))
+            case PostgresAsset() if isinstance(store := stores[asset.backup], PgBackRestStore):
+                found, no = cluster_supplies.gather(name, asset, connection, store)
+                points += found
+                refused += no
             case FilesAsset() | PostgresAsset():
                 found, said = _points(name, stores[asset.backup])
                 points += found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blocks.backups.pgbackrest import PgBackRestStore
 from blocks.home import open_store
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
@@ -9,6 +10,7 @@ from checks import rpm_baseline, rpm_database, system
 from checks.baseline import record as record_baseline
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset, SystemAsset
 from model.errors import BadInput
+from tasks.backup_cluster import back_up_cluster
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
 from tasks.one_act import one_act
@@ -44,17 +46,18 @@ def back_up_file_set(plan: str, asset: str, host: str) -> str:
 
 @one_act(name="dump database", task_run_name="dump {asset} of {host}")
 def dump_database(plan: str, asset: str, host: str) -> str:
-    """Dump one database: custom-format dump and signed manifest with row counts."""
+    """Dump one database, or have pgBackRest back up its cluster; a signed manifest with row counts either way."""
     file = load_plan(plan)
     wanted = file.plan.assets[asset]
     if not isinstance(wanted, PostgresAsset):
         raise _wrong_kind(file, asset)
+    store, progress = file.backups()[wanted.backup], Progress(f"dump {asset}", f"dump-{asset}")
     with file.connect(host) as connection:
         prove(connection)
-        point = back_up_database(
-            connection, asset, wanted, host, file.backups()[wanted.backup], file.secrets,
-            Progress(f"dump {asset}", f"dump-{asset}"),
-        )  # fmt: skip
+        if isinstance(store, PgBackRestStore):
+            point = back_up_cluster(connection, asset, wanted, host, store, file.secrets, progress)
+            return f"{asset}: recovery point {point.id}, set {store.manifest(point).snapshot} of pgBackRest."
+        point = back_up_database(connection, asset, wanted, host, store, file.secrets, progress)
     return f"{asset}: recovery point {point.id}, {size(point.bytes)}."
 
 

@@ -36,6 +36,7 @@ from model.proposal import (
     Action,
     Proposal,
     RebuildInterpreter,
+    RestoreCluster,
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
@@ -127,6 +128,8 @@ def what(action: Action) -> str:
             return f"{names}{more} below {action.root}, from {action.point.id}"
         case RestoreDatabase():
             return f"database {action.database}, from {action.point.id}"
+        case RestoreCluster():
+            return f"cluster {action.data_directory}, from {action.point.id} to the end of its WAL"
         case _:
             if action.kind == "rebuild_rpm_database":
                 source = (

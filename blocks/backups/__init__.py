@@ -1,7 +1,7 @@
 """Where recovery points live.
 
 base (the seam) · directory · s3 (s3objects: objects of any kind, s3client: client and errors, multipart: streams,
-s3block: Prefect block) · signed (manifests) · engine (the seam to tools that run on the host) and one file per tool
+s3block: Prefect block) · signed (manifests) · engine (the seam to tools that run on the host) and one file per tool · pgbackrest (clusters)
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from blocks.backups.base import BackupStore
 from blocks.backups.directory import DirectoryBackup
 from blocks.backups.engine import EngineStore, FileEngine
-from model.backup_sources import BackupSource, DirectorySource, EngineSource, S3Source, ToolSource
+from blocks.backups.pgbackrest import PgBackRest, PgBackRestStore
+from model.backup_sources import (
+    BackupSource,
+    DirectorySource,
+    EngineSource,
+    PgBackRestSource,
+    S3Source,
+    ToolSource,
+)
 from model.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -56,7 +64,7 @@ def open_backup_stores(
             if source.manifests
             else DirectoryBackup(name, home / "manifests" / plan / name, signing)
         )
-        opened[name] = EngineStore(name, kept, open_engine(name, source, secrets))
+        opened[name] = open_tool(name, source, kept, secrets)
     return opened
 
 
@@ -77,6 +85,20 @@ def open_backup_store(
     from blocks.backups.s3 import S3Store  # boto3 takes a moment to import; a plan without S3 need not wait
 
     return S3Store.from_plan(name, source, secrets, signing)
+
+
+def open_tool(name: str, source: ToolSource, catalogue: BackupStore, secrets: Resolver) -> BackupStore:
+    """The store of a source that a tool on the host keeps.
+
+    Args:
+        name: of the source in the plan.
+        source: its settings.
+        catalogue: where its signed manifests are.
+        secrets: resolver of the plan's secret references.
+    """
+    if isinstance(source, PgBackRestSource):
+        return PgBackRestStore(name, catalogue, PgBackRest(name, source))
+    return EngineStore(name, catalogue, open_engine(name, source, secrets))
 
 
 def open_engine(name: str, source: ToolSource, secrets: Resolver) -> FileEngine:  # noqa: ARG001 - adapters use them
