@@ -68,8 +68,8 @@ class Layout:
     def of(cls, live: str, effect: str) -> Layout:
         """The names for an effect, `INCIDENT/ACTION`."""
         suffix = hashlib.sha256(effect.encode()).hexdigest()[:8]
-        folders = (f"{live}.reinstate-{what}-{suffix}" for what in ("new", "damaged", "restored"))
-        return cls(live, *folders, f"/tmp/reinstate-{suffix}")  # noqa: S108 - made with mode 700, refused when foreign
+        new, aside, undone = (f"{live}.reinstate-{what}-{suffix}" for what in ("new", "damaged", "restored"))
+        return cls(live, new, aside, undone, f"/tmp/reinstate-{suffix}")  # noqa: S108 - mode 700, refused when foreign
 
 
 def effect_of(job_prefix: str, action_id: str) -> str:
