@@ -259,7 +259,10 @@ class Plan(Value):
     def _cluster_wrong(self, here: str, asset: Asset, source: PgBackRestSource) -> Iterator[tuple[str, str]]:
         """What must be known of a cluster that is restored as a whole."""
         if not isinstance(asset, PostgresAsset):
-            yield f"{here}.backup", f"{source.kind} keeps PostgreSQL clusters, not assets of kind {asset.kind}"
+            yield (
+                f"{here}.backup",
+                f"{source.kind} keeps PostgreSQL clusters, not assets of kind {asset.kind}",
+            )
             return
         for key in ("os_user", "service", "data_directory"):
             if not getattr(asset, key):

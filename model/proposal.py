@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field
 from model.assets import HostPath, Unit
 from model.canonical import HostText, Value, digest
 from model.manifest import Entry, RecoveryPoint
+from model.mistake import Mistake, TableDifference
 from model.outcome import Stage
 
 
@@ -268,6 +269,24 @@ class RestoreCluster(ActionBase):
     data_directory: HostPath
 
 
+class RestoreRows(ActionBase):
+    """Bring rows back that a person deleted or changed, from the moment before, restored beside; newer rows stay.
+
+    Attributes:
+        older: points that are tried when the first does not reach the moment.
+        mistake: what was reported.
+        tables: what comes back, as it was seen for the proposal; each without its rows.
+    """
+
+    kind: Literal["restore_rows"] = "restore_rows"
+    point: RecoveryPoint
+    older: tuple[RecoveryPoint, ...] = ()
+    database: str
+    data_directory: HostPath
+    mistake: Mistake
+    tables: tuple[TableDifference, ...] = Field(min_length=1)
+
+
 class RestartService(ActionBase):
     """Restart a service whose files or data were repaired."""
 
@@ -360,6 +379,7 @@ Action = Annotated[
     | RestoreFiles
     | RestoreDatabase
     | RestoreCluster
+    | RestoreRows
     | RestartService
     | RestoreUnits
     | FreeSpace

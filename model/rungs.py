@@ -221,6 +221,7 @@ def _restore(
 
 def database(draft: Draft, name: str, asset: PostgresAsset, wrong: Sequence[Finding]) -> None:
     """A database whose tables cannot be read: the dump into a new one that is renamed into place."""
+    wrong = cluster_rungs.mistakes(draft, name, asset, wrong)
     if not wrong:
         return
     supply, why = draft.point(name, asset.host)

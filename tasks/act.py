@@ -40,6 +40,7 @@ from model.proposal import (
     RestoreFiles,
     RestoreLinks,
     RestorePackageDatabase,
+    RestoreRows,
     RestoreUnits,
     SetAside,
     SetMetadata,
@@ -58,6 +59,7 @@ from tasks import (
     restore_database,
     restore_files,
     restore_links,
+    restore_rows,
     restore_units,
     set_aside,
     set_metadata,
@@ -226,6 +228,11 @@ def _perform(effect: Effecting, action: Action) -> Performed:
                 connection, asset, file.secrets, action, cluster_store(file, action.point.source), plan.services,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
+        case RestoreRows(), PostgresAsset() as asset:
+            return restore_rows.perform(
+                connection, asset, file.secrets, action, cluster_store(file, action.point.source),
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
         case RestartService(), ServiceAsset() as asset:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
@@ -287,6 +294,11 @@ def _undo(effect: Effecting, action: Action) -> Performed:
         case RestoreCluster(), PostgresAsset() as asset:
             return restore_cluster.undo(
                 effect.connection, asset, effect.work.file.secrets, action, effect.work.plan.services,
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
+        case RestoreRows(), PostgresAsset() as asset:
+            return restore_rows.undo(
+                effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
         # In a Python environment a later reinstall goes back to what stood in the way: both by the snapshot.

@@ -106,7 +106,9 @@ def ask(connection: Connection, command: Command) -> Result:
     """
     result = connection.run(command)
     if result.status is None:
-        raise Transient("the connection was lost while the cluster was looked at.", connection.name, "run it again")
+        raise Transient(
+            "the connection was lost while the cluster was looked at.", connection.name, "run it again"
+        )
     return result
 
 
@@ -125,7 +127,9 @@ def require_room(connection: Connection, asset: PostgresAsset) -> int:
         kind = PreconditionFailed if words[0] in {"missing", "closed"} else Unsupported
         raise kind(f"the cluster cannot be restored beside itself: {what}.", where, remedy)
     if words[0] != "fits" or len(words) != 3 or not (words[1] + words[2]).isdigit():
-        raise PreconditionFailed(f"the cluster cannot be measured: {result.tail(2)}", where, "look at the host")
+        raise PreconditionFailed(
+            f"the cluster cannot be measured: {result.tail(2)}", where, "look at the host"
+        )
     used, free = int(words[1]) << 10, int(words[2]) << 10
     if free < used * ROOM:
         raise PreconditionFailed(

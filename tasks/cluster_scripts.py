@@ -153,13 +153,40 @@ Exit status 65: the restored cluster is not whole."""
 BESIDE = (
     _COMMON
     + r"""
-new=$1 place=$2 given=$3
+live=$1 new=$2 place=$3 given=$4 timeline=$5
+shift 5
 programs "$given" "$(cat -- "$new/PG_VERSION")"
-run off "$4" "$5"
+for segment in "$live"/pg_wal/*; do
+    [ ! -f "$segment" ] || cp -pn -- "$segment" "$new/pg_wal/" 2>/dev/null
+done
+run off "$timeline" "$@"
 """
 )
-"""Arguments: new directory, private folder, folder of the programs, timeline, a line of configuration with the target.
-The server goes on running, open for SQL below its private folder."""
+"""Arguments: data directory, new directory, private folder, folder of the programs, timeline, lines of configuration
+with the target. The server goes on running, open for SQL below its private folder. Exit status 65: not reached."""
+
+SOCKET = r"""
+cd / || exit 73
+sed -n '4p;5p' -- "$1/postmaster.pid"
+"""
+"""Arguments: data directory. Prints port and socket folder of the server that runs there."""
+
+PIPE = r"""
+cd / || exit 73
+umask 077
+psql=${1:+$1/}psql from=$2 from_port=$3 to=$4 to_port=$5 database=$6 status=$7
+PGOPTIONS='-c datestyle=ISO -c timezone=UTC -c extra_float_digits=3 -c intervalstyle=postgres -c bytea_output=hex'
+export PGOPTIONS
+rm -f -- "$status"
+{
+    "$psql" -X -q -v ON_ERROR_STOP=1 -h "$from" -p "$from_port" -d "$database" -c "$8"
+    echo "$?" >"$status"
+} | "$psql" -X -q -v ON_ERROR_STOP=1 -h "$to" -p "$to_port" -d "$database" -c "$9" || exit 74
+[ "$(cat -- "$status")" = 0 ] || exit 75
+rm -f -- "$status"
+"""
+"""Arguments: folder of the programs, socket and port of the source, the same of the destination, database, a file for
+the source's status, a COPY TO STDOUT, a COPY FROM STDIN. Rows go from one server to the other and nowhere else."""
 
 END = (
     _HALT

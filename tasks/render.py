@@ -40,6 +40,7 @@ from model.proposal import (
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
+    RestoreRows,
     SetAside,
     SetMetadata,
 )
@@ -130,6 +131,9 @@ def what(action: Action) -> str:
             return f"database {action.database}, from {action.point.id}"
         case RestoreCluster():
             return f"cluster {action.data_directory}, from {action.point.id} to the end of its WAL"
+        case RestoreRows():
+            tables = ", ".join(one.table for one in action.tables)
+            return f"rows of {tables} in {action.database}, as just before {action.mistake.when}"
         case _:
             if action.kind == "rebuild_rpm_database":
                 source = (

@@ -80,7 +80,9 @@ class Cluster:
             self._drive(service, "stop", f"stop-{number}")
         if all(ask(self.connection, _status(words)).ok for words in self.server.command("status")):
             raise ReinstateError(
-                "the database server does not stop.", self.connection.name, "stop it by hand, then go on; nothing was changed"
+                "the database server does not stop.",
+                self.connection.name,
+                "stop it by hand, then go on; nothing was changed",
             )
 
     def start(self, name: str) -> None:
@@ -165,7 +167,11 @@ def cluster_of(
             "give `data_directory` and `service` of the database",
         )  # fmt: skip
     layout = Layout.of(asset.data_directory, effect_of(job_prefix, action_id))
-    users = tuple(services[name] for name in asset.services if services[name].host == asset.host and name != asset.service)
+    users = tuple(
+        services[name]
+        for name in asset.services
+        if services[name].host == asset.host and name != asset.service
+    )
     return Cluster(connection, asset, secrets, layout, services[asset.service], users, job_prefix, token)
 
 
@@ -250,10 +256,14 @@ def _recover(cluster: Cluster, manifest: Manifest, number: int) -> str:
     where = f"{cluster.connection.name}:{layout.new}"
     if result.status == NOT_WHOLE:
         raise Damaged(
-            f"set {manifest.snapshot} does not give a whole cluster: {result.tail(4)}.", where, "an older set is tried"
+            f"set {manifest.snapshot} does not give a whole cluster: {result.tail(4)}.",
+            where,
+            "an older set is tried",
         )
     if not result.ok:
-        raise ReinstateError(f"the restored cluster could not be recovered: {result.tail(3)}.", where, "look at the host")
+        raise ReinstateError(
+            f"the restored cluster could not be recovered: {result.tail(3)}.", where, "look at the host"
+        )
     return prove(result.text, manifest, where)
 
 
@@ -265,7 +275,12 @@ def prove(said: str, manifest: Manifest, where: str) -> str:
     """
     lines = [line.partition(" ") for line in said.splitlines() if line]
     told = {word: rest.strip() for word, _, rest in lines if word != "count"}
-    counts = {one["table"]: int(one["rows"]) for word, _, rest in lines if word == "count" for one in [json.loads(rest)]}
+    counts = {
+        one["table"]: int(one["rows"])
+        for word, _, rest in lines
+        if word == "count"
+        for one in [json.loads(rest)]
+    }
     remedy = "an older set is tried; keep this one for the investigation"
     if not counts:
         raise Damaged("the restored database has no tables.", where, remedy)
@@ -274,14 +289,28 @@ def prove(said: str, manifest: Manifest, where: str) -> str:
     reached, live = told.get("reached", ""), told.get("live", "")
     if reached and live and position(reached) < position(live):
         raise Damaged(
-            f"recovery ended at {reached}, and the live cluster had written up to {live}: WAL is missing.", where, remedy
+            f"recovery ended at {reached}, and the live cluster had written up to {live}: WAL is missing.",
+            where,
+            remedy,
         )
     parts = [f"{len(counts)} tables with {sum(counts.values())} rows read"]
-    parts.append(f"checksums of {told['checksums']} pages right" if "checksums" in told else "no page checksums to check")
+    parts.append(
+        f"checksums of {told['checksums']} pages right"
+        if "checksums" in told
+        else "no page checksums to check"
+    )
     if "amcheck" in told:
         parts.append("indexes right (pg_amcheck)")
-    end = f"recovered to the end of the WAL at {printable(reached)}" if reached else "recovered to the end of the WAL"
-    beyond = f", beyond the live cluster's last checkpoint at {printable(live)}: nothing is lost" if live and reached else ""
+    end = (
+        f"recovered to the end of the WAL at {printable(reached)}"
+        if reached
+        else "recovered to the end of the WAL"
+    )
+    beyond = (
+        f", beyond the live cluster's last checkpoint at {printable(live)}: nothing is lost"
+        if live and reached
+        else ""
+    )
     return f"{end}{beyond}; {', '.join(parts)} before the exchange"
 
 
@@ -338,7 +367,9 @@ def undo(
         cluster.exchange("rename", cluster.layout.live, cluster.layout.aside, cluster.layout.undone)
         kept = f" The restored cluster is kept as {cluster.layout.undone}."
     else:  # a swap that was cut between its two renames
-        result = cluster.job("rename", script('mv -T -- "$1" "$2"', asset, cluster.layout.aside, cluster.layout.live))
+        result = cluster.job(
+            "rename", script('mv -T -- "$1" "$2"', asset, cluster.layout.aside, cluster.layout.live)
+        )
         result.check(connection.name, "rename it by hand")
         kept = ""
     try:
@@ -349,4 +380,3 @@ def undo(
         kept += f" It does not answer, as before the recovery: {error.what}"
     progress(1, 1)
     return Performed(f"{cluster.layout.live} is again the cluster it was before the recovery.{kept}")
-

@@ -106,7 +106,9 @@ class PgBackRest:
         match = re.search(r"(\d+)\.(\d+)", result.text)
         if not result.ok or match is None:
             raise PreconditionFailed(
-                f"pgBackRest does not run: {result.tail(2)}", connection.name, "install pgbackrest on the host"
+                f"pgBackRest does not run: {result.tail(2)}",
+                connection.name,
+                "install pgbackrest on the host",
             )
         if (int(match[1]), int(match[2])) < FLOOR:
             raise Refused(
@@ -250,7 +252,9 @@ def read_verify(text: str, label: str, where: str) -> str:
     for number, line in enumerate(lines):
         if line.startswith("archiveId: ") and count(number):
             raise Damaged(
-                f"WAL is missing or damaged: {printable(line)}, {printable(lines[number + 1])}.", where, remedy
+                f"WAL is missing or damaged: {printable(line)}, {printable(lines[number + 1])}.",
+                where,
+                remedy,
             )
     return f"Set {label} is valid: {lines[mine[0]].rpartition('total valid files: ')[2]} files read."
 
@@ -259,6 +263,8 @@ def _counter(lines: list[str]) -> Callable[[int], int]:
     def count(number: int) -> int:
         """Faults that the line below a heading counts."""
         below = lines[number + 1] if number + 1 < len(lines) else ""
-        return sum(int(found) for found in re.findall(r": (\d+)", below)) if below.startswith("missing: ") else 1
+        return (
+            sum(int(found) for found in re.findall(r": (\d+)", below)) if below.startswith("missing: ") else 1
+        )
 
     return count

@@ -8,7 +8,7 @@ from tests.lab.host import LabHost
 
 DATABASE = "ledger"
 ROLE = "reinstate"
-PASSWORD = "lab's \"pass\" $word"
+PASSWORD = 'lab\'s "pass" $word'
 STANZA = "ledger"
 ACCOUNTS = 4000
 OPENING = 1000
@@ -49,11 +49,15 @@ class Ledger:
 
     def as_owner(self, *words: str) -> str:
         """Run a program as the cluster's owner; it has to succeed."""
-        return self.host.must(["runuser", "-u", "postgres", "--", "sh", "-c", 'cd / && exec "$@"', "lab", *words])
+        return self.host.must(
+            ["runuser", "-u", "postgres", "--", "sh", "-c", 'cd / && exec "$@"', "lab", *words]
+        )
 
     def sql(self, statement: str, database: str = DATABASE) -> str:
         """Run SQL and return the rows, fields parted by `|`."""
-        return self.as_owner("psql", "-XAqt", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement).strip()
+        return self.as_owner(
+            "psql", "-XAqt", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement
+        ).strip()
 
     def pay(self, count: int, note: str) -> None:
         """Book payments, each in a transaction of its own; what all accounts hold together stays the same."""

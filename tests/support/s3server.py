@@ -124,7 +124,10 @@ def start_s3(folder: Path, address: str = "127.0.0.1", certificate: Path | None 
         )
     (folder / "proxy-server.conf").write_text(
         _PROXY.format(
-            port=ports["proxy"], user=user, folder=folder, address=address,
+            port=ports["proxy"],
+            user=user,
+            folder=folder,
+            address=address,
             tls=f"cert_file = {certificate}\nkey_file = {certificate}" if certificate else "",
         )
     )
