@@ -1,4 +1,4 @@
-"""Which sets of a pgBackRest repository a cluster can be restored from, and why the others are passed over. Read-only."""
+"""Which sets of a pgBackRest repository a cluster can be restored from, and why others are passed over. Read-only."""
 
 from __future__ import annotations
 

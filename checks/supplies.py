@@ -97,14 +97,11 @@ def gather(
                 except ReinstateError as error:  # what else is damaged still gets its proposal
                     remarks.append(str(error))
                     refused.append(Refusal(asset=name, sentence=str(error)))
-            case PostgresAsset() if isinstance(store := stores[asset.backup], PgBackRestStore):
-                found, no = cluster_supplies.gather(name, asset, connection, store)
-                points += found
-                refused += no
             case FilesAsset() | PostgresAsset():
-                found, said = _points(name, stores[asset.backup])
+                found, said, no = _usable(name, asset, connection, stores[asset.backup])
                 points += found
                 remarks += said
+                refused += no
             case SystemAsset():
                 known = (baselines or {}).get(name, ())
                 systems.append(system_supplies.gather(plan, name, asset, connection, findings, stores, known))
@@ -130,6 +127,16 @@ def gather(
         dressed=tuple(entry for one in python for entry in one.dressed),
         remarks=(*remarks, *(remark for one in python for remark in one.remarks)),
     )  # fmt: skip
+
+
+def _usable(
+    name: str, asset: FilesAsset | PostgresAsset, connection: Connection, store: BackupStore
+) -> tuple[list[PointSupply], list[str], list[Refusal]]:
+    """Recovery points of an asset, what is to be said about others, and what was refused."""
+    if isinstance(asset, PostgresAsset) and isinstance(store, PgBackRestStore):
+        found, refused = cluster_supplies.gather(name, asset, connection, store)
+        return found, [], refused
+    return *_points(name, store), []
 
 
 def _points(name: str, store: BackupStore) -> tuple[list[PointSupply], list[str]]:

@@ -26,7 +26,8 @@ def cluster(
             draft.miss(
                 finding,
                 "no page is damaged, so the rows were deleted, and nobody said when",
-                f"say the last moment at which all was well: `reinstate recover PLAN --mistake '{name}@2026-11-25T10:00:00Z'`",
+                "say the last moment at which all was well: "
+                f"`reinstate recover PLAN --mistake '{name}@2026-11-25T10:00:00Z'`",
             )
     if not pages or asset.data_directory is None:
         return
@@ -42,10 +43,10 @@ def cluster(
     draft.actions.append(
         RestoreCluster(
             id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.RESTORE, rung=Rung.DATABASE,
-            reason=f"Damaged: {counted(len(pages), 'thing')} of {asset.database}. Pages cannot be repaired in place: set "
-            f"{supply.manifest.snapshot} of {supply.point.taken_at:%Y-%m-%d %H:%M:%S} UTC is restored beside the cluster "
-            "and goes forward through the WAL to the last transaction, so nothing written since is lost; where WAL is "
-            "missing, nothing is exchanged. All databases of the cluster are restored; it needs its own size in free "
+            reason=f"Damaged: {counted(len(pages), 'thing')} of {asset.database}. Pages cannot be repaired in place: "
+            f"set {supply.manifest.snapshot} of {supply.point.taken_at:%Y-%m-%d %H:%M:%S} UTC is restored beside the "
+            "cluster and goes forward through the WAL to the last transaction, so nothing written since is lost; "
+            "where WAL is missing, nothing is exchanged. All databases of the cluster are restored; it needs its own size in free "
             "room, and its services stand still while the WAL is replayed and checked."
             + (f" Passed over: {passed}" if passed else ""),
             undo="The two folders are renamed back; the damaged cluster is kept until the result is accepted.",
@@ -124,8 +125,8 @@ def _rows(
         RestoreRows(
             id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.RESTORE, rung=Rung.DATABASE,
             reason=f"Just before {mistake.when}, restored beside from {point.id}, compared with now: "
-            f"{'; '.join(one.sentence for one in chosen)}. By primary key, {back}; all that was written since stays. Rows "
-            f"that were deleted rightly since then come back as well.{others}",
+            f"{'; '.join(one.sentence for one in chosen)}. By primary key, {back}; all that was written since stays. "
+            f"Rows that were deleted rightly since then come back as well.{others}",
             undo="The rows that came back are taken out again, and replaced rows put back, except those changed since.",
             minutes=minutes(2.0, 0), findings=(finding.id,), point=point, older=supply.older, database=asset.database,
             data_directory=data_directory, mistake=mistake, tables=tuple(chosen),

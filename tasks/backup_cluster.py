@@ -1,4 +1,4 @@
-"""Backing up a PostgreSQL cluster: pgBackRest takes it, our signed manifest says what it is and how many rows it held."""
+"""Backing up a PostgreSQL cluster: pgBackRest takes it, our signed manifest says what it is and what rows it held."""
 
 from __future__ import annotations
 

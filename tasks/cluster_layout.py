@@ -1,4 +1,4 @@
-"""Laying a cluster from pgBackRest beside the live one: names, room, and what differs fetched; nothing live is touched."""
+"""Laying a cluster from pgBackRest beside the live one: names, room, what differs fetched; nothing live is touched."""
 
 from __future__ import annotations
 
@@ -178,7 +178,8 @@ def proven_set(
 def lay_words(tool: PgBackRest, layout: Layout, label: str) -> tuple[str, ...]:
     """The words that bring a set into the new folder, fetching what differs."""
     return tool.words(
-        f"--pg1-path={layout.new}", "--delta", f"--set={label}", "--type=default", "--log-level-console=detail", "restore"
+        f"--pg1-path={layout.new}", "--delta", f"--set={label}", "--type=default", "--log-level-console=detail",
+        "restore",
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The constant shell scripts that lay out, run, examine and exchange clusters; all run as the clusters' owner."""
 
+# ruff: noqa: S608 - shell; the only SQL in it is constant
+
 from __future__ import annotations
 
 FITS = r"""
@@ -68,7 +70,7 @@ programs() {
     bin=$(command -v pg_ctl) && bin=${bin%/*} || fail 78 "pg_ctl of PostgreSQL $2 is not found: set bin_dir in the plan"
 }
 control() { "$bin/pg_controldata" -D "$new" | sed -n "s/^$1: *//p"; }
-# run ARCHIVE TIMELINE TARGET…: start the server of $new where nobody but its owner reaches it, and wait until it is open.
+# run ARCHIVE TIMELINE TARGET…: start the server of $new where only its owner reaches it; wait until it is open.
 run() {
     archive=$1 timeline=$2
     shift 2
@@ -102,7 +104,10 @@ run() {
         sleep 0.2
     done
 }
-broken() { grep -E ' (FATAL|PANIC|ERROR): ' "$place/log" | tail -n 4 >&2; fail 65 "the restored cluster does not start"; }
+broken() {
+    grep -E ' (FATAL|PANIC|ERROR): ' "$place/log" | tail -n 4 >&2
+    fail 65 "the restored cluster does not start"
+}
 ask() { "$bin/psql" -X -q -A -t -h "$place" -p 5432 -d "${2:-postgres}" -c "$1"; }
 """
 )
@@ -124,17 +129,21 @@ cat >"$place/counts"
 "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$place" -p 5432 -d "$database" -f "$place/counts" ||
     fail 65 "the restored database cannot be counted"
 "$bin/pg_dumpall" -h "$place" -p 5432 >/dev/null || fail 65 "a table of the restored cluster cannot be read"
-if [ -x "$bin/pg_amcheck" ] && [ "$(ask "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'" "$database")" = 1 ]; then
-    "$bin/pg_amcheck" -h "$place" -p 5432 -d "$database" >&2 || fail 65 "pg_amcheck found damage in the restored database"
+amcheck="SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"
+if [ -x "$bin/pg_amcheck" ] && [ "$(ask "$amcheck" "$database")" = 1 ]; then
+    "$bin/pg_amcheck" -h "$place" -p 5432 -d "$database" >&2 || fail 65 "pg_amcheck found damage in it"
     echo amcheck
 fi
 "$bin/pg_ctl" -D "$new" -m fast -w -t 3600 -s stop || fail 73 "the restored cluster does not stop"
 if [ "$(control 'Data page checksum version')" != 0 ]; then
-    "$bin/pg_checksums" --check -D "$new" >"$place/sums" 2>&1 ||
-        { grep -E 'failed|incorrect' "$place/sums" | tail -n 4 >&2; fail 65 "pages of the restored cluster are broken"; }
+    "$bin/pg_checksums" --check -D "$new" >"$place/sums" 2>&1 || {
+        grep -E 'failed|incorrect' "$place/sums" | tail -n 4 >&2
+        fail 65 "pages of the restored cluster are broken"
+    }
     echo "checksums $(sed -n 's/^Blocks scanned: *//p' "$place/sums")"
 fi
-[ ! -e "$live/global/pg_control" ] || "$bin/pg_controldata" -D "$live" | sed -n 's/^Latest checkpoint location: */live /p'
+[ ! -e "$live/global/pg_control" ] ||
+    "$bin/pg_controldata" -D "$live" | sed -n 's/^Latest checkpoint location: */live /p'
 history=$(ls -- "$new"/pg_wal/*.history 2>/dev/null | tail -n 1)
 [ -z "$history" ] || echo "reached $(awk 'NF > 1 { place = $2 } END { print place }' "$history")"
 # Configuration is no data: today's stays.
@@ -215,7 +224,7 @@ fi
 sync
 """
 )
-"""Arguments: directory, the one that takes its place, where the first is kept. Run again, it finishes what was begun."""
+"""Arguments: directory, the one that takes its place, where the first is kept. Run again, it goes on."""
 
 STATE = r"""
 cd / || exit 73

@@ -1,8 +1,8 @@
 """Restoring a PostgreSQL cluster whose pages are damaged: beside the live one, to the end of its WAL, then exchanged.
 
-The set is laid beside the serving cluster, and only what differs is fetched. Then the services stop, recovery goes on to
-the last transaction on a private server, everything is read and counted, every page's checksum is checked, and the two
-folders are exchanged by renaming. The damaged cluster stays, untouched, until commit.
+The set is laid beside the serving cluster, and only what differs is fetched. Then the services stop, recovery goes on
+to the last transaction on a private server, everything is read and counted, every page's checksum is checked, and the
+two folders are exchanged by renaming. The damaged cluster stays, untouched, until commit.
 """
 
 from __future__ import annotations

@@ -194,8 +194,8 @@ def _told(tools: Tools, schema: str, action: RestoreRows) -> Performed:
         for one, row in zip(action.tables, rows, strict=True)
     ]
     return Performed(
-        f"{action.database} as just before {action.mistake.when}: {'; '.join(parts)}. What was written since stays; copies "
-        f"are kept in schema {schema}."
+        f"{action.database} as just before {action.mistake.when}: {'; '.join(parts)}. What was written since stays; "
+        f"copies are kept in schema {schema}."
     )
 
 

@@ -1,5 +1,7 @@
 """The SQL that compares a table with its earlier self and merges rows back; identifiers quoted, no row in any text."""
 
+# ruff: noqa: S608 - every name in these statements passes `identifier`, every text `literal`
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,8 +17,9 @@ SETTINGS = (
 
 TABLES = r"""
 SELECT n.nspname AS schema, c.relname AS name,
-    (SELECT coalesce(json_agg(a.attname ORDER BY k.n), '[]') FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k (c, n)
-        JOIN pg_attribute a ON a.attnum = k.c WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid) AS key,
+    (SELECT coalesce(json_agg(a.attname ORDER BY k.n), '[]')
+        FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k (c, n) JOIN pg_attribute a ON a.attnum = k.c
+        WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid) AS key,
     (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
     (SELECT coalesce(json_agg(a.attname), '[]') FROM pg_attribute a
@@ -112,7 +115,7 @@ def difference(table: Table, number: int) -> str:
         "SELECT count(b.reinstate_hash) AS before, "
         "count(b.reinstate_hash) FILTER (WHERE l.reinstate_hash IS NULL) AS missing, "
         "count(*) FILTER (WHERE l.reinstate_hash <> b.reinstate_hash) AS changed, "
-        f"count(*) FILTER (WHERE b.reinstate_hash IS NULL) AS newer "
+        "count(*) FILTER (WHERE b.reinstate_hash IS NULL) AS newer "
         f"FROM (SELECT {table.keys}, hashtextextended(t::text, 0) AS reinstate_hash FROM ONLY {table.quoted} t) b "
         f"FULL JOIN {place} l ON {table.same_key('b', 'l')}"
     )
@@ -161,8 +164,9 @@ def merge(schema: str, tables: Sequence[Table], changed: bool) -> str:
     for number, table in enumerate(tables):
         lines += [_orphans(schema, table, number, reference) for reference in table.references]
     lines.append(
-        f"DO $$ DECLARE found text; BEGIN SELECT string_agg(rows || ' ' || what, '; ') INTO found FROM {schema}.orphans "
-        "WHERE rows > 0; IF found IS NOT NULL THEN RAISE EXCEPTION 'references would break: %', found; END IF; END $$;"
+        "DO $$ DECLARE found text; BEGIN SELECT string_agg(rows || ' ' || what, '; ') INTO found FROM "
+        f"{schema}.orphans WHERE rows > 0; IF found IS NOT NULL THEN "
+        "RAISE EXCEPTION 'references would break: %', found; END IF; END $$;"
     )
     lines.append(f"CREATE TABLE {schema}.done (at timestamptz DEFAULT now()); COMMIT;")
     return "\n".join(lines)
@@ -188,8 +192,8 @@ def _merge_one(schema: str, table: Table, number: int, changed: bool) -> list[st
             )
     columns = ", ".join(f"b.{identifier(name)}" for name, _ in table.columns if name not in table.generated)
     lines.append(
-        f"WITH ours AS (INSERT INTO {table.quoted} ({table.written}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {before} b "
-        f"WHERE NOT EXISTS (SELECT FROM ONLY {table.quoted} t WHERE {table.same_key('t', 'b')}) "
+        f"WITH ours AS (INSERT INTO {table.quoted} ({table.written}) OVERRIDING SYSTEM VALUE SELECT {columns} "
+        f"FROM {before} b WHERE NOT EXISTS (SELECT FROM ONLY {table.quoted} t WHERE {table.same_key('t', 'b')}) "
         f"ON CONFLICT DO NOTHING RETURNING *) INSERT INTO {inserted} SELECT * FROM ours;"
     )
     lines.append(
@@ -210,8 +214,9 @@ def _orphans(
         f"rows of {table.title} refer to rows of {there_schema}.{there} that are not there ({name})"
     )
     return (
-        f"INSERT INTO {schema}.orphans SELECT {what}, count(*) FROM (SELECT * FROM {schema}.inserted_{number} UNION ALL "
-        f"SELECT b.* FROM {schema}.before_{number} b JOIN {schema}.replaced_{number} r ON {table.same_key('b', 'r')}) i "
+        f"INSERT INTO {schema}.orphans SELECT {what}, count(*) FROM (SELECT * FROM {schema}.inserted_{number} "
+        f"UNION ALL SELECT b.* FROM {schema}.before_{number} b JOIN {schema}.replaced_{number} r "
+        f"ON {table.same_key('b', 'r')}) i "
         f"WHERE {whole} AND NOT EXISTS (SELECT FROM {identifier(there_schema)}.{identifier(there)} p WHERE {same});"
     )
 
@@ -224,7 +229,8 @@ def unmerge(schema: str, tables: Sequence[Table]) -> str:
             f"{schema}.{what}_{number}" for what in ("before", "inserted", "replaced")
         )
         lines.append(
-            f"DELETE FROM ONLY {table.quoted} t USING {inserted} i WHERE {table.same_key('t', 'i')} AND t::text = i::text;"
+            f"DELETE FROM ONLY {table.quoted} t USING {inserted} i WHERE {table.same_key('t', 'i')} "
+            "AND t::text = i::text;"
         )
         settings = ", ".join(
             f"{identifier(name)} = r.{identifier(name)}"

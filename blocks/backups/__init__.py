@@ -1,7 +1,8 @@
 """Where recovery points live.
 
 base (the seam) · directory · s3 (s3objects: objects of any kind, s3client: client and errors, multipart: streams,
-s3block: Prefect block) · signed (manifests) · engine (the seam to tools that run on the host) and one file per tool · pgbackrest (clusters)
+s3block: Prefect block) · signed (manifests) · engine (the seam to tools that run on the host) and one file per tool ·
+pgbackrest (clusters)
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ class PgBackRest:
             )
         if (int(match[1]), int(match[2])) < FLOOR:
             raise Refused(
-                f"pgBackRest {match[0]} is below {FLOOR[0]}.{FLOOR[1]}: differential and incremental backups made by it "
-                "may lack files.",
+                f"pgBackRest {match[0]} is below {FLOOR[0]}.{FLOOR[1]}: differential and incremental backups made "
+                "by it may lack files.",
                 connection.name,
                 f"update pgbackrest to {FLOOR[0]}.{FLOOR[1]} or newer, then take a full backup",
             )
@@ -154,10 +154,11 @@ class PgBackRest:
             found = self.stanza(connection, user, fresh[0].id).find(fresh[0].id)
             files = ", ".join(printable(path) for path in (found.damaged if found else ())[:5])
             raise Damaged(
-                f"the cluster has broken pages ({files or 'the tool names none'}): set {fresh[0].id} is no recovery point.",
+                f"the cluster has broken pages ({files or 'the tool names none'}): set {fresh[0].id} is no recovery "
+                "point.",
                 where,
-                "run a recovery for this database; older recovery points are kept. Stop the backup schedule until then: "
-                "its retention would expire them",
+                "run a recovery for this database; older recovery points are kept. Stop the backup schedule "
+                "until then: its retention would expire them",
             )
         return fresh[0]
 

@@ -20,6 +20,7 @@ CREATE TABLE bookings (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, debit
     credit integer NOT NULL REFERENCES accounts, amount bigint NOT NULL CHECK (amount > 0), note text NOT NULL,
     booked_at timestamptz NOT NULL DEFAULT clock_timestamp());
 INSERT INTO accounts SELECT n, 'Owner ' || n, {OPENING} FROM generate_series(1, {ACCOUNTS}) n;
+CREATE INDEX accounts_by_owner ON accounts (owner);
 """
 _HEALTH = """
 import http.server, subprocess
