@@ -46,8 +46,8 @@ def cluster(
             reason=f"Damaged: {counted(len(pages), 'thing')} of {asset.database}. Pages cannot be repaired in place: "
             f"set {supply.manifest.snapshot} of {supply.point.taken_at:%Y-%m-%d %H:%M:%S} UTC is restored beside the "
             "cluster and goes forward through the WAL to the last transaction, so nothing written since is lost; "
-            "where WAL is missing, nothing is exchanged. All databases of the cluster are restored; it needs its own size in free "
-            "room, and its services stand still while the WAL is replayed and checked."
+            "where WAL is missing, nothing is exchanged. All databases of the cluster are restored; it needs "
+            "its own size in free room, and its services stand still while the WAL is replayed and checked."
             + (f" Passed over: {passed}" if passed else ""),
             undo="The two folders are renamed back; the damaged cluster is kept until the result is accepted.",
             bytes=0, minutes=minutes(2.0, sum(e.size for e in supply.manifest.entries)),

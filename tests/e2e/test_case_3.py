@@ -85,7 +85,8 @@ def payments(
         "backups": {
             "archive": {
                 "endpoint": endpoint, "access_key": "file:secrets/s3-access", "secret_key": "file:secrets/s3-secret",
-            }
+            },
+            "wal": {"full_every": 0},
         },
         "package_stores": {"debs": {"path": str(tmp_path)}},
         "checks": {"soak": 1, "interval": 0.3},
