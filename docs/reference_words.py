@@ -175,7 +175,7 @@ KEYS = {
     "FilesAsset.backup": "where its recovery points are",
     "PostgresAsset.kind": "a PostgreSQL database",
     "PostgresAsset.port": "TCP port, also part of the socket's name",
-    "PostgresAsset.backup": "where its dumps are",
+    "PostgresAsset.backup": "where its dumps are, or the pgBackRest repository of its cluster",
     "ServiceAsset.kind": "a service",
     "ServiceAsset.unit": "systemd unit; instead of the three commands",
     "ServiceAsset.start": "command that starts it, as a list of words",
