@@ -17,7 +17,7 @@ from model.errors import Damaged
 from model.finding import Code
 from model.outcome import Gate, RunVerdict
 from model.proposal import RestoreCluster
-from model.signoff import Decision
+from tasks.backing_up import dump_database
 from tasks.work import load_plan
 from tests.lab.fixtures import MakeLabHost
 from tests.lab.host import LabHost
@@ -33,7 +33,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 PLAN = Path(__file__).parents[2] / "plans" / "case-3-database.yaml"
 SIGNERS = {Gate.DECIDE: "cio", Gate.ACCEPT: "risk"}
-OTHERS = {Gate.DECIDE: "coo", Gate.ACCEPT: "dba"}
 
 
 @pytest.fixture
@@ -90,12 +89,17 @@ def payments(
         },
         "package_stores": {"debs": {"path": str(tmp_path)}},
         "checks": {"soak": 1, "interval": 0.3},
-        "signoff": {"decide": {"quorum": 1}, "accept": {"roles": ["leading_group", "working_group"], "quorum": 1}},
+        "signoff": {"decide": {"quorum": 1}, "accept": {"quorum": 1}},
     }  # fmt: skip
     assert ACCOUNTS * OPENING == plan["checks"]["tables"][0]["expectations"][1]["kwargs"]["min_value"]
     plan["checks"]["tables"][1]["expectations"][0]["kwargs"]["min_value"] = 300
     world.plan_file.write_text(json.dumps(merged(plan, real), indent=1))
     return world
+
+
+def back_up_ledger(world: LedgerWorld) -> None:
+    """Back up the database alone."""
+    dump_database.fn(str(world.plan_file), "ledger", "db-1")
 
 
 def payments_points(world: LedgerWorld) -> list[str]:
@@ -116,7 +120,7 @@ def checksums_unseen(host: LabHost) -> Iterator[None]:
 def test_case_3_damaged_pages_come_back_to_the_last_payment_from_the_set_before_the_damage(
     payments: LedgerWorld,
 ) -> None:
-    """R-SCOPE-2 case 3, R-RESP-6: not from the corrupt backup; accounts balance; undo is bit for bit."""
+    """R-SCOPE-2 case 3, R-RESP-6: from neither corrupt set; accounts balance, nothing is lost."""
     ledger, host = payments.ledger, payments.host
     ledger.pay(200, "before the backup")
     back_up_locally(payments)
@@ -124,10 +128,9 @@ def test_case_3_damaged_pages_come_back_to_the_last_payment_from_the_set_before_
     ledger.pay(100, "after the backup")
     ledger.damage_page("accounts_by_owner", 2)
     with checksums_unseen(host):  # nobody notices: no table is touched, and the tool was told not to look
-        back_up_locally(payments)
+        back_up_ledger(payments)
     unseen = payments_points(payments)[0]
-    file = ledger.damage_page()
-    damaged = file.read_bytes()[3 * 8192 : 4 * 8192]
+    ledger.damage_page()
     ledger.sql("INSERT INTO bookings (debit, credit, amount, note) VALUES (1, 2, 7, 'after the damage')")
     ledger.backrest("--type=full", "backup")  # the schedule of the host: it ends with 0
     corrupt = json.loads(ledger.backrest("--output=json", "info"))[0]["backup"][-1]
@@ -170,4 +173,3 @@ def test_case_3_damaged_pages_come_back_to_the_last_payment_from_the_set_before_
     )
     ledger.sql("SELECT pg_switch_wal()")
     ledger.backrest("check")  # archiving goes on along the new timeline
-    back_up_locally(payments)

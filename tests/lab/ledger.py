@@ -73,8 +73,11 @@ class Ledger:
 
     def state(self) -> tuple[str, str]:
         """Digest of all rows of both tables, read in the order of their keys."""
-        digest = "SELECT count(*) || ' ' || md5(string_agg(t::text, '|' ORDER BY id)) FROM {} t"
-        return self.sql(digest.format("accounts")), self.sql(digest.format("bookings"))
+        return self.digest("accounts"), self.digest("bookings")
+
+    def digest(self, table: str) -> str:
+        """Number and digest of a table's rows."""
+        return self.sql(f"SELECT count(*) || ' ' || md5(string_agg(t::text, '|' ORDER BY id)) FROM {table} t")
 
     def total(self) -> int:
         """What all accounts hold together."""
