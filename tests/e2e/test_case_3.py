@@ -136,18 +136,9 @@ def test_case_3_damaged_pages_come_back_to_the_last_payment_from_the_set_before_
     corrupt = json.loads(ledger.backrest("--output=json", "info"))[0]["backup"][-1]
     assert corrupt["error"]
     with pytest.raises(Damaged, match=r"cannot be read|broken pages"):
-        back_up_locally(payments)
+        back_up_ledger(payments)
 
-    work = recover_locally(payments, Decision.DENY, SIGNERS)
-    state = work.state()
-    assert state.ended is not None
-    assert RunVerdict.ROLLED_BACK == state.ended.verdict, state.ended.sentence
-    assert damaged == file.read_bytes()[3 * 8192 : 4 * 8192]
-    assert host.shell(
-        ["runuser", "-u", "postgres", "--", "psql", "ledger", "-c", "TABLE accounts"]
-    ).returncode
-
-    work = recover_locally(payments, signers=OTHERS)
+    work = recover_locally(payments, signers=SIGNERS)
     state = work.state()
     assert state.ended is not None
     assert RunVerdict.RECOVERED == state.ended.verdict, state.ended.sentence
@@ -167,9 +158,6 @@ def test_case_3_damaged_pages_come_back_to_the_last_payment_from_the_set_before_
     assert "301" == ledger.sql("SELECT count(*) FROM bookings")
     assert "after the damage" == ledger.sql("SELECT note FROM bookings ORDER BY id DESC LIMIT 1")
     assert "paying" == host.must(["curl", "-s", "http://127.0.0.1:8080/health"])
-    folders = sorted(path.name for path in host.inside(DATA).parent.iterdir())
-    assert 3 == len(folders), (
-        f"the live one, the damaged one, and what the first recovery restored: {folders}"
-    )
+    assert 2 == len(list(host.inside(DATA).parent.iterdir())), "the live one and the damaged one"
     ledger.sql("SELECT pg_switch_wal()")
     ledger.backrest("check")  # archiving goes on along the new timeline

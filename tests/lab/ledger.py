@@ -110,7 +110,7 @@ def prepare_ledger(host: LabHost, repository: str) -> Ledger:
     ledger = Ledger(host)
     config = host.inside("/etc/pgbackrest.conf")
     config.write_text(
-        f"[global]\n{repository}\nrepo1-bundle=y\nrepo1-retention-full=9\ncompress-level=1\nstart-fast=y\n"
+        f"[global]\n{repository}\nrepo1-bundle=y\nrepo1-retention-full=9\ncompress-level=1\nstart-fast=y\njob-retry=0\n"
         f"log-level-file=off\n\n[{STANZA}]\npg1-path={DATA}\n"
     )
     host.must(["chown", "postgres:", "/etc/pgbackrest.conf"])
