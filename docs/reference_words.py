@@ -14,7 +14,7 @@ from model.assets import (
     ServiceAsset,
     SystemAsset,
 )
-from model.backup_sources import DirectorySource, S3Source
+from model.backup_sources import DirectorySource, PgBackRestSource, S3Source
 from model.plan import (
     Checks,
     DirectoryPackages,
@@ -73,6 +73,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`hosts`", Host, ""),
     ("`backups` of kind `s3`", S3Source, ""),
     ("`backups` of kind `directory`", DirectorySource, ""),
+    (
+        "`backups` of kind `pgbackrest`",
+        PgBackRestSource,
+        "Whole PostgreSQL clusters with their WAL: see [PostgreSQL](postgresql.md).",
+    ),
     (
         "`package_stores` of kind `directory`",
         DirectoryPackages,
@@ -162,6 +167,7 @@ KEYS = {
     "through the orchestrator",
     "DirectorySource.kind": "a folder of the machine that runs Reinstate (a mounted share)",
     "DirectorySource.path": "the folder; a relative path begins at the plan's folder",
+    "PgBackRestSource.kind": "a pgBackRest stanza, configured on the host",
     "AssetBase.host": "the host it is on",
     "AssetBase.depends_on": "assets that must be well before this one; they are repaired first",
     "AssetBase.services": "service assets to restart once this one was repaired",
