@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from blocks.backups.base import BackupStore
+from blocks.backups.pgbackrest import PgBackRestStore
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
-from checks import package_sources, recovery_points, rpm_supplies, status_copies, system_supplies
+from checks import (
+    cluster_supplies,
+    package_sources,
+    recovery_points,
+    rpm_supplies,
+    status_copies,
+    system_supplies,
+)
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.pip_supplies import PipSupplies, pip_supplies
@@ -94,8 +102,9 @@ def gather(
                     remarks.append(str(error))
                     refused.append(Refusal(asset=name, sentence=str(error)))
             case FilesAsset() | PostgresAsset():
-                here = [finding for finding in findings if finding.asset == name]
-                looked.append(_points(name, stores[asset.backup], connection, here, known))
+                one, no_sets = _usable(name, asset, connection, stores[asset.backup], findings, known)
+                looked.append(one)
+                refused += no_sets
             case SystemAsset():
                 recorded = (baselines or {}).get(name, ())
                 systems.append(
@@ -126,6 +135,21 @@ def gather(
         dressed=tuple(entry for one in python for entry in one.dressed),
         remarks=(*remarks, *(r for one in looked for r in _said(one)), *(r for one in python for r in one.remarks)),
     )  # fmt: skip
+
+
+def _usable(
+    name: str, asset: FilesAsset | PostgresAsset, connection: Connection, store: BackupStore,
+    findings: Sequence[Finding], known: Knowledge | None,
+) -> tuple[Looked, list[Refusal]]:  # fmt: skip
+    """What an asset can be restored from, and why not from the rest.
+
+    A cluster with its WAL comes back to the last moment from whichever set is whole, so its sets have rules of their own.
+    """
+    if isinstance(asset, PostgresAsset) and isinstance(store, PgBackRestStore):
+        sets, refused = cluster_supplies.gather(name, asset, connection, store)
+        return Looked(supplies=sets), refused
+    here = [finding for finding in findings if finding.asset == name]
+    return _points(name, store, connection, here, known), []
 
 
 def _points(

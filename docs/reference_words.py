@@ -86,7 +86,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`backups` of kind `borg`", BorgSource, "See [backup engines](backup-engines.md)."),
     ("`backups` of kind `tree`", TreeSource, "See [backup engines](backup-engines.md)."),
     ("`backups` of kind `s3-tree`", S3TreeSource, "See [backup engines](backup-engines.md)."),
-    ("`backups` of kind `pgbackrest`", PgBackRestSource, ""),
+    (
+        "`backups` of kind `pgbackrest`",
+        PgBackRestSource,
+        "Whole PostgreSQL clusters with their WAL: see [PostgreSQL](postgresql.md).",
+    ),
     (
         "`package_stores` of kind `directory`",
         DirectoryPackages,
@@ -196,6 +200,8 @@ KEYS = {
     "PgBackRestSource.kind": "a pgBackRest stanza, configured on the host",
     "PgBackRestSource.stanza": "its name",
     "PgBackRestSource.config": "pgBackRest's own configuration file on the host",
+    "PgBackRestSource.full_every": "age of the newest full backup at which the next one is full again; between them "
+    "they are incremental",
     "DirectorySource.kind": "a folder of the machine that runs Reinstate (a mounted share)",
     "DirectorySource.path": "the folder; a relative path begins at the plan's folder",
     "AssetBase.host": "the host it is on",
@@ -211,7 +217,7 @@ KEYS = {
     "FilesAsset.backup": "where its recovery points are",
     "PostgresAsset.kind": "a PostgreSQL database",
     "PostgresAsset.port": "TCP port, also part of the socket's name",
-    "PostgresAsset.backup": "where its dumps are",
+    "PostgresAsset.backup": "where its dumps are, or the pgBackRest repository of its cluster",
     "ServiceAsset.kind": "a service",
     "ServiceAsset.unit": "systemd unit; instead of the three commands",
     "ServiceAsset.start": "command that starts it, as a list of words",

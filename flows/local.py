@@ -7,6 +7,7 @@ from collections.abc import Callable
 from flows.recover import recover
 from flows.stages import report
 from model.incident import Kind, Source
+from model.mistake import Mistake
 
 
 async def recover_here(
@@ -17,6 +18,7 @@ async def recover_here(
     kind: Kind,
     source: Source,
     say: Callable[[str], None],
+    mistakes: list[Mistake] | None = None,
 ) -> dict[str, str]:
     """Run or continue a recovery in this process.
 
@@ -27,6 +29,6 @@ async def recover_here(
         WaitingForSignOff: people must sign first; calling again goes on.
     """
     if not incident:
-        incident = await report.fn(plan, summary, reported_by, kind, source, None)
+        incident = await report.fn(plan, summary, reported_by, kind, source, None, mistakes)
         say(f"Incident {incident} is open.")
     return {"incident": incident, "outcome": await recover.fn(incident=incident)}

@@ -17,6 +17,7 @@ from flows.stages import STAGES, report
 from model.command import printable
 from model.errors import BadInput, ReinstateError, Transient
 from model.incident import Kind, Source
+from model.mistake import Mistake
 from model.outcome import Stage
 from model.steps import Ask, Finished, Run, next_step
 from tasks.work import open_work
@@ -40,6 +41,7 @@ async def recover(
     kind: Kind = Kind.REAL,
     source: Source = Source.UI,
     detected_at: datetime | None = None,
+    mistakes: list[Mistake] | None = None,
 ) -> str:
     """Recover damaged software, from the report to the signed result.
 
@@ -51,11 +53,14 @@ async def recover(
         kind: real, drill or verification.
         source: how the report came in.
         detected_at: when the damage was noticed; empty means now.
+        mistakes: rows deleted or changed by mistake, and since when (new incidents).
 
     Returns:
         The verdict and its sentence.
     """
-    incident = incident or await _opened(plan, summary, reported_by, kind, source, detected_at)
+    incident = incident or await _opened(
+        plan, summary, reported_by, kind, source, detected_at, mistakes or []
+    )
     work = await asyncio.to_thread(open_work, incident)
     await name_run(work)
     while True:
@@ -80,7 +85,13 @@ async def recover(
 
 
 async def _opened(
-    plan: str, summary: str, reported_by: str, kind: Kind, source: Source, detected_at: datetime | None
+    plan: str,
+    summary: str,
+    reported_by: str,
+    kind: Kind,
+    source: Source,
+    detected_at: datetime | None,
+    mistakes: list[Mistake],
 ) -> str:
     """Open the incident of this flow run, or find it: a resumed run enters from the top and must not open a second."""
     missing = [
@@ -94,11 +105,11 @@ async def _opened(
         )
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        return await report.fn(plan, summary, reported_by, kind, source, detected_at)
+        return await report.fn(plan, summary, reported_by, kind, source, detected_at, mistakes)
     store = await asyncio.to_thread(open_store)
     known = await asyncio.to_thread(store.get, f"runs/{context.flow_run.id}")
     if known is not None:
         return known.decode()
-    opened = await report(plan, summary, reported_by, kind, source, detected_at)
+    opened = await report(plan, summary, reported_by, kind, source, detected_at, mistakes)
     await asyncio.to_thread(store.put, f"runs/{context.flow_run.id}", opened.encode())
     return opened

@@ -12,6 +12,7 @@ from model.errors import Damaged, ReinstateError
 from model.finding import CheckResult, Verdict
 from model.incident import Kind, Source
 from model.journal import State
+from model.mistake import Mistake
 from model.outcome import Stage
 from model.proposal import Proposal, RestartService
 from tasks import steps
@@ -26,6 +27,7 @@ async def report(
     kind: Kind = Kind.REAL,
     source: Source = Source.UI,
     detected_at: datetime | None = None,
+    mistakes: list[Mistake] | None = None,
 ) -> str:
     """Open an incident (R-RESP-1) and return its id.
 
@@ -36,10 +38,18 @@ async def report(
         kind: real, drill or verification.
         source: how the report came in.
         detected_at: when it was noticed; empty means now.
+        mistakes: rows deleted or changed by mistake, and since when.
     """
     file = await asyncio.to_thread(load_plan, plan)
     incident: str = await run(
-        steps.open_the_incident, str(file.path), summary, reported_by, kind, source, detected_at
+        steps.open_the_incident,
+        str(file.path),
+        summary,
+        reported_by,
+        kind,
+        source,
+        detected_at,
+        mistakes or [],
     )
     say(f"Incident {incident} is open.")
     return incident

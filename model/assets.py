@@ -156,7 +156,7 @@ class FilesAsset(AssetBase):
 
 
 class PostgresAsset(AssetBase):
-    """One PostgreSQL database, restored from a dump into a new database that is then renamed into place.
+    """One PostgreSQL database, restored from a dump beside it, or with its whole cluster from pgBackRest.
 
     Attributes:
         database: its name.
@@ -165,7 +165,8 @@ class PostgresAsset(AssetBase):
         os_user: run the tools as this user of the host; empty: the login.
         bin_dir: where psql, pg_dump and pg_restore are; empty: the PATH.
         password: secret reference; handed over on stdin and by tunnel, never in argv.
-        service: service asset that runs the server, if the plan has one.
+        service: service asset that runs the server, if the plan has one; pgBackRest needs it.
+        data_directory: of the cluster, on the host; pgBackRest needs it.
     """
 
     kind: Literal["postgresql"]
@@ -178,6 +179,7 @@ class PostgresAsset(AssetBase):
     password: SecretRef | None = None
     backup: Name
     service: Name | None = None
+    data_directory: HostPath | None = None
 
 
 class ServiceAsset(AssetBase):

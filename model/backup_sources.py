@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from model.assets import HostPath, Name, SecretRef
+from model.assets import HostPath, Name, Seconds, SecretRef
 from model.canonical import Value
 
 
@@ -91,11 +91,14 @@ class PgBackRestSource(EngineSource):
     Attributes:
         stanza: its name.
         config: pgBackRest's own configuration file.
+        full_every: age of the newest full backup at which the next one is full again; between them they are
+            incremental.
     """
 
     kind: Literal["pgbackrest"]
     stanza: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")
     config: HostPath = "/etc/pgbackrest.conf"
+    full_every: Seconds = 7 * 86400.0
 
 
 ToolSource = ResticSource | BorgSource | TreeSource | S3TreeSource | PgBackRestSource

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from model.canonical import Value
+from model.mistake import Mistake
 
 
 class Kind(StrEnum):
@@ -36,6 +37,7 @@ class Incident(Value):
         id: `inc-YYYYMMDD-HHMMSS-xxxx`, a valid file name and object key.
         plan_digest: SHA-256 of the plan's text that this incident follows.
         detected_at: when damage was first noticed by anyone; RTO is measured from here.
+        mistakes: what people did by mistake; no check can find it.
     """
 
     id: str = Field(pattern=r"^inc-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$")
@@ -48,6 +50,7 @@ class Incident(Value):
     source: Source
     detected_at: AwareDatetime
     opened_at: AwareDatetime
+    mistakes: tuple[Mistake, ...] = Field(default=(), exclude_if=lambda mistakes: not mistakes)
 
 
 def new_incident_id(moment: datetime) -> str:

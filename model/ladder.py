@@ -151,7 +151,8 @@ def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> No
     """
     plan = draft.plan
     changed = {
-        stage: {a.asset for a in draft.actions if a.stage is stage} for stage in (Stage.REPAIR, Stage.RESTORE)
+        stage: {a.asset for a in draft.actions if a.stage is stage and a.kind != "restore_rows"}
+        for stage in (Stage.REPAIR, Stage.RESTORE)
     }
     servers = {a.service for a in plan.assets.values() if isinstance(a, PostgresAsset) and a.service}
     nothing_else = not draft.actions and all(finding.code is Code.PROBE_FAILED for finding in symptoms)

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, Word
-from model.backup_sources import BackupSource, DirectorySource, EngineSource, S3Source
+from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, ServiceAsset, Word
+from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
 from model.points import PointRule
 from model.scanning import BackUpRule, ScanRule
@@ -199,6 +199,11 @@ class Plan(Value):
             raise ValueError("\n".join(f"{path}: {what}" for path, what in wrong))
         return self
 
+    @property
+    def services(self) -> dict[str, ServiceAsset]:
+        """The service assets by name."""
+        return {name: asset for name, asset in self.assets.items() if isinstance(asset, ServiceAsset)}
+
     def order(self) -> list[str]:
         """Names of assets, what is depended on first; otherwise in the plan's own order."""
         done: dict[str, None] = {}
@@ -249,8 +254,22 @@ class Plan(Value):
                 yield from _known(f"{here}.services", other, services, "service asset")
             for other in asset.depends_on:
                 yield from _known(f"{here}.depends_on", other, self.assets, "asset")
+            if isinstance(source := self.backups.get(getattr(asset, "backup", None) or ""), PgBackRestSource):
+                yield from self._cluster_wrong(here, asset, source)
             if self._depends_on_itself(name):
                 yield f"{here}.depends_on", f"{name!r} depends on itself in the end; an order is impossible"
+
+    def _cluster_wrong(self, here: str, asset: Asset, source: PgBackRestSource) -> Iterator[tuple[str, str]]:
+        """What must be known of a cluster that is restored as a whole."""
+        if not isinstance(asset, PostgresAsset):
+            yield (
+                f"{here}.backup",
+                f"{source.kind} keeps PostgreSQL clusters, not assets of kind {asset.kind}",
+            )
+            return
+        for key in ("os_user", "service", "data_directory"):
+            if not getattr(asset, key):
+                yield f"{here}.{key}", f"a database whose backups are kept by {source.kind} needs it"
 
     def _depends_on_itself(self, name: str) -> bool:
         todo, seen = list(self.assets[name].depends_on), set[str]()

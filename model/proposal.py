@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from model.assets import Unit
+from model.assets import HostPath, Unit
 from model.canonical import HostText, Value, digest
 from model.manifest import Entry, RecoveryPoint
+from model.mistake import Mistake, TableDifference
 from model.outcome import Stage
 
 
@@ -252,6 +253,40 @@ class RestoreDatabase(ActionBase):
     database: str
 
 
+class RestoreCluster(ActionBase):
+    """Restore a PostgreSQL cluster from pgBackRest beside the live one, to the end of its WAL, and exchange the two.
+
+    Attributes:
+        older: points that are tried in this order when the first does not give a whole cluster; the end is the same.
+        database: the database whose damage asked for it.
+        data_directory: of the cluster, with all of its databases.
+    """
+
+    kind: Literal["restore_cluster"] = "restore_cluster"
+    point: RecoveryPoint
+    older: tuple[RecoveryPoint, ...] = ()
+    database: str
+    data_directory: HostPath
+
+
+class RestoreRows(ActionBase):
+    """Bring rows back that a person deleted or changed, from the moment before, restored beside; newer rows stay.
+
+    Attributes:
+        older: points that are tried when the first does not reach the moment.
+        mistake: what was reported.
+        tables: what comes back, as it was seen for the proposal; each without its rows.
+    """
+
+    kind: Literal["restore_rows"] = "restore_rows"
+    point: RecoveryPoint
+    older: tuple[RecoveryPoint, ...] = ()
+    database: str
+    data_directory: HostPath
+    mistake: Mistake
+    tables: tuple[TableDifference, ...] = Field(min_length=1)
+
+
 class RestartService(ActionBase):
     """Restart a service whose files or data were repaired."""
 
@@ -343,6 +378,8 @@ Action = Annotated[
     | RebuildInterpreter
     | RestoreFiles
     | RestoreDatabase
+    | RestoreCluster
+    | RestoreRows
     | RestartService
     | RestoreUnits
     | FreeSpace

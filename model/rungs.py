@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from model import package_state
+from model import cluster_rungs, package_state
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
 from model.finding import ACCEPTED_CONTENT, Code, Finding
@@ -221,12 +221,16 @@ def _restore(
 
 def database(draft: Draft, name: str, asset: PostgresAsset, wrong: Sequence[Finding]) -> None:
     """A database whose tables cannot be read: the dump into a new one that is renamed into place."""
+    wrong = cluster_rungs.mistakes(draft, name, asset, wrong)
     if not wrong:
         return
     supply, why = draft.point(name, asset.host)
     if supply is None:
         for finding in wrong:
             draft.miss(finding, why, "restore the database by hand from another backup")
+        return
+    if supply.manifest.format == "pgbackrest":
+        cluster_rungs.cluster(draft, name, asset, wrong, supply)
         return
     draft.actions.append(
         RestoreDatabase(

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from model.canonical import HostText, Value
 from model.manifest import Entry, Manifest, RecoveryPoint
+from model.mistake import Mistake, TableDifference
 from model.points import Judgement, Proof
 from model.proposal import InstallTool
 
@@ -117,6 +118,22 @@ class PointSupply(Value):
     judgement: Judgement | None = None
 
 
+class MistakeSupply(Value):
+    """What a mistake cost, seen by restoring the moment before it beside the live cluster.
+
+    Attributes:
+        point: that it was restored from; None: it could not be, `why` says the reason.
+        older: other points that reach the moment.
+    """
+
+    asset: str
+    mistake: Mistake
+    point: RecoveryPoint | None = None
+    older: tuple[RecoveryPoint, ...] = ()
+    tables: tuple[TableDifference, ...] = ()
+    why: str = ""
+
+
 class DatabaseSupply(Value):
     """A damaged package database made whole.
 
@@ -218,6 +235,7 @@ class Supplies(Value):
     points: tuple[PointSupply, ...] = ()
     judged: tuple[Judgement, ...] = ()
     proofs: tuple[tuple[str, Proof], ...] = ()
+    mistakes: tuple[MistakeSupply, ...] = ()
     records: tuple[RecordSupply, ...] = ()
     rpm_databases: tuple[RpmDatabaseSupply, ...] = ()
     trees: tuple[TreeSupply, ...] = ()

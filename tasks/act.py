@@ -35,10 +35,12 @@ from model.proposal import (
     ReinstallRpm,
     RemountWritable,
     RestartService,
+    RestoreCluster,
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
     RestorePackageDatabase,
+    RestoreRows,
     RestoreUnits,
     SetAside,
     SetMetadata,
@@ -53,13 +55,16 @@ from tasks import (
     reinstall_package,
     reinstall_rpm,
     restart_service,
+    restore_cluster,
     restore_database,
     restore_files,
     restore_links,
+    restore_rows,
     restore_units,
     set_aside,
     set_metadata,
 )
+from tasks.cluster_layout import cluster_store
 from tasks.performed import Performed
 from tasks.recheck import recheck
 from tasks.snapshot import load_snapshot
@@ -218,6 +223,16 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restore_database.perform(
                 connection, asset, file.secrets, action, store, job_prefix=prefix, token=token, progress=progress
             )  # fmt: skip
+        case RestoreCluster(), PostgresAsset() as asset:
+            return restore_cluster.perform(
+                connection, asset, file.secrets, action, cluster_store(file, action.point.source), plan.services,
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
+        case RestoreRows(), PostgresAsset() as asset:
+            return restore_rows.perform(
+                connection, asset, file.secrets, action, cluster_store(file, action.point.source),
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
         case RestartService(), ServiceAsset() as asset:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
@@ -273,6 +288,16 @@ def _undo(effect: Effecting, action: Action) -> Performed:
     match action, effect.work.plan.assets[action.asset]:
         case RestoreDatabase(), PostgresAsset() as asset:
             return restore_database.undo(
+                effect.connection, asset, effect.work.file.secrets, action,
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
+        case RestoreCluster(), PostgresAsset() as asset:
+            return restore_cluster.undo(
+                effect.connection, asset, effect.work.file.secrets, action, effect.work.plan.services,
+                job_prefix=prefix, token=token, progress=progress,
+            )  # fmt: skip
+        case RestoreRows(), PostgresAsset() as asset:
+            return restore_rows.undo(
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blocks.backups.pgbackrest import PgBackRestStore
 from blocks.home import open_store
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
@@ -12,6 +13,7 @@ from model.errors import BadInput
 from model.manifest import RecoveryPoint
 from tasks import recovery_points
 from tasks.adopting import adopt
+from tasks.backup_cluster import back_up_cluster
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
 from tasks.one_act import one_act
@@ -80,18 +82,21 @@ def adopt_snapshot(plan: str, asset: str, host: str, snapshot: str) -> str:
 
 @one_act(name="dump database", task_run_name="dump {asset} of {host}")
 def dump_database(plan: str, asset: str, host: str) -> str:
-    """Dump one database: custom-format dump and signed manifest with row counts."""
+    """Dump one database, or have pgBackRest back up its cluster; a signed manifest with row counts either way."""
     file = load_plan(plan)
     wanted = file.plan.assets[asset]
     if not isinstance(wanted, PostgresAsset):
         raise _wrong_kind(file, asset)
+    store, progress = file.backups()[wanted.backup], Progress(f"dump {asset}", f"dump-{asset}")
     with file.connect(host) as connection:
         prove(connection)
-        point = back_up_database(
-            connection, asset, wanted, host, file.backups()[wanted.backup], file.secrets,
-            Progress(f"dump {asset}", f"dump-{asset}"),
-        )  # fmt: skip
-    return f"{asset}: recovery point {point.id}, {size(point.bytes)}.{_keep(file, point)}"
+        if isinstance(store, PgBackRestStore):
+            point = back_up_cluster(connection, asset, wanted, host, store, file.secrets, progress)
+            said = f", set {store.manifest(point).snapshot} of pgBackRest."
+        else:
+            point = back_up_database(connection, asset, wanted, host, store, file.secrets, progress)
+            said = f", {size(point.bytes)}."
+    return f"{asset}: recovery point {point.id}{said}{_keep(file, point)}"
 
 
 @one_act(name="record packages", task_run_name="record what {asset} of {host} looks like while healthy")

@@ -110,7 +110,7 @@ def back_up_database(
             lambda done: progress(min(done, server[1]), server[1]),
         )
         tables, version = _read(said[0])
-        _refuse_loss(store, name, tables, where)
+        refuse_loss(store, name, tables, where)
         _parse(tools, store, key, count)
     manifest = Manifest(
         asset=name, point=point_id(taken), format="pg_dump-custom", host=host, machine_id=machine_id,
@@ -177,7 +177,7 @@ def read_counts(result: Result) -> dict[str, int]:
     return {count["table"]: count["rows"] for count in counts}
 
 
-def _refuse_loss(store: BackupStore, name: str, tables: tuple[TableCount, ...], where: str) -> None:
+def refuse_loss(store: BackupStore, name: str, tables: tuple[TableCount, ...], where: str) -> None:
     """An empty backup is not a backup (G11)."""
     if not tables:
         raise PreconditionFailed(

@@ -37,9 +37,11 @@ from model.proposal import (
     Proposal,
     RebuildInterpreter,
     Reimport,
+    RestoreCluster,
     RestoreDatabase,
     RestoreFiles,
     RestoreLinks,
+    RestoreRows,
     SetAside,
     SetMetadata,
 )
@@ -129,6 +131,11 @@ def what(action: Action) -> str:
             return f"{names}{more} below {action.root}, from {action.point.id}"
         case RestoreDatabase():
             return f"database {action.database}, from {action.point.id}"
+        case RestoreCluster():
+            return f"cluster {action.data_directory}, from {action.point.id} to the end of its WAL"
+        case RestoreRows():
+            tables = ", ".join(one.table for one in action.tables)
+            return f"rows of {tables} in {action.database}, as just before {action.mistake.when}"
         case _:
             if action.kind == "rebuild_rpm_database":
                 source = (

@@ -32,6 +32,7 @@ from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
+from model.mistake import Mistake
 from model.outcome import Stage
 from model.proposal import Action, Proposal, Unmet
 from model.severity import grade
@@ -40,6 +41,7 @@ from tasks.delivered import delivered
 from tasks.diagnosis_page import page
 from tasks.evidence import collect_evidence
 from tasks.healthy import load_health, save_clean
+from tasks.mistakes import as_reported, look_beside
 from tasks.one_act import one_act
 from tasks.progress import Progress
 from tasks.prove_supplies import prove_supplies
@@ -72,11 +74,19 @@ def _markdown(key: str, text: str, description: str) -> None:
 
 @one_act(name="open incident", task_run_name="open incident: {summary}")
 def open_the_incident(
-    plan: str, summary: str, reported_by: str, kind: Kind, source: Source, detected_at: datetime | None
+    plan: str,
+    summary: str,
+    reported_by: str,
+    kind: Kind,
+    source: Source,
+    detected_at: datetime | None,
+    mistakes: Sequence[Mistake] = (),
 ) -> str:
     """Open an incident and return its id."""
-    file = load_plan(plan)
-    return open_incident(file, open_store(), summary, reported_by, source, kind, detected_at).incident.id
+    file, store = load_plan(plan), open_store()
+    return open_incident(
+        file, store, summary, reported_by, source, kind, detected_at, tuple(mistakes)
+    ).incident.id
 
 
 def _look(
@@ -118,7 +128,11 @@ def look(
 
 
 def look_and_diagnose(
-    file: PlanFile, journal: JournalStore, progress: Progress, reported: datetime | None = None
+    file: PlanFile,
+    journal: JournalStore,
+    progress: Progress,
+    reported: datetime | None = None,
+    mistakes: Sequence[Mistake] = (),
 ) -> Confirmed:
     """Examine the whole plan, grade what is damaged and say why (R-RESP-2).
 
@@ -127,8 +141,10 @@ def look_and_diagnose(
         journal: where evidence of health is kept.
         progress: told after each asset.
         reported: when the damage was noticed; now when not known.
+        mistakes: what people reported that no check can find.
     """
     results, diagnosis = _look(file, journal, None, progress, reported or now())
+    results = (*results, *as_reported(file.plan, mistakes))
     findings = [finding for result in results for finding in result.findings]
     scope = impact_scope(results, file.plan, diagnosis.impacts if diagnosis else ())
     severity = grade(findings, scope, file.plan.severity) if findings else None
@@ -140,7 +156,11 @@ def confirm_damage(incident: str) -> str:
     """Run every check, grade the damage, write the diagnosis (R-RESP-2)."""
     work = open_work(incident)
     confirmed = look_and_diagnose(
-        work.file, work.store, Progress("examine", "examine"), work.incident.detected_at
+        work.file,
+        work.store,
+        Progress("examine", "examine"),
+        work.incident.detected_at,
+        work.incident.mistakes,
     )
     results, severity = confirmed.results, confirmed.severity
     findings = [finding for result in results for finding in result.findings]
@@ -161,6 +181,7 @@ def build_proposal(
     findings: Sequence[Finding],
     detected_at: datetime | None = None,
     diagnosis: Diagnosis | None = None,
+    mistakes: Sequence[Mistake] = (),
 ) -> Proposal:
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
     known = knowledge(file, journal, detected_at, diagnosis)
@@ -171,6 +192,7 @@ def build_proposal(
         baselines = {n: b for n in file.plan.assets if (b := baseline(journal, file.plan, n)) is not None}
         stores, packages = file.backups(), file.package_stores(journal)
         supplies = gather(file.plan, connections, findings, stores, packages, baselines, known)
+        supplies = look_beside(file, connections, stores, supplies, mistakes)
     remember_judged(known, supplies)
     return propose(
         file.plan,
@@ -186,11 +208,11 @@ def build_proposal(
     )
 
 
-def draft_proposal(file: PlanFile, journal: JournalStore) -> Proposal:
+def draft_proposal(file: PlanFile, journal: JournalStore, mistakes: Sequence[Mistake] = ()) -> Proposal:
     """The proposal a recovery would make now, without an incident."""
     results, diagnosis = _look(file, journal, None, Progress("scan", "scan"), now())
-    findings = [f for result in results for f in result.findings]
-    return build_proposal(file, journal, "draft", findings, diagnosis=diagnosis)
+    findings = [f for r in (*results, *as_reported(file.plan, mistakes)) for f in r.findings]
+    return build_proposal(file, journal, "draft", findings, diagnosis=diagnosis, mistakes=mistakes)
 
 
 @one_act(name="propose", task_run_name="propose the least invasive repair for {incident}")
@@ -200,7 +222,15 @@ def make_proposal(incident: str) -> str:
     state = work.state()
     findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
     diagnosis = state.confirmed.diagnosis if state.confirmed else None
-    proposal = build_proposal(work.file, work.store, incident, findings, work.incident.detected_at, diagnosis)
+    proposal = build_proposal(
+        work.file,
+        work.store,
+        incident,
+        findings,
+        work.incident.detected_at,
+        diagnosis,
+        work.incident.mistakes,
+    )
     unknown = (
         tuple(  # signed for as well: what nobody could look at is not known to be whole afterwards either
             Unmet(finding=r.name, sentence=r.sentence, remedy="Make this check possible, or look by hand.")

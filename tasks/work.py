@@ -25,11 +25,13 @@ from blocks.packages.store import Memory
 from blocks.secrets import Secrets
 from checks.many import side_by_side
 from model.accepted import Accepted
+from model.assets import PostgresAsset
 from model.canonical import now
 from model.errors import BadInput, Refused, ReinstateError
 from model.incident import Incident, Kind, Source, new_incident_id
 from model.journal import Opened, Payload, Record, State, fold
 from model.manifest import Entry
+from model.mistake import Mistake
 from model.plan import Plan
 from model.planfile import plan_digest, read_plan
 
@@ -164,6 +166,7 @@ def open_incident(
     source: Source,
     kind: Kind = Kind.REAL,
     detected_at: datetime | None = None,
+    mistakes: tuple[Mistake, ...] = (),
 ) -> Work:
     """Open an incident: the first record of its journal, the plan's text beside it (R-RESP-1).
 
@@ -175,7 +178,15 @@ def open_incident(
         source: how the report came in.
         kind: real, drill or verification.
         detected_at: when it was noticed; now when not known.
+        mistakes: what people did by mistake.
     """
+    for mistake in mistakes:
+        if not isinstance(file.plan.assets.get(mistake.asset), PostgresAsset):
+            raise BadInput(
+                f"{mistake.asset!r} is no database of the plan.",
+                "--mistake",
+                "name a database asset of the plan",
+            )
     if source in {Source.UI, Source.CLI} and reported_by not in file.plan.people:
         raise BadInput(
             f"{reported_by!r} is not a person of the plan; who reports may not sign, so it must be known who it is.",
@@ -201,6 +212,7 @@ def open_incident(
         source=source,
         detected_at=detected_at or moment,
         opened_at=moment,
+        mistakes=mistakes,
     )
     store.put(f"incidents/{incident.id}/plan.yaml", file.text.encode())
     store.put(f"incidents/{incident.id}/plan-path.json", json.dumps({"path": str(file.path)}).encode())

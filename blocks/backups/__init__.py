@@ -1,7 +1,8 @@
 """Where recovery points live.
 
 base (the seam) · directory · s3 (s3objects: objects of any kind, s3client: client and errors, multipart: streams,
-s3block: Prefect block) · signed (manifests) · engine (the seam to tools that run on the host) and one file per tool
+s3block: Prefect block) · signed (manifests) · engine (the seam to tools that run on the host) and one file per tool ·
+pgbackrest (clusters)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from blocks.backups.base import BackupStore
 from blocks.backups.borg import BorgEngine
 from blocks.backups.directory import DirectoryBackup
 from blocks.backups.engine import EngineStore, FileEngine
+from blocks.backups.pgbackrest import PgBackRest, PgBackRestStore
 from blocks.backups.restic import ResticEngine
 from blocks.backups.tree import TreeEngine
 from model.backup_sources import (
@@ -21,6 +23,7 @@ from model.backup_sources import (
     BorgSource,
     DirectorySource,
     EngineSource,
+    PgBackRestSource,
     ResticSource,
     S3Source,
     S3TreeSource,
@@ -69,7 +72,7 @@ def open_backup_stores(
             if source.manifests
             else DirectoryBackup(name, home / "manifests" / plan / name, signing)
         )
-        opened[name] = EngineStore(name, kept, open_engine(name, source, secrets))
+        opened[name] = open_tool(name, source, kept, secrets)
     return opened
 
 
@@ -90,6 +93,20 @@ def open_backup_store(
     from blocks.backups.s3 import S3Store  # boto3 takes a moment to import; a plan without S3 need not wait
 
     return S3Store.from_plan(name, source, secrets, signing)
+
+
+def open_tool(name: str, source: ToolSource, catalogue: BackupStore, secrets: Resolver) -> BackupStore:
+    """The store of a source that a tool on the host keeps.
+
+    Args:
+        name: of the source in the plan.
+        source: its settings.
+        catalogue: where its signed manifests are.
+        secrets: resolver of the plan's secret references.
+    """
+    if isinstance(source, PgBackRestSource):
+        return PgBackRestStore(name, catalogue, PgBackRest(name, source))
+    return EngineStore(name, catalogue, open_engine(name, source, secrets))
 
 
 def open_engine(name: str, source: ToolSource, secrets: Resolver) -> FileEngine:

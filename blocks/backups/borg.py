@@ -180,7 +180,9 @@ class BorgEngine:
             connection, "extract", "--bypass-lock", "--numeric-ids", self._named(connection, snapshot.id), lists="one",
             rest=tooling.words([f"pp:{path.lstrip('/')}"]), folder=folder, timeout=tooling.seconds(snapshot.bytes),
         )  # fmt: skip
-        if not answer.ok:  # 1: it warns that the path is in no part of the archive, or that something was not read
+        if (
+            not answer.ok
+        ):  # 1: it warns that the path is in no part of the archive, or that something was not read
             self._away(answer)
             raise Damaged(
                 f"borg could not extract all of {path}: {_said(answer)}.", self._where(snapshot.id), _REMEDY

@@ -140,19 +140,19 @@ class FileEngine(Protocol):
         ...
 
 
-class EngineStore:
+class ToolStore:
     """A BackupStore whose bytes a tool on the host keeps; manifests come from a store of ours.
 
     Args:
         name: of the source in the plan.
         catalogue: where the signed manifests are.
-        engine: the tool.
+        kind: of the source, for messages.
     """
 
-    def __init__(self, name: str, catalogue: BackupStore, engine: FileEngine) -> None:
+    def __init__(self, name: str, catalogue: BackupStore, kind: str) -> None:
         self.name = name
         self.catalogue = catalogue
-        self.engine: FileEngine = engine
+        self.kind = kind
 
     def points(self, asset: str) -> list[RecoveryPoint]:
         """Recovery points of an asset, newest first, that have a manifest of ours."""
@@ -209,10 +209,24 @@ class EngineStore:
 
     def _unsupported(self, key: str) -> Unsupported:
         return Unsupported(
-            f"the bytes of this source are read and written by {self.engine.kind} on the host.",
+            f"the bytes of this source are read and written by {self.kind} on the host.",
             f"{self.name}:{key}",
             "report this as a bug",
         )
+
+
+class EngineStore(ToolStore):
+    """A store of file sets that a tool on the host keeps.
+
+    Args:
+        name: of the source in the plan.
+        catalogue: where the signed manifests are.
+        engine: the tool.
+    """
+
+    def __init__(self, name: str, catalogue: BackupStore, engine: FileEngine) -> None:
+        super().__init__(name, catalogue, engine.kind)
+        self.engine: FileEngine = engine
 
 
 def engine_of(store: BackupStore) -> FileEngine | None:

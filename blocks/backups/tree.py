@@ -214,7 +214,9 @@ class TreeEngine:
             raise Damaged("the folder is gone.", self._where(snapshot.id), _REMEDY)
         if not answer.ok:
             raise Damaged(
-                f"the folder could not be copied whole: {printable(answer.tail(2))}.", self._where(snapshot.id), _REMEDY
+                f"the folder could not be copied whole: {printable(answer.tail(2))}.",
+                self._where(snapshot.id),
+                _REMEDY,
             )
         progress(snapshot.bytes, snapshot.bytes)
         return folder

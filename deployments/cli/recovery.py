@@ -18,6 +18,7 @@ from model.errors import BadInput
 from model.finding import Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed
+from model.mistake import Mistake, read_mistake
 from model.outcome import Gate, RunVerdict
 from model.signoff import Decision
 
@@ -97,8 +98,36 @@ def _show(seen: Confirmed) -> None:
         out("Nothing is damaged.")
 
 
+MistakeOption = Annotated[
+    str,
+    typer.Option(
+        help="Rows were deleted or changed by mistake: ASSET@MOMENT, all was well until just before it."
+    ),
+]
+TablesOption = Annotated[
+    list[str] | None, typer.Option(help="With --mistake: a table that shall come back; may be given again.")
+]
+ChangedOption = Annotated[bool, typer.Option("--changed", help="With --mistake: changed rows go back, too.")]
+
+
+def _mistakes(mistake: str, tables: list[str] | None, changed: bool) -> list[Mistake]:
+    if not mistake:
+        if tables or changed:
+            raise BadInput(
+                "--table and --changed go with --mistake.", "recover", "give `--mistake ASSET@MOMENT`"
+            )
+        return []
+    return [read_mistake(mistake, tuple(tables or ()), changed)]
+
+
 @reported
-def propose(plan: PlanRef, as_json: JSON = False) -> None:
+def propose(
+    plan: PlanRef,
+    mistake: MistakeOption = "",
+    table: TablesOption = None,
+    changed: ChangedOption = False,
+    as_json: JSON = False,
+) -> None:
     """Examine and print the proposal a recovery would ask to sign; changes nothing and opens no incident."""
     quiet_prefect()
     from blocks.home import open_store
@@ -108,7 +137,7 @@ def propose(plan: PlanRef, as_json: JSON = False) -> None:
     from tasks.work import load_plan
 
     store = open_store()
-    proposal = draft_proposal(load_plan(plan, store), store)
+    proposal = draft_proposal(load_plan(plan, store), store, _mistakes(mistake, table, changed))
 
     def text() -> None:
         rows = [(a.id, a.kind.replace("_", " "), a.host, what(a), a.reason, a.undo) for a in proposal.actions]
@@ -136,6 +165,9 @@ def recover(
         str, typer.Option("--by", help="Your id in the plan; who reports may not sign.")
     ] = "",
     kind: Annotated[Kind, typer.Option(help="real, drill or verification.")] = Kind.REAL,
+    mistake: MistakeOption = "",
+    table: TablesOption = None,
+    changed: ChangedOption = False,
     local: Annotated[bool, typer.Option("--local", help="Run here, without any Prefect server.")] = False,
     as_json: JSON = False,
 ) -> None:
@@ -149,6 +181,7 @@ def recover(
         raise BadInput(
             "who reports is missing.", where="recover", remedy="give `--by PERSON`, your id in the plan"
         )
+    mistakes = _mistakes(mistake, table, changed)
     up = None if local else running()
     if up is None and not local:
         raise BadInput(
@@ -159,13 +192,13 @@ def recover(
     if up is not None:
         from deployments.server.remote import start_recovery
 
-        url = start_recovery(up.paths, plan, incident, summary, reported_by, kind)
+        url = start_recovery(up.paths, plan, incident, summary, reported_by, kind, mistakes)
         emit({"flow_run": url}, as_json, lambda: out(f"The recovery runs: {url}"))
         return
     quiet_prefect()
     from flows.local import recover_here
 
-    result = asyncio.run(recover_here(plan, incident, summary, reported_by, kind, Source.CLI, say))
+    result = asyncio.run(recover_here(plan, incident, summary, reported_by, kind, Source.CLI, say, mistakes))
     emit(result, as_json, lambda: out(f"{result['incident']}: {result['outcome']}"))
     if code := ENDED_EXIT.get(result["outcome"].partition(":")[0], 0):
         raise typer.Exit(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,10 +18,19 @@ from deployments.server.settings import UNREACHABLE, client_settings
 from flows.showing import incident_tag
 from model.errors import BadInput
 from model.incident import Kind, Source
+from model.mistake import Mistake
 from tasks.work import Work, load_plan, open_work
 
 
-def start_recovery(where: Paths, plan: str, incident: str, summary: str, reported_by: str, kind: Kind) -> str:
+def start_recovery(
+    where: Paths,
+    plan: str,
+    incident: str,
+    summary: str,
+    reported_by: str,
+    kind: Kind,
+    mistakes: Sequence[Mistake] = (),
+) -> str:
     """Create a `recover` run on a running `up` and return its address in the UI.
 
     Raises:
@@ -29,8 +38,9 @@ def start_recovery(where: Paths, plan: str, incident: str, summary: str, reporte
     """
     name = open_work(incident).plan.name if incident else load_plan(plan).plan.name
     return start_run(
-        where, name, incident=incident, summary=summary, reported_by=reported_by, kind=kind, source=Source.CLI
-    )[1]
+        where, name, incident=incident, summary=summary, reported_by=reported_by, kind=kind, source=Source.CLI,
+        mistakes=mistakes,
+    )[1]  # fmt: skip
 
 
 def start_run(
@@ -43,6 +53,7 @@ def start_run(
     kind: Kind = Kind.REAL,
     source: Source = Source.UI,
     detected_at: datetime | None = None,
+    mistakes: Sequence[Mistake] = (),
 ) -> tuple[UUID, str]:
     """Create a `recover` run of a registered plan; returns its id and its address in the UI.
 
@@ -52,6 +63,7 @@ def start_run(
     parameters = {
         "plan": plan, "incident": incident, "summary": summary, "reported_by": reported_by, "kind": kind.value,
         "source": source.value, "detected_at": detected_at.isoformat() if detected_at else None,
+        "mistakes": [mistake.model_dump(mode="json") for mistake in mistakes] or None,
     }  # fmt: skip
 
     async def create() -> FlowRun:

@@ -9,6 +9,7 @@ from flows.back_up import back_up
 from flows.gate import WaitingForSignOff
 from flows.local import recover_here
 from model.incident import Kind, Source
+from model.mistake import Mistake
 from model.outcome import Gate
 from model.signoff import Decision
 from model.steps import Ask, next_step
@@ -24,12 +25,19 @@ def back_up_locally(world: World) -> None:
     asyncio.run(back_up.fn(str(world.plan_file)))
 
 
-def begin(plan: str, incident: str = "") -> str:
+def begin(plan: str, incident: str = "", mistakes: list[Mistake] | None = None) -> str:
     """Run until people must sign, or to the end; returns the incident's id."""
     try:
         ended = asyncio.run(
             recover_here(
-                plan, incident, "The shop is down.", "monitor", Kind.REAL, Source.WEBHOOK, lambda text: None
+                plan,
+                incident,
+                "The shop is down.",
+                "monitor",
+                Kind.REAL,
+                Source.WEBHOOK,
+                lambda text: None,
+                mistakes,
             )
         )
     except WaitingForSignOff as waiting:
@@ -51,11 +59,14 @@ def sign(
 
 
 def recover_locally(
-    world: World, accept: Decision = Decision.APPROVE, signers: Mapping[Gate, str] = SIGNERS
+    world: World,
+    accept: Decision = Decision.APPROVE,
+    signers: Mapping[Gate, str] = SIGNERS,
+    mistakes: list[Mistake] | None = None,
 ) -> Work:
     """A whole recovery, approved at *decide* and signed as said at *accept* (if it comes to that)."""
     plan = str(world.plan_file)
-    incident = begin(plan)
+    incident = begin(plan, mistakes=mistakes)
     work = open_work(incident)
     for decision in (Decision.APPROVE, accept):
         if not isinstance(next_step(work.state()), Ask):

@@ -37,6 +37,7 @@ _OBJECT = "network_chunk_size = 1048576\ndisk_chunk_size = 1048576\nmb_per_sync 
 _PROXY = """[DEFAULT]
 bind_ip = {address}
 bind_port = {port}
+{tls}
 workers = 0
 user = {user}
 swift_dir = {folder}
@@ -99,12 +100,13 @@ def _free_ports(count: int) -> list[int]:
             listener.close()
 
 
-def start_s3(folder: Path, address: str = "127.0.0.1") -> S3Server:
+def start_s3(folder: Path, address: str = "127.0.0.1", certificate: Path | None = None) -> S3Server:
     """Start a server with its data in `folder` and wait until it answers.
 
     Args:
         folder: a folder on a file system with user attributes.
         address: where it listens; the hosts of the laboratory reach this machine under `LabHost.gateway`.
+        certificate: PEM file with key and certificate; with one, it speaks TLS.
     """
     (folder / "dev" / "d1").mkdir(parents=True)
     ports = dict(zip(_SERVERS, _free_ports(4), strict=True))
@@ -126,10 +128,16 @@ def start_s3(folder: Path, address: str = "127.0.0.1") -> S3Server:
             _BACKEND.format(server=server, port=ports[server], user=user, folder=folder, extra=extra)
         )
     (folder / "proxy-server.conf").write_text(
-        _PROXY.format(port=ports["proxy"], user=user, folder=folder, address=address)
+        _PROXY.format(
+            port=ports["proxy"],
+            user=user,
+            folder=folder,
+            address=address,
+            tls=f"cert_file = {certificate}\nkey_file = {certificate}" if certificate else "",
+        )
     )
     server_env = dict(os.environ, HOME=str(folder), PYTHONWARNINGS="ignore")
-    started = S3Server(f"http://{address}:{ports['proxy']}", [])
+    started = S3Server(f"{'https' if certificate else 'http'}://{address}:{ports['proxy']}", [])
     for server in _SERVERS:
         with (folder / f"{server}.log").open("ab") as log:
             started.processes.append(

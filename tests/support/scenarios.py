@@ -81,6 +81,11 @@ def prepare(host: LabHost) -> None:
     host.must(["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "database", home])
     host.must(["cp", "-a", f"{home}.old/.", home])
     host.must(["chown", "postgres:postgres", home])
+    # On a full disk it shall stop at its first lack of room: no old log segments to use again, no second life.
+    settings = f"/etc/postgresql/{unit.split('@')[1].split('-')[0]}/main/conf.d/room.conf"
+    place = host.inside(settings)
+    place.write_text("wal_recycle = off\nrestart_after_crash = off\n")
+    place.chmod(0o644)
     host.must(["systemctl", "start", "postgresql.service"])
     host.must(["dpkg", "-i", build(host, "1.0")])
 
