@@ -7,6 +7,7 @@ import secrets as random
 from types import TracebackType
 from typing import Any, Self
 
+from blocks.hosts import elevate
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from model.assets import MariadbAsset
@@ -83,7 +84,7 @@ class MariadbTools:
             self.connection.run(Command(("sh", "-c", _REMOVE, "reinstate", self.option_file), sudo=True))
 
     def words(self, tool: str) -> tuple[str, ...]:
-        """Program and how it reaches the server."""
+        """Program and how it reaches the server, as the right user of the host when started by root."""
         asset = self.asset
         program = f"{asset.bin_dir.rstrip('/')}/{tool}" if asset.bin_dir else tool
         reach = (
@@ -92,16 +93,18 @@ class MariadbTools:
             else ("--protocol=tcp", f"--host={asset.server}", f"--port={asset.port}")
         )
         options = f"--defaults-file={self.option_file}" if self.option_file else "--no-defaults"
-        return (program, options, *reach, f"--user={asset.user}")
+        host = self.connection.host
+        user = asset.os_user if asset.os_user and not self.option_file else ""
+        before = elevate.prefix(host, elevate.keeper(host), user) if user else ()
+        return (*before, program, options, *reach, f"--user={asset.user}")
 
     def client(self, database: str = "") -> tuple[str, ...]:
         """The words of the client, reading a script on its standard input."""
         return (*self.words("mariadb"), *CLIENT, *((f"--database={database}",) if database else ()))
 
     def command(self, words: tuple[str, ...], timeout: float, stdin: bytes | None = None) -> Command:
-        """A command of one of the tools, as the right user of the host."""
-        as_user = self.asset.os_user if self.asset.os_user and not self.option_file else ""
-        return Command(words, stdin=stdin, sudo=True, user=as_user, env={"LC_ALL": "C"}, timeout=timeout)
+        """A command made of these words; files it is given are read by root, the tools in it run as the right user."""
+        return Command(words, stdin=stdin, sudo=True, env={"LC_ALL": "C"}, timeout=timeout)
 
     def script(
         self, sql: str, *, database: str = "", force: bool = False, timeout: float = QUERY_TIMEOUT
@@ -125,7 +128,9 @@ class MariadbTools:
             raise Transient("the connection was lost during a query.", self.connection.name, "run it again")
         return result
 
-    def rows(self, select: str, *, database: str = "", timeout: float = QUERY_TIMEOUT) -> list[dict[str, Any]]:
+    def rows(
+        self, select: str, *, database: str = "", timeout: float = QUERY_TIMEOUT
+    ) -> list[dict[str, Any]]:
         """The rows of one SELECT of a single `JSON_OBJECT`.
 
         Raises:

@@ -1,7 +1,7 @@
 """A MariaDB database: does it answer, does every table pass its engine's check, can every row be read (R-RESP-2)?
 
-`CHECK TABLE` walks the trees, `CHECKSUM TABLE` reads every row to its end, and `innochecksum` reads what is on the disk,
-which the server may still hold whole in memory. No row travels.
+`CHECK TABLE` walks the trees, `CHECKSUM TABLE` reads every row to its end, and `innochecksum` reads what is on the
+disk, which the server may still hold whole in memory. No row travels.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ def look(tools: MariadbTools, database: str, tables: Sequence[str], *, check: bo
 def _some(tools: MariadbTools, database: str, tables: Sequence[str], seen: TablesSeen, check: bool) -> int:
     """Look at tables in one session until all are seen or it breaks; returns how many were dealt with."""
     script: list[str] = []
-    places: dict[int, tuple[str, int]] = {}  # a name may hold a newline: statements do not lie at even distances
+    places: dict[
+        int, tuple[str, int]
+    ] = {}  # a name may hold a newline: statements do not lie at even distances
     for number, table in enumerate(tables):
         name = f"{identifier(database)}.{identifier(table)}"
         statements = [
@@ -138,7 +140,7 @@ def _some(tools: MariadbTools, database: str, tables: Sequence[str], seen: Table
             f"CHECKSUM TABLE {name} EXTENDED; SELECT CONCAT('rows ', COUNT(*)) FROM {name};",  # noqa: S608 - quoted
         ]
         for kind, statement in enumerate(statements):
-            places |= {at: (table, kind) for at in range(len(script), len(script) + statement.count("\n") + 1)}
+            places |= dict.fromkeys(range(len(script), len(script) + statement.count("\n") + 1), (table, kind))
             script += statement.split("\n")
     result = tools.script("\n".join(script) + "\n", force=True, timeout=READ_TIMEOUT)
     told = _by_table(result.text)
@@ -228,5 +230,3 @@ def _torn(text: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         number, _, why = line.partition(" ")
         if number.isdigit() and int(number) < len(names):
             yield names[int(number)], printable(why)[:300]
-
-

@@ -23,6 +23,7 @@ _VALUE = (
 )
 _ROW = rb"\(" + _VALUE + rb"(?:," + _VALUE + rb")*+\)"
 _ROWS = re.compile(_ROW + rb"(?:," + _ROW + rb")*+[,;]", re.DOTALL)
+_ONE = re.compile(_ROW + rb"[,;]", re.DOTALL)
 _INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO (" + _NAME + rb")(?: \([^()';]*\))? VALUES ?(.*)", re.DOTALL)
 _CREATE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?(" + _NAME + rb") \(")
 _IDENTIFIER = re.compile(_NAME)
@@ -139,11 +140,14 @@ class DumpReader:
             self._ended += bool(_END.match(line))
 
     def _some_rows(self, line: bytes) -> None:
-        if _ROWS.fullmatch(line) is None:
-            raise self._refused(line, "this is no row of values")
         assert self._table is not None  # noqa: S101 - the caller looked
-        # What is left without its strings is numbers, hex and NULL: one bracket for each row.
-        self.rows[self._table] += _STRING.sub(b"", line).count(b"(")
+        if _ONE.fullmatch(line) is not None:
+            self.rows[self._table] += 1
+        elif _ROWS.fullmatch(line) is not None:
+            # What is left without its strings is numbers, hex and NULL: one bracket for each row.
+            self.rows[self._table] += _STRING.sub(b"", line).count(b"(")
+        else:
+            raise self._refused(line, "this is no row of values")
         if line.endswith(b";"):
             self._table = None
 
