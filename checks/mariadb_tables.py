@@ -140,7 +140,9 @@ def _some(tools: MariadbTools, database: str, tables: Sequence[str], seen: Table
             f"CHECKSUM TABLE {name} EXTENDED; SELECT CONCAT('rows ', COUNT(*)) FROM {name};",  # noqa: S608 - quoted
         ]
         for kind, statement in enumerate(statements):
-            places |= dict.fromkeys(range(len(script), len(script) + statement.count("\n") + 1), (table, kind))
+            places |= dict.fromkeys(
+                range(len(script), len(script) + statement.count("\n") + 1), (table, kind)
+            )
             script += statement.split("\n")
     result = tools.script("\n".join(script) + "\n", force=True, timeout=READ_TIMEOUT)
     told = _by_table(result.text)

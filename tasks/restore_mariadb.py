@@ -165,9 +165,7 @@ def _swap(effect: MariadbEffect, there: set[str]) -> None:
     lost = _lost(effect, seen.shut, seen.errors)
     if lost:
         effect.set_aside(lost)
-        tools.connection.write_file(
-            f"{effect.folder}.lost", "\0".join(lost).encode("utf-8", "surrogateescape")
-        )
+    tools.connection.write_file(f"{effect.folder}.lost", "\0".join(lost).encode("utf-8", "surrogateescape"))
     fresh = set(tools.tables(names.fresh))
     first = [
         "SET SESSION foreign_key_checks = 0",
@@ -251,6 +249,7 @@ def _undo(effect: MariadbEffect) -> str:
     there = effect.tools.databases()
     if names.undone not in there or not effect.tools.tables(names.undone):
         _move_away(effect, [(names.damaged, names.live)])
+    effect.load_kept_code()  # what it names is there, if only as a table that stands for a damaged one
     if lost:
         effect.sql(
             "lost",
@@ -261,7 +260,6 @@ def _undo(effect: MariadbEffect) -> str:
             "empty tables that stood for damaged ones could not be removed",
             f"drop {', '.join(lost[:3])} by hand: they were not readable before the recovery",
         )
-    effect.load_kept_code()
     effect.drop("empty", names.damaged)
     said = (
         f" {len(lost)} tables that could not be opened are gone from it; their files are in {effect.folder}."
