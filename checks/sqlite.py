@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blocks.hosts.base import Connection
 from checks.database import READ_TIMEOUT, DatabaseData
@@ -31,15 +32,17 @@ for python in python3 /usr/libexec/platform-python; do
 done
 exit 97
 """
-_TOOL = (
-    'exec sqlite3 -batch -bail -readonly -cmd ".timeout 30000" -cmd ".mode quote" -cmd ".headers on" -- "$1"'
-)
+_TOOL = 'exec sqlite3 -batch -bail -readonly -cmd ".timeout 30000" -cmd ".mode quote" -cmd ".headers on" "$1"'
 _TOOL_DIGEST = r"""
-{ status=$({ { sqlite3 -batch -bail -readonly -list -noheader -- "$1"; printf %s "$?" >&3; } | sha256sum >&4; } 3>&1); } 4>&1
+{
+    status=$({
+        { sqlite3 -batch -bail -readonly -list -noheader "$1"; printf %s "$?" >&3; } | sha256sum >&4
+    } 3>&1)
+} 4>&1
 exit "$status"
 """
 _TOOL_BACKUP = r"""
-sqlite3 -batch -bail -cmd ".timeout 60000" -- "$1" ".backup \"$2\"" && rm -f -- "$2-wal" "$2-shm" "$2-journal"
+sqlite3 -batch -bail -cmd ".timeout 60000" "$1" ".backup \"$2\"" && rm -f -- "$2-wal" "$2-shm" "$2-journal"
 """
 _LITERAL = re.compile(r"unistr\('(?:[^']|'')*'\)|'(?:[^']|'')*'|X'[0-9A-Fa-f]*'|[^,\n]+", re.IGNORECASE)
 
@@ -134,9 +137,7 @@ class SqliteFile:
                 "look at the message (room in the state directory, a damaged file)",
             )
 
-    def _probe(
-        self, what: str, statements: Sequence[str], timeout: float
-    ) -> list[dict[str, list[list[object]]]] | None:
+    def _probe(self, what: str, statements: Sequence[str], timeout: float) -> list[dict[str, Any]] | None:
         stdin = "".join(json.dumps(one) + "\n" for one in statements).encode()
         result = self._python_run(what, stdin, timeout=timeout)
         if result is None:

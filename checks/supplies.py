@@ -11,7 +11,16 @@ from checks import package_sources, rpm_supplies, status_copies, system_supplies
 from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.pip_supplies import PipSupplies, pip_supplies
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, SystemAsset
+from model.assets import (
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    PipAsset,
+    PostgresAsset,
+    RpmAsset,
+    SqliteAsset,
+    SystemAsset,
+)
 from model.errors import Damaged, ReinstateError, Transient
 from model.finding import Finding
 from model.manifest import Entry
@@ -96,7 +105,7 @@ def gather(
                 except ReinstateError as error:  # what else is damaged still gets its proposal
                     remarks.append(str(error))
                     refused.append(Refusal(asset=name, sentence=str(error)))
-            case FilesAsset() | PostgresAsset():
+            case FilesAsset() | PostgresAsset() | MariadbAsset() | SqliteAsset():
                 found, said = _points(name, stores[asset.backup])
                 points += found
                 remarks += said

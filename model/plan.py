@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, Word
+from model.assets import Asset, DatabaseAsset, Name, Seconds, SecretRef, Word
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, S3Source
 from model.canonical import Value
 from model.scanning import ScanRule
@@ -261,7 +261,7 @@ class Plan(Value):
         return False
 
     def _checks_wrong(self) -> Iterator[tuple[str, str]]:
-        databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, PostgresAsset)}
+        databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, DatabaseAsset)}
         for number, table in enumerate(self.checks.tables):
             yield from _known(f"checks.tables.{number}.database", table.database, databases, "database asset")
         for number, probe in enumerate(self.checks.probes):

@@ -16,10 +16,12 @@ from model.assets import (
     Asset,
     DpkgAsset,
     FilesAsset,
+    MariadbAsset,
     PipAsset,
     PostgresAsset,
     RpmAsset,
     ServiceAsset,
+    SqliteAsset,
     SystemAsset,
 )
 from model.canonical import digest
@@ -56,6 +58,7 @@ from tasks import (
     restore_database,
     restore_files,
     restore_links,
+    restore_rows,
     restore_units,
     set_aside,
     set_metadata,
@@ -218,6 +221,10 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restore_database.perform(
                 connection, asset, file.secrets, action, store, job_prefix=prefix, token=token, progress=progress
             )  # fmt: skip
+        case RestoreDatabase(), MariadbAsset() | SqliteAsset():
+            return restore_rows.perform(
+                effect.work, connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestartService(), ServiceAsset() as asset:
             return restart_service.perform(
                 connection, asset, action, job_prefix=prefix, token=token, progress=progress
@@ -276,6 +283,10 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
+        case RestoreDatabase(), MariadbAsset() | SqliteAsset():
+            return restore_rows.undo(
+                effect.work, effect.connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         # In a Python environment a later reinstall goes back to what stood in the way: both by the snapshot.
         case SetAside(), asset if not isinstance(asset, PipAsset):
             return set_aside.undo(

@@ -7,10 +7,20 @@ from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
 from checks import rpm_baseline, rpm_database, system
 from checks.baseline import record as record_baseline
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset, SystemAsset
+from model.assets import (
+    DatabaseAsset,
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    RpmAsset,
+    SqliteAsset,
+    SystemAsset,
+)
 from model.errors import BadInput
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
+from tasks.backup_mariadb import back_up_mariadb
+from tasks.backup_sqlite import back_up_sqlite
 from tasks.one_act import one_act
 from tasks.progress import Progress
 from tasks.render import size
@@ -44,17 +54,22 @@ def back_up_file_set(plan: str, asset: str, host: str) -> str:
 
 @one_act(name="dump database", task_run_name="dump {asset} of {host}")
 def dump_database(plan: str, asset: str, host: str) -> str:
-    """Dump one database: custom-format dump and signed manifest with row counts."""
+    """Dump or copy one database, with a signed manifest that holds its row counts."""
     file = load_plan(plan)
     wanted = file.plan.assets[asset]
-    if not isinstance(wanted, PostgresAsset):
+    if not isinstance(wanted, DatabaseAsset):
         raise _wrong_kind(file, asset)
+    progress = Progress(f"dump {asset}", f"dump-{asset}")
     with file.connect(host) as connection:
         prove(connection)
-        point = back_up_database(
-            connection, asset, wanted, host, file.backups()[wanted.backup], file.secrets,
-            Progress(f"dump {asset}", f"dump-{asset}"),
-        )  # fmt: skip
+        store = file.backups()[wanted.backup]
+        match wanted:
+            case MariadbAsset():
+                point = back_up_mariadb(connection, asset, wanted, host, store, file.secrets, progress)
+            case SqliteAsset():
+                point = back_up_sqlite(connection, asset, wanted, host, store, progress)
+            case _:
+                point = back_up_database(connection, asset, wanted, host, store, file.secrets, progress)
     return f"{asset}: recovery point {point.id}, {size(point.bytes)}."
 
 

@@ -1,4 +1,4 @@
-"""Backing up a SQLite database: a copy of one moment by the backup API, checked on the host, streamed into the store."""
+"""Backing up a SQLite database: a copy of one moment by the backup API, checked on the host, then streamed away."""
 
 from __future__ import annotations
 

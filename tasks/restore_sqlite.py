@@ -1,4 +1,4 @@
-"""Restoring a SQLite database: fetched, checked and counted beside, then renamed into place; the damaged one is kept."""
+"""Restoring a SQLite database: fetched, checked and counted beside, then renamed into place; the old one is kept."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ def _require_nobody(connection: Connection, asset: SqliteAsset) -> None:
         raise PreconditionFailed(
             f"process {holders[0].strip()} still has {asset.path} open.",
             connection.name,
-            f"name the service that uses it under `services` of the asset{f' ({len(holders)} processes)' * (len(holders) > 1)}, "
-            "or stop it by hand; the live database was not touched",
+            "name the service that uses it under `services` of the asset, or stop it by hand; the live database was "
+            "not touched",
         )
 
 

@@ -24,7 +24,7 @@ from checks.expectations import expect_tables
 from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset
+from model.assets import DatabaseAsset, DpkgAsset, FilesAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
 from model.finding import CheckResult, Code, Finding, Verdict
@@ -82,7 +82,7 @@ def manifests(file: PlanFile, stores: Mapping[str, BackupStore]) -> dict[str, Ma
     """Newest manifest of every asset with a backup; an asset without any recovery point is left out."""
     found: dict[str, Manifest] = {}
     for name, asset in file.plan.assets.items():
-        if isinstance(asset, FilesAsset | PostgresAsset):
+        if isinstance(asset, FilesAsset | DatabaseAsset):
             store = stores[asset.backup]
             points = store.points(name)
             if points:
