@@ -166,7 +166,7 @@ class SqliteFile:
         if result.status == 127:
             raise self._unreadable(result)
         if not result.ok:
-            return Answer(error=printable(result.tail(1))[:300])
+            return Answer(error=printable(" ".join(result.tail(4).split()))[:300])
         head, *rows = _cells(result.stdout.decode("utf-8", "surrogateescape")) or [()]
         return Answer(tuple(str(name) for name in head), tuple(rows))
 

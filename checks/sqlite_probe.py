@@ -8,7 +8,9 @@ a statement each, and answer each with a JSON line. Nothing but the standard lib
 
 import hashlib
 import json
+import math
 import os
+import re
 import sqlite3
 import sys
 from urllib.parse import quote
@@ -21,6 +23,10 @@ def opened(path: str) -> "sqlite3.Connection":
     connection = sqlite3.connect("file:%s?mode=ro" % quote(path), uri=True, timeout=30.0)
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     connection.execute("PRAGMA query_only = 1")
+    connection.create_function(
+        "regexp", 2, lambda pattern, text: None if text is None else bool(re.search(pattern, str(text)))
+    )
+    connection.create_function("sqrt", 1, lambda number: None if number is None else math.sqrt(number))
     return connection
 
 
