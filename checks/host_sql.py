@@ -26,6 +26,7 @@ from checks.database import READ_TIMEOUT
 from checks.mariadb import MariadbTools
 from checks.sqlite import SqliteFile
 from model.command import printable
+from model.errors import Transient
 
 ROWS = 10_000
 _FIELD = re.compile(r'<field name="([^"]*)"(?: xsi:nil="true" />|>([^<]*)</field>)')
@@ -126,11 +127,16 @@ class SqliteSession:
 
 
 _SESSIONS: dict[str, Session] = {}
+_LOST: dict[str, Transient] = {}
 
 
 @contextmanager
 def url_of(session: Session) -> Iterator[str]:
-    """A URL under which SQLAlchemy reaches a session, for the time of the context; it holds nothing but a number."""
+    """A URL under which SQLAlchemy reaches a session, for the time of the context; it holds nothing but a number.
+
+    Raises:
+        Transient: a statement's connection was lost, whoever asked it.
+    """
     key = random.token_hex(8)
     _SESSIONS[key] = session
     try:
@@ -139,6 +145,9 @@ def url_of(session: Session) -> Iterator[str]:
         yield f"{kind}+reinstate://{key}/"
     finally:
         del _SESSIONS[key]
+        lost = _LOST.pop(key, None)
+    if lost is not None:
+        raise lost
 
 
 class _Cursor:
@@ -148,12 +157,14 @@ class _Cursor:
     rowcount = -1
     lastrowid = None
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, connection: _Connection) -> None:
+        self._connection, self._session = connection, connection.session
         self._rows: list[tuple[Any, ...]] = []
         self.description: list[tuple[Any, ...]] | None = None
 
-    def execute(self, statement: str, parameters: Mapping[str, object] | Sequence[object] | None = None) -> None:
+    def execute(
+        self, statement: str, parameters: Mapping[str, object] | Sequence[object] | None = None
+    ) -> None:
         if isinstance(parameters, Mapping):
             statement %= {name: _literal(self._session, value) for name, value in parameters.items()}
         elif parameters:
@@ -162,7 +173,8 @@ class _Cursor:
                 lambda found: _literal(self._session, next(values)) if found[0] == "?" else found[0],
                 statement,
             )
-        columns, self._rows = self._session.ask(statement)
+        columns, rows = self._connection.ask(statement)
+        self._rows = list(rows)
         self.description = [(column, None, None, None, None, None, None) for column in columns]
 
     def fetchone(self) -> tuple[Any, ...] | None:
@@ -195,13 +207,23 @@ def _literal(session: Session, value: object) -> str:
 
 
 class _Connection:
-    """PEP 249, Connection; there is nothing to commit."""
+    """PEP 249, Connection; there is nothing to commit. What was answered once is not asked again: one look, one answer."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, key: str) -> None:
+        self.key, self.session = key, _SESSIONS[key]
+        self._known: dict[str, Rows] = {}
+
+    def ask(self, statement: str) -> Rows:
+        if statement not in self._known:
+            try:
+                self._known[statement] = self.session.ask(statement)
+            except Transient as error:  # great-expectations takes every exception for an answer
+                _LOST[self.key] = error
+                raise
+        return self._known[statement]
 
     def cursor(self) -> _Cursor:
-        return _Cursor(self._session)
+        return _Cursor(self)
 
     def commit(self) -> None: ...
 
@@ -218,12 +240,14 @@ class _Driver:
 
     apilevel, threadsafety, paramstyle = "2.0", 1, "pyformat"
     sqlite_version_info, version_info = (3, 40, 0), (1, 0)
-    Error = Warning = InterfaceError = DatabaseError = Error  # noqa: A003 - the names are PEP 249's
-    DataError = OperationalError = IntegrityError = InternalError = ProgrammingError = NotSupportedError = Error
+    Error = Warning = InterfaceError = DatabaseError = Error
+    DataError = OperationalError = IntegrityError = InternalError = ProgrammingError = NotSupportedError = (
+        Error
+    )
 
     @staticmethod
     def connect(key: str) -> _Connection:
-        return _Connection(_SESSIONS[key])
+        return _Connection(key)
 
 
 class _SqliteDriver(_Driver):
@@ -268,6 +292,10 @@ class HostSqlite(SQLiteDialect):
 
     def create_connect_args(self, url: sqlalchemy.URL) -> Any:  # noqa: ANN401 - SQLAlchemy's own signature
         return (url.host,), {}
+
+    def _get_server_version_info(self, connection: Any) -> tuple[int, ...]:  # noqa: ANN401 - SQLAlchemy's own
+        version = str(connection.exec_driver_sql("SELECT sqlite_version()").scalar())
+        return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 registry.register("mysql.reinstate", __name__, "HostMariadb")

@@ -27,7 +27,7 @@ Cell = str | int | float | bytes | None
 _PYTHON = r"""
 probe=$1; shift
 for python in python3 /usr/libexec/platform-python; do
-    command -v "$python" >/dev/null 2>&1 && "$python" -I -S -c 'import sqlite3' 2>/dev/null || continue
+    command -v "$python" >/dev/null 2>&1 || continue
     exec "$python" -I -S -c "$probe" "$@"
 done
 exit 97

@@ -11,9 +11,13 @@ import json
 import math
 import os
 import re
-import sqlite3
 import sys
 from urllib.parse import quote
+
+try:
+    import sqlite3
+except ImportError:  # a Python that was made without it
+    sys.exit(97)
 
 ROWS = 10000
 

@@ -323,7 +323,8 @@ def verify_everything(incident: str) -> tuple[CheckResult, ...]:
     """Every damage check again, then great-expectations on the tables the plan names (R-RESP-6)."""
     work = open_work(incident)
     results = look(work.file, work.store, None, Progress("verify", "verify"))
-    results += expect_tables(work.file.plan, work.file.connect, work.file.secrets)
+    known = manifests(work.file, work.file.backups())
+    results += expect_tables(work.file.plan, work.file.connect, work.file.secrets, known)
     work.record(Verified(stage=Stage.VERIFY, results=results))
     _table("checks-verify", checks_rows(results), f"Checks of the whole plan ({incident})")
     return results
