@@ -192,13 +192,12 @@ def _one(
 def _database(
     name: str, asset: DatabaseAsset, connection: Connection, secrets: Secrets, manifest: Manifest | None
 ) -> CheckResult:
-    match asset:
-        case PostgresAsset():
-            data = database.collect(connection, asset, secrets)
-        case MariadbAsset():
-            data = mariadb_tables.collect(connection, asset, secrets)
-        case SqliteAsset():
-            data = sqlite.collect(connection, asset)
+    if isinstance(asset, PostgresAsset):
+        data = database.collect(connection, asset, secrets)
+    elif isinstance(asset, MariadbAsset):
+        data = mariadb_tables.collect(connection, asset, secrets)
+    else:
+        data = sqlite.collect(connection, asset)
     return database.judge(name, asset, data, manifest)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -156,7 +157,10 @@ def examine(
             if isinstance(asset, PostgresAsset)
             else context.data_sources.add_sql
         )
-        source = add(name, connection_string=_in_schema(url, table.table))
+        with warnings.catch_warnings():
+            # It would rather have its own kind of source for SQLite, which opens files of this machine only.
+            warnings.filterwarnings("ignore", message="You are using a generic SQLDatasource")
+            source = add(name, connection_string=_in_schema(url, table.table))
         try:
             results.append(_one(asset, source, table, built, facts))
         finally:

@@ -165,6 +165,7 @@ class _Cursor:
     def execute(
         self, statement: str, parameters: Mapping[str, object] | Sequence[object] | None = None
     ) -> None:
+        """Ask; parameters are put in as literals."""
         if isinstance(parameters, Mapping):
             statement %= {name: _literal(self._session, value) for name, value in parameters.items()}
         elif parameters:
@@ -178,13 +179,16 @@ class _Cursor:
         self.description = [(column, None, None, None, None, None, None) for column in columns]
 
     def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row."""
         return self._rows.pop(0) if self._rows else None
 
     def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """The next rows."""
         some, self._rows = self._rows[:size], self._rows[size:]
         return some
 
     def fetchall(self) -> list[tuple[Any, ...]]:
+        """The other rows."""
         rest, self._rows = self._rows, []
         return rest
 
@@ -207,7 +211,7 @@ def _literal(session: Session, value: object) -> str:
 
 
 class _Connection:
-    """PEP 249, Connection; there is nothing to commit. What was answered once is not asked again: one look, one answer."""
+    """PEP 249, Connection; there is nothing to commit. What was answered once is not asked again: one look."""
 
     def __init__(self, key: str) -> None:
         self.key, self.session = key, _SESSIONS[key]
@@ -265,18 +269,21 @@ class HostMariadb(MariaDBDialect):
 
     @classmethod
     def import_dbapi(cls) -> Any:  # noqa: ANN401 - SQLAlchemy's own signature
+        """The driver."""
         return _Driver
 
     def create_connect_args(self, url: sqlalchemy.URL) -> Any:  # noqa: ANN401 - SQLAlchemy's own signature
+        """The session's number."""
         return (url.host,), {}
 
     def _extract_error_code(self, exception: BaseException) -> int | None:
         return exception.args[0] if exception.args and isinstance(exception.args[0], int) else None
 
-    def _detect_charset(self, connection: object) -> str:
+    def _detect_charset(self, connection: object) -> str:  # noqa: ARG002 - SQLAlchemy's own signature
         return "utf8mb4"
 
-    def do_ping(self, dbapi_connection: object) -> bool:
+    def do_ping(self, dbapi_connection: object) -> bool:  # noqa: ARG002 - SQLAlchemy's own signature
+        """There is nothing to lose."""
         return True
 
 
@@ -288,9 +295,11 @@ class HostSqlite(SQLiteDialect):
 
     @classmethod
     def import_dbapi(cls) -> Any:  # noqa: ANN401 - SQLAlchemy's own signature
+        """The driver."""
         return _SqliteDriver
 
     def create_connect_args(self, url: sqlalchemy.URL) -> Any:  # noqa: ANN401 - SQLAlchemy's own signature
+        """The session's number."""
         return (url.host,), {}
 
     def _get_server_version_info(self, connection: Any) -> tuple[int, ...]:  # noqa: ANN401 - SQLAlchemy's own

@@ -1,4 +1,4 @@
-"""What great-expectations has no word for: how new a table is, what its rows refer to, and what a backup recorded of it.
+"""What great-expectations has no word for: how new a table is, what its rows refer to, what a backup recorded of it.
 
 Each is one question to the database, answered by one number (R-RESP-6).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy
@@ -67,11 +68,13 @@ def look(url: str, checks: TableChecks, manifest: Manifest | None, sums: Sums | 
     wrong: list[tuple[str, str, str]] = []
     raised: list[str] = []
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    asked: list[tuple[str, Callable[[Any], tuple[str, str] | None]]] = [
-        *((f"newest {f.column}", lambda c, f=f: _fresh(c, checks.table, f)) for f in checks.fresh),
-        *((f"{r.column} refers to {r.table}.{r.key}", lambda c, r=r: _refers(c, checks.table, r)) for r in checks.refers),
-        *((f"recorded {what}", lambda c, what=what: _recorded(c, checks.table, what, manifest, sums)) for what in checks.recorded),
-    ]  # fmt: skip
+    asked: list[tuple[str, Callable[[Any], tuple[str, str] | None]]] = []
+    asked += [(f"newest {f.column}", partial(_fresh, checks.table, f)) for f in checks.fresh]
+    asked += [(f"{r.column} → {r.table}.{r.key}", partial(_refers, checks.table, r)) for r in checks.refers]
+    asked += [
+        (f"recorded {what}", partial(_recorded, checks.table, what, manifest, sums))
+        for what in checks.recorded
+    ]
     try:
         for what, ask in asked:
             try:
@@ -95,7 +98,7 @@ def _table(name: str, *columns: str) -> sqlalchemy.TableClause:
     return sqlalchemy.table(table, *(sqlalchemy.column(c) for c in columns), schema=schema or None)
 
 
-def _fresh(connection: Any, table: str, fresh: Fresh) -> tuple[str, str] | None:  # noqa: ANN401 - SQLAlchemy's
+def _fresh(table: str, fresh: Fresh, connection: Any) -> tuple[str, str] | None:  # noqa: ANN401 - SQLAlchemy's
     """The age of the newest row, in seconds, by the clock of the database."""
     newest = func.max(_table(table, fresh.column).c[fresh.column])
     age: Any
@@ -113,7 +116,7 @@ def _fresh(connection: Any, table: str, fresh: Fresh) -> tuple[str, str] | None:
     return (expected, f"{float(seconds):.0f} s old") if float(seconds) > fresh.within else None
 
 
-def _refers(connection: Any, table: str, reference: Reference) -> tuple[str, str] | None:  # noqa: ANN401 - SQLAlchemy's
+def _refers(table: str, reference: Reference, connection: Any) -> tuple[str, str] | None:  # noqa: ANN401 - SQLAlchemy's
     ours = _table(table, reference.column).alias("ours")
     theirs = _table(reference.table, reference.key).alias("theirs")
     value, key = ours.c[reference.column], theirs.c[reference.key]
@@ -125,11 +128,11 @@ def _refers(connection: Any, table: str, reference: Reference) -> tuple[str, str
 
 
 def _recorded(
-    connection: Any,  # noqa: ANN401 - SQLAlchemy's
     table: str,
     what: str,
     manifest: Manifest | None,
     sums: Sums | None,
+    connection: Any,  # noqa: ANN401 - SQLAlchemy's
 ) -> tuple[str, str] | None:
     names = {table, f"public.{table}"}
     count = next((c for c in manifest.tables if c.table in names), None) if manifest else None

@@ -143,8 +143,8 @@ class TableChecks(Value):
     Attributes:
         fresh: columns that say how new the newest row is.
         refers: columns that refer to other tables; values that refer to nothing are counted.
-        recorded: `rows`: no fewer than the newest recovery point recorded; `checksum`: the very content it recorded, for
-            tables that do not change.
+        recorded: `rows`: no fewer than the newest recovery point recorded; `checksum`: the very content it recorded,
+            for tables that do not change.
     """
 
     database: Name

@@ -20,6 +20,7 @@ from model.errors import Damaged, Refused
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import RecoveryPoint
 from model.outcome import Stage
+from model.plan import TableChecks
 from model.proposal import RestoreDatabase, Rung
 from tasks import restore_mariadb
 from tasks.backup_mariadb import back_up_mariadb
@@ -28,6 +29,7 @@ from tasks.performed import Performed
 from tests.lab.base import Base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
+from tests.support import suites
 from tests.support.datahost import connect, data_host
 from tests.support.stores import make_directory_store, overwrite, stored
 
@@ -328,3 +330,48 @@ def test_server_that_is_down_and_password_that_is_wrong_are_told_apart(world: Wo
     world.lab.must(["systemctl", "stop", "mariadb"])
     assert "Can't connect" in world.check().findings[0].actual
     world.lab.must(["systemctl", "start", "mariadb"])
+
+
+def test_expectations_are_asked_through_the_hosts_own_client_and_failing_rows_only_counted(
+    world: World,
+) -> None:
+    """R-RESP-6: also by the socket, which no tunnel reaches."""
+    point = world.back_up()
+    manifest = world.store.manifest(point)
+    socket = world.asset.model_copy(
+        update={"server": "/run/mysqld/mysqld.sock", "user": "root", "password": None}
+    )
+
+    def ask(*checks: TableChecks) -> list[CheckResult]:
+        return suites.ask(socket, lambda: connect(world.lab), world.secrets, *checks, manifest=manifest)
+
+    whole = suites.table(
+        expectations=suites.SUITE, fresh=[{"column": "at", "within": "1h"}], recorded=["rows", "checksum"],
+        refers=[{"column": "customer", "table": "customers"}],
+    )  # fmt: skip
+    (result,) = ask(whole)
+    assert Verdict.PASSED is result.verdict, result
+    assert "All 10 expectations" in result.sentence
+    world.sql(
+        "SET foreign_key_checks = 0; USE shop; UPDATE orders SET note = 'canary' WHERE id <= 5;"
+        "CREATE TABLE nothing (id INT);"
+        "UPDATE orders SET customer = 77777 WHERE id <= 3; DELETE FROM orders LIMIT 1;"
+        "UPDATE orders SET at = NOW() - INTERVAL 2 HOUR"
+    )
+    result, empty, missing, wrong = ask(
+        whole, suites.table("nothing", suites.SUITE), suites.table("gone", suites.SUITE),
+        suites.table("customers", [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "nope"}}]),
+    )  # fmt: skip
+    assert Verdict.FAILED is result.verdict
+    answers = suites.said(result)
+    assert answers["orders: expect_column_values_to_match_regex"] == "4 of 2999 rows do not"
+    assert answers["orders: customer → customers.id"] == "2 rows do not"
+    assert answers["orders: recorded rows"] == "2999 rows"
+    assert answers["orders: recorded checksum"] == "another content"
+    assert "s old" in answers["orders: newest at"]
+    assert 5 == len(answers)
+    assert "canary" not in result.model_dump_json()
+    assert ["has no rows"] == list(suites.said(empty).values())
+    assert ["does not exist"] == list(suites.said(missing).values())
+    assert Verdict.ERROR is wrong.verdict
+    assert "nope" in wrong.not_checked[0]

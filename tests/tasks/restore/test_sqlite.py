@@ -14,16 +14,20 @@ import pytest
 from blocks.backups.base import BackupStore
 from blocks.hosts.connection import SSHConnection
 from blocks.keys import SigningKey
+from blocks.secrets import Secrets
 from checks import database, sqlite
 from model.assets import ServiceAsset, SqliteAsset
 from model.errors import Damaged, PreconditionFailed, Refused
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import RecoveryPoint
 from model.outcome import Stage
+from model.plan import TableChecks
 from model.proposal import RestoreDatabase, Rung
 from tasks import restore_sqlite
 from tasks.backup_sqlite import back_up_sqlite
 from tasks.performed import Performed
+from tests.support import suites
+from tests.support.sshservers import Server
 from tests.support.stores import make_directory_store, overwrite, stored
 
 _NUMBER = itertools.count(1)
@@ -331,3 +335,45 @@ def test_backup_of_a_damaged_or_emptied_database_is_not_made(world: World) -> No
         world.back_up()
     assert 1 == len(world.store.points("db"))
     assert not list(Path(world.connection.host.state_dir).glob("sqlite-*"))
+
+
+def test_expectations_are_asked_on_the_host_and_failing_rows_only_counted(
+    world: World, restore_server: Server, tmp_path: Path
+) -> None:
+    """R-RESP-6: no copy of the file is made; what great-expectations has no word for is asked as well."""
+    point = world.back_up()
+    manifest = world.store.manifest(point)
+
+    def ask(*checks: TableChecks) -> list[CheckResult]:
+        secrets = Secrets(tmp_path)
+        return suites.ask(world.asset, restore_server.connect, secrets, *checks, manifest=manifest)
+
+    refers = [{"column": "customer", "table": "customers"}]
+    whole = suites.table(
+        expectations=suites.SUITE, refers=refers, recorded=["rows", "checksum"],
+        fresh=[{"column": "note", "within": "1h"}],
+    )  # fmt: skip
+    world.sql("UPDATE orders SET note = 'it is ' || id")
+    (result,) = ask(whole)
+    assert {
+        "orders: newest note": "no moment at all",
+        "orders: recorded checksum": "another content",
+    } == suites.said(result)
+    world.sql("UPDATE orders SET note = 'canary' WHERE id <= 5")
+    world.sql("UPDATE orders SET note = datetime('now', '-2 hours') WHERE id = 6")
+    world.sql("UPDATE orders SET customer = 77777 WHERE id <= 3")
+    world.sql("DELETE FROM orders WHERE id > 1990")
+    world.sql("CREATE TABLE nothing (id INT)")
+    result, empty, missing, wrong = ask(
+        whole, suites.table("nothing", suites.SUITE), suites.table("gone", suites.SUITE),
+        suites.table("customers", [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "nope"}}]),
+    )  # fmt: skip
+    answers = suites.said(result)
+    assert answers["orders: expect_column_values_to_match_regex"] == "6 of 1990 rows do not"
+    assert answers["orders: customer → customers.id"] == "3 rows do not"
+    assert answers["orders: recorded rows"] == "1990 rows"
+    assert "canary" not in result.model_dump_json()
+    assert ["has no rows"] == list(suites.said(empty).values())
+    assert ["does not exist"] == list(suites.said(missing).values())
+    assert Verdict.ERROR is wrong.verdict
+    assert "nope" in wrong.not_checked[0]
