@@ -21,6 +21,9 @@ from model.errors import PreconditionFailed, Transient
 from model.manifest import FileType, TableCount
 
 PROBE = Path(__file__).with_name("sqlite_probe.py")
+ROWS = 10_000
+"""Rows of an answer at most; the probe has the same limit."""
+
 Cell = str | int | float | bytes | None
 
 # Status 97: no Python with SQLite.
@@ -168,6 +171,8 @@ class SqliteFile:
         if not result.ok:
             return Answer(error=printable(" ".join(result.tail(4).split()))[:300])
         head, *rows = _cells(result.stdout.decode("utf-8", "surrogateescape")) or [()]
+        if len(rows) > ROWS or result.truncated:
+            return Answer(error=f"more than {ROWS} rows: ask the database for less")
         return Answer(tuple(str(name) for name in head), tuple(rows))
 
     def _run(self, words: tuple[str, ...], stdin: bytes = b"", timeout: float = READ_TIMEOUT) -> Result:

@@ -363,9 +363,9 @@ def test_expectations_are_asked_on_the_host_and_failing_rows_only_counted(
     world.sql("UPDATE orders SET note = datetime('now', '-2 hours') WHERE id = 6")
     world.sql("UPDATE orders SET customer = 77777 WHERE id <= 3")
     world.sql("DELETE FROM orders WHERE id > 1990")
-    world.sql("CREATE TABLE nothing (id INT)")
+    world.sql("CREATE TABLE hollow (id INT)")
     result, empty, missing, wrong = ask(
-        whole, suites.table("nothing", suites.SUITE), suites.table("gone", suites.SUITE),
+        whole, suites.table("hollow", suites.SUITE), suites.table("gone", suites.SUITE),
         suites.table("customers", [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "nope"}}]),
     )  # fmt: skip
     answers = suites.said(result)
