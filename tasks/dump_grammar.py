@@ -33,7 +33,7 @@ _ELSEWHERE = re.compile(
     rb"\bENGINE\s*=\s*(?!InnoDB\b|MyISAM\b|Aria\b|MEMORY\b|CSV\b|ARCHIVE\b|BLACKHOLE\b|ROCKSDB\b)",
     re.IGNORECASE,
 )
-_SETTING = rb"SET (?!GLOBAL|PASSWORD|PERSIST|DEFAULT|ROLE|STATEMENT)[^;]*"
+_SETTING = rb"SET (?![^;]*\b(?:GLOBAL|PASSWORD|PERSIST|DEFAULT|ROLE|STATEMENT)\b)[^;()]*"
 _PLAIN = re.compile(
     rb"|"
     rb"--(?: .*)?|"
