@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from checks.postgres import Tools, identifier, literal
-from model.assets import PostgresAsset
+from model.assets import DatabaseAsset, PostgresAsset
 from model.errors import PreconditionFailed
 from model.finding import CheckResult, Code, Degree, Finding, judged
 from model.manifest import Manifest, TableCount
@@ -49,6 +49,9 @@ class DatabaseData:
         failures: checksum failures the server counted since its statistics were reset.
         errors: table → the server's message when reading it.
         counts: rows of the tables that could be read.
+        torn: tables whose pages are damaged on the disk.
+        orphans: table → rows that refer to rows that are not there.
+        unchecked: what this kind of database leaves out, where it is not PostgreSQL.
     """
 
     unreachable: str = ""
@@ -59,6 +62,9 @@ class DatabaseData:
     tables: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
     counts: tuple[TableCount, ...] = ()
+    torn: frozenset[str] = frozenset()
+    orphans: tuple[tuple[str, int], ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
 def collect(connection: Connection, asset: PostgresAsset, secrets: Secrets) -> DatabaseData:
@@ -183,7 +189,7 @@ def _wait_for(tools: Tools) -> None:
             return
 
 
-def judge(name: str, asset: PostgresAsset, data: DatabaseData, manifest: Manifest | None) -> CheckResult:
+def judge(name: str, asset: DatabaseAsset, data: DatabaseData, manifest: Manifest | None) -> CheckResult:
     """Turn what was seen into findings.
 
     Args:
@@ -217,7 +223,8 @@ def judge(name: str, asset: PostgresAsset, data: DatabaseData, manifest: Manifes
             finding(Code.DATABASE_UNREACHABLE, asset.database, data.unreachable, Degree.TOTAL, "it answers")
         )
     for table, message in data.errors:
-        code = Code.DATABASE_CHECKSUM_FAILED if _PAGE.match(message) else Code.DATABASE_TABLE_UNREADABLE
+        page = table in data.torn or _PAGE.match(message)
+        code = Code.DATABASE_CHECKSUM_FAILED if page else Code.DATABASE_TABLE_UNREADABLE
         findings.append(finding(code, table, message, Degree.SERIOUS, "every row can be read"))
     had = sum(held.values())
     if not data.unreachable and not data.errors and had and not sum(count.rows for count in data.counts):
@@ -242,6 +249,15 @@ def judge(name: str, asset: PostgresAsset, data: DatabaseData, manifest: Manifes
             )
             for table in gone
         ]
+    before = {count.table: count.orphans for count in manifest.tables} if manifest else {}
+    findings += [
+        finding(
+            Code.DATABASE_INCONSISTENT, table, f"{count} rows refer to rows that are not there", Degree.SERIOUS,
+            f"{before.get(table, 0)} when it was backed up",
+        )
+        for table, count in data.orphans
+        if manifest is not None and count > before.get(table, 0)
+    ]  # fmt: skip
     return judged(
         "database",
         asset.host,
@@ -253,8 +269,11 @@ def judge(name: str, asset: PostgresAsset, data: DatabaseData, manifest: Manifes
     )
 
 
-def _not_checked(asset: PostgresAsset, data: DatabaseData) -> Iterator[str]:
+def _not_checked(asset: DatabaseAsset, data: DatabaseData) -> Iterator[str]:
     if data.unreachable:
+        return
+    if data.unchecked:
+        yield from data.unchecked
         return
     yield f"{asset.database}: indexes, and pages the server already held in memory"
     if not data.checksums:

@@ -12,7 +12,7 @@ from checks import causes, impact, logs, onset, usage
 from checks.log_lines import Line
 from checks.many import side_by_side
 from checks.onset import Health, Window
-from model.assets import PostgresAsset, ServiceAsset
+from model.assets import MariadbAsset, PostgresAsset, ServiceAsset
 from model.diagnosis import Cause, CauseHint, Confidence, Diagnosis, Impact, Moment, Onset, shown, unique
 from model.errors import ReinstateError
 from model.finding import CheckResult, Code, Finding
@@ -28,7 +28,7 @@ SKEW = 2.0
 """Seconds a host's clock may differ from ours before its times are corrected."""
 
 _SHOWN_FIRST = {Code.DATABASE_TABLE_UNREADABLE, Code.DATABASE_CHECKSUM_FAILED}
-_POSTGRES_LOGS = "/var/log/postgresql/"
+_DATABASE_LOGS = ("/var/log/postgresql/", "/var/log/mysql/", "/var/log/mariadb/")
 
 
 @dataclass
@@ -178,7 +178,7 @@ def _units(plan: Plan, finding: Finding, impacts: Sequence[Impact]) -> set[str]:
         i.name for i in impacts if i.kind == "unit" and i.host == finding.host and finding.id in i.findings
     }
     asset = plan.assets.get(finding.asset)
-    if isinstance(asset, PostgresAsset) and asset.service:
+    if isinstance(asset, PostgresAsset | MariadbAsset) and asset.service:
         asset = plan.assets[asset.service]
     if isinstance(asset, ServiceAsset) and asset.unit:
         units.add(asset.unit)
@@ -189,10 +189,14 @@ def _own_logs(plan: Plan, finding: Finding, lines: Sequence[Line]) -> set[str]:
     """Log files that are the finding's own: of its service, of its database."""
     asset = plan.assets.get(finding.asset)
     found: set[str] = set()
-    databases = [a.service for a in plan.assets.values() if isinstance(a, PostgresAsset)]
-    if isinstance(asset, PostgresAsset) or finding.asset in databases:
-        found |= {line.source for line in lines if line.source.startswith(_POSTGRES_LOGS)}
-    service = plan.assets.get(asset.service) if isinstance(asset, PostgresAsset) and asset.service else asset
+    databases = [a.service for a in plan.assets.values() if isinstance(a, PostgresAsset | MariadbAsset)]
+    if isinstance(asset, PostgresAsset | MariadbAsset) or finding.asset in databases:
+        found |= {line.source for line in lines if line.source.startswith(_DATABASE_LOGS)}
+    service = (
+        plan.assets.get(asset.service)
+        if isinstance(asset, PostgresAsset | MariadbAsset) and asset.service
+        else asset
+    )
     if isinstance(service, ServiceAsset):
         found |= {line.source for line in lines for log in service.logs if _fits(line.source, log)}
     return found

@@ -12,11 +12,13 @@ from blocks.secrets import Secrets
 from checks import (
     database,
     files,
+    mariadb_tables,
     packages,
     pip_environment,
     probe,
     rpm_packages,
     service,
+    sqlite,
     stat,
     system,
     toolbox,
@@ -26,7 +28,18 @@ from checks.many import Board, Tell, side_by_side
 from checks.toolbox import Broken
 from checks.wheel_shelf import references
 from model.accepted import Accepted
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
+from model.assets import (
+    DatabaseAsset,
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    PipAsset,
+    PostgresAsset,
+    RpmAsset,
+    ServiceAsset,
+    SqliteAsset,
+    SystemAsset,
+)
 from model.diagnosis import Impact, Reach
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.finding import CheckResult, Code, Verdict
@@ -164,10 +177,8 @@ def _one(
                     return failed("files", asset.host, name, "there is no recovery point to compare with")
                 manifest = manifests[name]
                 return files.judge(name, asset, files.collect(connection, asset, manifest), manifest)
-            case PostgresAsset():
-                return database.judge(
-                    name, asset, database.collect(connection, asset, secrets), manifests.get(name)
-                )
+            case PostgresAsset() | MariadbAsset() | SqliteAsset():
+                return _database(name, asset, connection, secrets, manifests.get(name))
             case ServiceAsset():
                 return service.judge(name, asset, service.collect(connection, asset))
             case SystemAsset():
@@ -176,6 +187,18 @@ def _one(
         raise
     except (PreconditionFailed, ReinstateError) as error:
         return failed(asset.kind, asset.host, name, str(error))
+
+
+def _database(
+    name: str, asset: DatabaseAsset, connection: Connection, secrets: Secrets, manifest: Manifest | None
+) -> CheckResult:
+    if isinstance(asset, PostgresAsset):
+        data = database.collect(connection, asset, secrets)
+    elif isinstance(asset, MariadbAsset):
+        data = mariadb_tables.collect(connection, asset, secrets)
+    else:
+        data = sqlite.collect(connection, asset)
+    return database.judge(name, asset, data, manifest)
 
 
 def failed(check: str, host: str, asset: str, why: str) -> CheckResult:

@@ -9,23 +9,30 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from model.assets import PostgresAsset
+from checks import table_facts
+from checks.host_sql import MariadbSession, SqliteSession, url_of
+from checks.mariadb import MariadbTools
+from checks.sqlite import SqliteFile
+from checks.table_facts import Sums, sums_of
+from model.assets import DatabaseAsset, MariadbAsset, PostgresAsset, SqliteAsset
 from model.command import printable
 from model.errors import BadInput
 from model.finding import CheckResult, Code, Degree, Finding, Verdict
+from model.manifest import Manifest
 from model.plan import Expectation, Plan, TableChecks
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.datasource.fluent.interfaces import Batch
-    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
+    from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
     from great_expectations.expectations.expectation import Expectation as GXExpectation
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
@@ -38,7 +45,10 @@ _COUNTED: dict[str, object] = {
 
 
 def expect_tables(
-    plan: Plan, connect: Callable[[str], AbstractContextManager[Connection]], secrets: Secrets
+    plan: Plan,
+    connect: Callable[[str], AbstractContextManager[Connection]],
+    secrets: Secrets,
+    manifests: Mapping[str, Manifest] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Evaluate every table check of a plan; one result per check, in the plan's order of databases.
 
@@ -46,6 +56,7 @@ def expect_tables(
         plan: the plan.
         connect: opens a connection to a host of the plan by its name.
         secrets: resolver of the plan's references.
+        manifests: of the recovery points that tables are compared with, by asset.
 
     Raises:
         BadInput: an expectation is not one great-expectations knows, or its arguments are wrong.
@@ -56,19 +67,31 @@ def expect_tables(
     for name in dict.fromkeys(checks.database for checks in plan.checks.tables):
         asset = plan.assets[name]
         mine = [item for item in built if item[0].database == name]
-        if not isinstance(asset, PostgresAsset):
+        if not isinstance(asset, DatabaseAsset):
             continue  # the plan's own validation refuses this
-        if asset.server.startswith("/"):
+        if isinstance(asset, PostgresAsset) and asset.server.startswith("/"):
             why = "its server is a socket directory, which no tunnel reaches: name it by address, with a password"
             results += [_error(asset, checks, why) for checks, _ in mine]
             continue
-        with (
-            connect(asset.host) as connection,
-            connection.tunnel(asset.server, asset.port) as port,
-            _url(asset, port, secrets) as url,
-        ):
-            results += examine(url, asset, mine)
+        with connect(asset.host) as connection, _reached(connection, asset, secrets) as (url, sums):
+            results += examine(url, asset, mine, (manifests or {}).get(name), sums)
     return tuple(results)
+
+
+@contextmanager
+def _reached(connection: Connection, asset: DatabaseAsset, secrets: Secrets) -> Iterator[tuple[str, Sums]]:
+    """A URL of the database, and what makes checksums of its tables: by a tunnel, or by the host's own client."""
+    match asset:
+        case PostgresAsset():
+            with connection.tunnel(asset.server, asset.port) as port, _url(asset, port, secrets) as url:
+                yield url, sums_of(None)
+        case MariadbAsset():
+            with MariadbTools(connection, asset, secrets) as tools, url_of(MariadbSession(tools)) as url:
+                yield url, sums_of(tools)
+        case SqliteAsset():
+            file = SqliteFile(connection, asset.path, asset.os_user)
+            with url_of(SqliteSession(file)) as url:
+                yield url, sums_of(file)
 
 
 def build(expectation: Expectation) -> GXExpectation:
@@ -99,7 +122,11 @@ def shown(expectation: Expectation) -> str:
 
 
 def examine(
-    url: str, asset: PostgresAsset, checks: Sequence[tuple[TableChecks, list[GXExpectation]]]
+    url: str,
+    asset: DatabaseAsset,
+    checks: Sequence[tuple[TableChecks, list[GXExpectation]]],
+    manifest: Manifest | None = None,
+    sums: Sums | None = None,
 ) -> list[CheckResult]:
     """Evaluate checks against one database.
 
@@ -107,6 +134,8 @@ def examine(
         url: SQLAlchemy URL of the database; holds no password.
         asset: the database, for the results.
         checks: tables with their built expectations.
+        manifest: of the recovery point that tables are compared with.
+        sums: makes the checksum of a table.
     """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -121,10 +150,19 @@ def examine(
         if state != "rows":
             results.append(_without_rows(asset, table, state, why))
             continue
+        facts = table_facts.look(url, table, manifest, sums)
         name = f"database-{len(results)}"
-        source = context.data_sources.add_postgres(name, connection_string=_in_schema(url, table.table))
+        add = (
+            context.data_sources.add_postgres
+            if isinstance(asset, PostgresAsset)
+            else context.data_sources.add_sql
+        )
+        with warnings.catch_warnings():
+            # It would rather have its own kind of source for SQLite, which opens files of this machine only.
+            warnings.filterwarnings("ignore", message="You are using a generic SQLDatasource")
+            source = add(name, connection_string=_in_schema(url, table.table))
         try:
-            results.append(_one(asset, source, table, built))
+            results.append(_one(asset, source, table, built, facts))
         finally:
             source.get_engine().dispose()
     return results
@@ -136,13 +174,13 @@ def _in_schema(url: str, name: str) -> str:
 
     schema, _, _ = name.rpartition(".")
     parsed = sqlalchemy.make_url(url)
-    if not schema:
+    if not schema or parsed.get_backend_name() != "postgresql":
         return url
     options = f'{parsed.query.get("options", "")} -c search_path="{schema}"'.strip()
     return parsed.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
 
-def _without_rows(asset: PostgresAsset, checks: TableChecks, state: str, why: str) -> CheckResult:
+def _without_rows(asset: DatabaseAsset, checks: TableChecks, state: str, why: str) -> CheckResult:
     if state == "error":
         return _error(asset, checks, why)
     text = "has no rows" if state == "empty" else "does not exist"
@@ -151,9 +189,15 @@ def _without_rows(asset: PostgresAsset, checks: TableChecks, state: str, why: st
 
 
 def _one(
-    asset: PostgresAsset, source: PostgresDatasource, checks: TableChecks, built: list[GXExpectation]
+    asset: DatabaseAsset,
+    source: SQLDatasource,
+    checks: TableChecks,
+    built: list[GXExpectation],
+    facts: table_facts.Facts,
 ) -> CheckResult:
     start = time.monotonic()
+    if not built:
+        return _with_facts(asset, checks, (), (), facts, start)
     asset_of_gx = source.add_table_asset(checks.table, table_name=checks.table.rpartition(".")[2])
     batch = asset_of_gx.add_batch_definition_whole_table("all").get_batch()
     answers = _validate(batch, built, "BOOLEAN_ONLY")
@@ -181,7 +225,22 @@ def _one(
         raised.append(
             f"{len(failed)} expectations failed and held when asked again: the table is being written to"
         )
-    return _result(asset, checks, findings, tuple(raised), start)
+    return _with_facts(asset, checks, findings, tuple(raised), facts, start)
+
+
+def _with_facts(
+    asset: DatabaseAsset,
+    checks: TableChecks,
+    findings: tuple[Finding, ...],
+    raised: tuple[str, ...],
+    facts: table_facts.Facts,
+    start: float,
+) -> CheckResult:
+    also = tuple(
+        _finding(asset, checks, f"{checks.table}: {what}", expected, actual, Degree.SERIOUS)
+        for what, expected, actual in facts.wrong
+    )
+    return _result(asset, checks, (*findings, *also), (*raised, *facts.raised), start)
 
 
 def _validate(
@@ -215,13 +274,14 @@ def _look(url: str, name: str) -> tuple[str, str]:
 
 
 def _result(
-    asset: PostgresAsset,
+    asset: DatabaseAsset,
     checks: TableChecks,
     findings: tuple[Finding, ...],
     raised: tuple[str, ...],
     start: float,
 ) -> CheckResult:
-    examined = len(checks.expectations) + 1  # that it has rows is always expected
+    # That it has rows is always expected.
+    examined = sum(map(len, (checks.expectations, checks.fresh, checks.refers, checks.recorded))) + 1
     verdict = Verdict.FAILED if findings else Verdict.ERROR if raised else Verdict.PASSED
     table = f"{checks.database}.{checks.table} on {asset.host}"
     sentence = {
@@ -235,7 +295,7 @@ def _result(
     )  # fmt: skip
 
 
-def _error(asset: PostgresAsset, checks: TableChecks, why: str) -> CheckResult:
+def _error(asset: DatabaseAsset, checks: TableChecks, why: str) -> CheckResult:
     return CheckResult(
         check="expectations", host=asset.host, asset=checks.database, verdict=Verdict.ERROR, examined=0,
         sentence=f"{checks.database}.{checks.table} on {asset.host} could not be checked: {why}",
@@ -244,7 +304,7 @@ def _error(asset: PostgresAsset, checks: TableChecks, why: str) -> CheckResult:
 
 
 def _finding(
-    asset: PostgresAsset, checks: TableChecks, subject: str, expected: str, actual: str, degree: Degree
+    asset: DatabaseAsset, checks: TableChecks, subject: str, expected: str, actual: str, degree: Degree
 ) -> Finding:
     return Finding(
         code=Code.EXPECTATION_FAILED, host=asset.host, asset=checks.database, subject=subject, degree=degree,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from checks.usage import Usage
-from model.assets import PostgresAsset, ServiceAsset
+from model.assets import MariadbAsset, PostgresAsset, ServiceAsset
 from model.command import printable
 from model.diagnosis import Impact, Listener, Reach, Running
 from model.finding import CheckResult, Code, Finding
@@ -232,7 +232,7 @@ def _depending(effects: Effects, plan: Plan, findings: Sequence[Finding]) -> Non
                 said = f"{name} depends on {impact.name} (plan)"
             elif service and impact.kind == "asset" and name in plan.assets[impact.name].services:
                 said = f"{name} is restarted after repairs of {impact.name} (plan)"
-            elif isinstance(asset, PostgresAsset) and asset.service == impact.name:
+            elif isinstance(asset, PostgresAsset | MariadbAsset) and asset.service == impact.name:
                 said = f"{name} is served by {impact.name} (plan)"
             else:
                 continue
@@ -258,7 +258,11 @@ def _ports(effects: Effects, plan: Plan, usage: Mapping[str, Usage], recorded: M
     for name, asset in plan.assets.items():
         base = effects.found.get((asset.host, "service", getattr(asset, "service", None) or ""))
         base = effects.found.get((asset.host, "asset", name)) or base
-        if isinstance(asset, PostgresAsset) and base is not None and not asset.server.startswith("/"):
+        if (
+            isinstance(asset, PostgresAsset | MariadbAsset)
+            and base is not None
+            and not asset.server.startswith("/")
+        ):
             said = f"the plan reaches {name} on tcp {asset.port}"
             effects.add(
                 "port", f"tcp {asset.port}", asset.host, base.reach, [*base.chain, said], base.findings

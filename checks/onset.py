@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 from checks.logs import Facts
 from checks.usage import Usage
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset, ServiceAsset
+from model.assets import DatabaseAsset, DpkgAsset, FilesAsset, MariadbAsset, PostgresAsset, ServiceAsset
 from model.diagnosis import AssetOnset, Moment, Onset, Running
 from model.finding import Code, Finding
 from model.plan import Plan
@@ -143,7 +143,7 @@ def _stopped(plan: Plan, finding: Finding, usage: Usage) -> tuple[float, str] | 
 
 def _unit(plan: Plan, finding: Finding) -> str:
     asset = plan.assets.get(finding.asset)
-    if isinstance(asset, PostgresAsset) and asset.service:
+    if isinstance(asset, PostgresAsset | MariadbAsset) and asset.service:
         asset = plan.assets[asset.service]
     return asset.unit or "" if isinstance(asset, ServiceAsset) else finding.subject
 
@@ -157,7 +157,7 @@ def _healthy(
     if (key := probe_key(finding.asset) if probe else finding.asset) in health.clean:
         said = f"probe {finding.asset} passed" if probe else f"{finding.asset} was examined and whole"
         yield health.clean[key].timestamp(), said, True
-    if isinstance(asset, FilesAsset | PostgresAsset) and finding.asset in health.points:
+    if isinstance(asset, FilesAsset | DatabaseAsset) and finding.asset in health.points:
         moment = health.points[finding.asset]
         yield moment.timestamp(), f"the recovery point of {finding.asset} was taken", True
     if isinstance(asset, DpkgAsset) and finding.package:

@@ -20,7 +20,17 @@ from checks.dpkg import Database, Package
 from checks.other_version import infos, other_version
 from checks.pip_supplies import PipSupplies, pip_supplies
 from checks.point_facts import Knowledge, Looked
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, SystemAsset
+from model.assets import (
+    DatabaseAsset,
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    PipAsset,
+    PostgresAsset,
+    RpmAsset,
+    SqliteAsset,
+    SystemAsset,
+)
 from model.errors import ReinstateError, Transient
 from model.finding import Finding
 from model.manifest import Entry
@@ -101,7 +111,7 @@ def gather(
                 except ReinstateError as error:  # what else is damaged still gets its proposal
                     remarks.append(str(error))
                     refused.append(Refusal(asset=name, sentence=str(error)))
-            case FilesAsset() | PostgresAsset():
+            case FilesAsset() | PostgresAsset() | MariadbAsset() | SqliteAsset():
                 one, no_sets = _usable(name, asset, connection, stores[asset.backup], findings, known)
                 looked.append(one)
                 refused += no_sets
@@ -138,12 +148,12 @@ def gather(
 
 
 def _usable(
-    name: str, asset: FilesAsset | PostgresAsset, connection: Connection, store: BackupStore,
+    name: str, asset: FilesAsset | DatabaseAsset, connection: Connection, store: BackupStore,
     findings: Sequence[Finding], known: Knowledge | None,
 ) -> tuple[Looked, list[Refusal]]:  # fmt: skip
     """What an asset can be restored from, and why not from the rest.
 
-    A cluster with its WAL comes back to the last moment from whichever set is whole, so its sets have rules of their own.
+    A cluster with its WAL comes back to the last moment from whichever set is whole: its sets have rules of their own.
     """
     if isinstance(asset, PostgresAsset) and isinstance(store, PgBackRestStore):
         sets, refused = cluster_supplies.gather(name, asset, connection, store)

@@ -7,7 +7,15 @@ import asyncio
 from prefect import flow
 
 from flows.stage import run, say
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset, SystemAsset
+from model.assets import (
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    PostgresAsset,
+    RpmAsset,
+    SqliteAsset,
+    SystemAsset,
+)
 from tasks import backing_up
 from tasks.healthy import record_what_runs
 from tasks.work import load_plan
@@ -36,7 +44,7 @@ async def back_up(plan: str, scheduled: bool = False) -> list[str]:
         match asset:
             case FilesAsset():
                 sentences.append(await run(backing_up.back_up_file_set, path, name, asset.host))
-            case PostgresAsset():
+            case PostgresAsset() | MariadbAsset() | SqliteAsset():
                 sentences.append(await run(backing_up.dump_database, path, name, asset.host))
             case DpkgAsset() | RpmAsset():
                 sentences.append(await run(backing_up.record_package_baseline, path, name, asset.host))

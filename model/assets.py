@@ -182,6 +182,59 @@ class PostgresAsset(AssetBase):
     data_directory: HostPath | None = None
 
 
+class MariadbAsset(AssetBase):
+    """One MariaDB database, restored from a dump into a new database whose tables are then renamed into place.
+
+    Attributes:
+        database: its name.
+        server: host name, or path of the socket, as seen from the host.
+        user: database user of the tools on the host, by socket, or with `password`.
+        os_user: run the tools as this user of the host; empty: the login.
+        bin_dir: where mariadb and mariadb-dump are; empty: the PATH.
+        password: secret reference; handed over in a file of mode 600, never in argv.
+        service: service asset that runs the server, if the plan has one.
+    """
+
+    kind: Literal["mariadb"]
+    database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,40}$")]
+    server: str = Field(default="/run/mysqld/mysqld.sock", pattern=r"^[A-Za-z0-9./_:-]+$")
+    port: int = Field(default=3306, ge=1, le=65535)
+    user: Word = "root"
+    os_user: Annotated[str, Field(pattern=r"^$|^[a-z_][a-z0-9_-]*$")] = ""
+    bin_dir: str = Field(default="", pattern=r"^$|^/[^\x00\n]*$")
+    password: SecretRef | None = None
+    backup: Name
+    service: Name | None = None
+
+
+class SqliteAsset(AssetBase):
+    """One SQLite database file; its `services` are stopped while a restored file is put into its place.
+
+    Attributes:
+        path: the database file.
+        os_user: open it as this user of the host; empty: the login.
+    """
+
+    kind: Literal["sqlite"]
+    path: HostPath
+    os_user: Annotated[str, Field(pattern=r"^$|^[a-z_][a-z0-9_-]*$")] = ""
+    backup: Name
+
+    @property
+    def database(self) -> str:
+        """What the database is called: its path."""
+        return self.path
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file and those SQLite keeps beside it."""
+        return (self.path, *(f"{self.path}{suffix}" for suffix in ("-wal", "-shm", "-journal")))
+
+
+DatabaseAsset = PostgresAsset | MariadbAsset | SqliteAsset
+"""Every kind of database."""
+
+
 class ServiceAsset(AssetBase):
     """A service: a systemd unit, or any supervisor driven by commands with LSB exit codes (0 running, 3 stopped).
 
@@ -247,6 +300,6 @@ class SystemAsset(AssetBase):
 
 
 Asset = Annotated[
-    DpkgAsset | RpmAsset | PipAsset | FilesAsset | PostgresAsset | ServiceAsset | SystemAsset,
+    DpkgAsset | RpmAsset | PipAsset | FilesAsset | DatabaseAsset | ServiceAsset | SystemAsset,
     Field(discriminator="kind"),
 ]

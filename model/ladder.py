@@ -10,7 +10,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from model import package_state
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset
+from model.assets import (
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    PipAsset,
+    PostgresAsset,
+    RpmAsset,
+    ServiceAsset,
+    SqliteAsset,
+)
+from model.database_rungs import other_database
 from model.draft import UNNUMBERED, Draft, WorkStage, minutes
 from model.finding import Code, Finding
 from model.manifest import Entry
@@ -141,6 +151,8 @@ def _restore(draft: Draft, by_asset: Grouped) -> None:
                 files(draft, name, data, by_asset[name], ())
             case PostgresAsset() as postgres if name in by_asset:
                 database(draft, name, postgres, [f for f in by_asset[name] if f.code not in SYMPTOMS])
+            case (MariadbAsset() | SqliteAsset()) as rows if name in by_asset:
+                other_database(draft, name, rows, [f for f in by_asset[name] if f.code not in SYMPTOMS])
 
 
 def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> None:
@@ -154,7 +166,9 @@ def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> No
         stage: {a.asset for a in draft.actions if a.stage is stage and a.kind != "restore_rows"}
         for stage in (Stage.REPAIR, Stage.RESTORE)
     }
-    servers = {a.service for a in plan.assets.values() if isinstance(a, PostgresAsset) and a.service}
+    servers = {
+        a.service for a in plan.assets.values() if isinstance(a, PostgresAsset | MariadbAsset) and a.service
+    }
     nothing_else = not draft.actions and all(finding.code is Code.PROBE_FAILED for finding in symptoms)
     for name in plan.order():
         service = plan.assets[name]
@@ -200,7 +214,7 @@ def _when(
 
 def _server_of(plan: Plan, finding: Finding) -> str | None:
     asset = plan.assets.get(finding.asset)
-    return asset.service if isinstance(asset, PostgresAsset) else None
+    return asset.service if isinstance(asset, PostgresAsset | MariadbAsset) else None
 
 
 def _needs(plan: Plan, name: str) -> set[str]:

@@ -56,10 +56,18 @@ class Entry(Value):
 
 
 class TableCount(Value):
-    """Rows of a table when the dump was taken."""
+    """Rows of a table when the dump was taken.
+
+    Attributes:
+        checksum: of all its rows, as its engine makes it (`CHECKSUM TABLE`, or SHA-256 over ordered rows); empty where
+            none was taken. Left out of JSON then.
+        orphans: rows that refer to rows that are not there.
+    """
 
     table: str
     rows: int = Field(ge=0)
+    checksum: str = Field(default="", exclude_if=lambda text: not text)
+    orphans: int = Field(default=0, ge=0, exclude_if=lambda count: not count)
 
 
 class RecoveryPoint(Value):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from model.assets import Asset, Name, PostgresAsset, Seconds, SecretRef, ServiceAsset, Word
+from model.assets import Asset, DatabaseAsset, Name, PostgresAsset, Seconds, SecretRef, ServiceAsset, Word
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
 from model.points import PointRule
@@ -120,12 +120,46 @@ class Expectation(Value):
     kwargs: dict[str, str | int | float | bool | list[str | int | float] | None] = {}
 
 
+Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Fresh(Value):
+    """The newest moment in a column is no older than this, by the database's own clock."""
+
+    column: Column
+    within: Seconds
+
+
+class Reference(Value):
+    """Every value of a column is a key of another table."""
+
+    column: Column
+    table: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")
+    key: Column = "id"
+
+
 class TableChecks(Value):
-    """Integrity expectations on one table of a database asset; an empty table always fails (G11)."""
+    """Integrity expectations on one table of a database asset; an empty table always fails (G11).
+
+    Attributes:
+        fresh: columns that say how new the newest row is.
+        refers: columns that refer to other tables; values that refer to nothing are counted.
+        recorded: `rows`: no fewer than the newest recovery point recorded; `checksum`: the very content it recorded,
+            for tables that do not change.
+    """
 
     database: Name
     table: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")
-    expectations: tuple[Expectation, ...] = Field(min_length=1)
+    expectations: tuple[Expectation, ...] = ()
+    fresh: tuple[Fresh, ...] = ()
+    refers: tuple[Reference, ...] = ()
+    recorded: tuple[Literal["rows", "checksum"], ...] = ()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.expectations or self.fresh or self.refers or self.recorded):
+            raise ValueError("give `expectations`, `fresh`, `refers` or `recorded`")
+        return self
 
 
 class Checks(Value):
@@ -283,7 +317,7 @@ class Plan(Value):
         return False
 
     def _checks_wrong(self) -> Iterator[tuple[str, str]]:
-        databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, PostgresAsset)}
+        databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, DatabaseAsset)}
         for number, table in enumerate(self.checks.tables):
             yield from _known(f"checks.tables.{number}.database", table.database, databases, "database asset")
         for number, probe in enumerate(self.checks.probes):

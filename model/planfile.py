@@ -17,7 +17,17 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from model.assets import DpkgAsset, FilesAsset, PipAsset, PostgresAsset, RpmAsset, ServiceAsset, SystemAsset
+from model.assets import (
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    PipAsset,
+    PostgresAsset,
+    RpmAsset,
+    ServiceAsset,
+    SqliteAsset,
+    SystemAsset,
+)
 from model.backup_sources import (
     BorgSource,
     DirectorySource,
@@ -40,8 +50,8 @@ _UNPRINTABLE = re.compile("[^\t\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 """What YAML 1.2 does not allow in a text (5.1)."""
 
 _VARIANTS: tuple[type[BaseModel], ...] = (
-    DpkgAsset, RpmAsset, PipAsset, FilesAsset, PostgresAsset, ServiceAsset, SystemAsset, S3Source, DirectorySource,
-    ResticSource, BorgSource, TreeSource, S3TreeSource, PgBackRestSource,
+    DpkgAsset, RpmAsset, PipAsset, FilesAsset, PostgresAsset, MariadbAsset, SqliteAsset, ServiceAsset, SystemAsset,
+    S3Source, DirectorySource, ResticSource, BorgSource, TreeSource, S3TreeSource, PgBackRestSource,
 )  # fmt: skip
 _TAGS = {variant.model_fields["kind"].annotation.__args__[0] for variant in _VARIANTS}  # type: ignore[union-attr]  # Literal
 

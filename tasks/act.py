@@ -16,10 +16,12 @@ from model.assets import (
     Asset,
     DpkgAsset,
     FilesAsset,
+    MariadbAsset,
     PipAsset,
     PostgresAsset,
     RpmAsset,
     ServiceAsset,
+    SqliteAsset,
     SystemAsset,
 )
 from model.canonical import digest
@@ -55,6 +57,7 @@ from tasks import (
     reinstall_package,
     reinstall_rpm,
     restart_service,
+    restore_by_engine,
     restore_cluster,
     restore_database,
     restore_files,
@@ -223,6 +226,10 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restore_database.perform(
                 connection, asset, file.secrets, action, store, job_prefix=prefix, token=token, progress=progress
             )  # fmt: skip
+        case RestoreDatabase(), MariadbAsset() | SqliteAsset():
+            return restore_by_engine.perform(
+                effect.work, connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestoreCluster(), PostgresAsset() as asset:
             return restore_cluster.perform(
                 connection, asset, file.secrets, action, cluster_store(file, action.point.source), plan.services,
@@ -291,6 +298,10 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
+        case RestoreDatabase(), MariadbAsset() | SqliteAsset():
+            return restore_by_engine.undo(
+                effect.work, effect.connection, action, job_prefix=prefix, token=token, progress=progress
+            )
         case RestoreCluster(), PostgresAsset() as asset:
             return restore_cluster.undo(
                 effect.connection, asset, effect.work.file.secrets, action, effect.work.plan.services,

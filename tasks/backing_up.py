@@ -8,7 +8,15 @@ from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
 from checks import rpm_baseline, rpm_database, system
 from checks.baseline import record as record_baseline
-from model.assets import DpkgAsset, FilesAsset, PostgresAsset, RpmAsset, SystemAsset
+from model.assets import (
+    DatabaseAsset,
+    DpkgAsset,
+    FilesAsset,
+    MariadbAsset,
+    RpmAsset,
+    SqliteAsset,
+    SystemAsset,
+)
 from model.errors import BadInput
 from model.manifest import RecoveryPoint
 from tasks import recovery_points
@@ -16,6 +24,8 @@ from tasks.adopting import adopt
 from tasks.backup_cluster import back_up_cluster
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
+from tasks.backup_mariadb import back_up_mariadb
+from tasks.backup_sqlite import back_up_sqlite
 from tasks.one_act import one_act
 from tasks.progress import Progress
 from tasks.render import size
@@ -82,21 +92,27 @@ def adopt_snapshot(plan: str, asset: str, host: str, snapshot: str) -> str:
 
 @one_act(name="dump database", task_run_name="dump {asset} of {host}")
 def dump_database(plan: str, asset: str, host: str) -> str:
-    """Dump one database, or have pgBackRest back up its cluster; a signed manifest with row counts either way."""
+    """Dump or copy a database, or have pgBackRest back up its cluster; a signed manifest with row counts either way."""
     file = load_plan(plan)
     wanted = file.plan.assets[asset]
-    if not isinstance(wanted, PostgresAsset):
+    if not isinstance(wanted, DatabaseAsset):
         raise _wrong_kind(file, asset)
     store, progress = file.backups()[wanted.backup], Progress(f"dump {asset}", f"dump-{asset}")
     with file.connect(host) as connection:
         prove(connection)
-        if isinstance(store, PgBackRestStore):
-            point = back_up_cluster(connection, asset, wanted, host, store, file.secrets, progress)
-            said = f", set {store.manifest(point).snapshot} of pgBackRest."
-        else:
-            point = back_up_database(connection, asset, wanted, host, store, file.secrets, progress)
-            said = f", {size(point.bytes)}."
-    return f"{asset}: recovery point {point.id}{said}{_keep(file, point)}"
+        match wanted:
+            case MariadbAsset():
+                point = back_up_mariadb(connection, asset, wanted, host, store, file.secrets, progress)
+            case SqliteAsset():
+                point = back_up_sqlite(connection, asset, wanted, host, store, progress)
+            case _ if isinstance(store, PgBackRestStore):
+                point = back_up_cluster(connection, asset, wanted, host, store, file.secrets, progress)
+            case _:
+                point = back_up_database(connection, asset, wanted, host, store, file.secrets, progress)
+    of_tool = (
+        f", set {store.manifest(point).snapshot} of pgBackRest" if isinstance(store, PgBackRestStore) else ""
+    )
+    return f"{asset}: recovery point {point.id}{of_tool or ', ' + size(point.bytes)}.{_keep(file, point)}"
 
 
 @one_act(name="record packages", task_run_name="record what {asset} of {host} looks like while healthy")

@@ -13,8 +13,9 @@ from model.assets import PostgresAsset
 from model.canonical import now
 from model.errors import Damaged, PreconditionFailed, Refused, Transient
 from model.manifest import Manifest, RecoveryPoint, TableCount
-from tasks.backup_database import COUNTS, SECONDS, read_counts, refuse_loss
+from tasks.backup_database import COUNTS, SECONDS, read_counts
 from tasks.backup_files import point_id
+from tasks.row_counts import refuse_loss
 from tasks.staging import Progress
 
 _SYSTEM = "SELECT system_identifier::text AS id, current_setting('server_version') AS version FROM pg_control_system()"

@@ -19,6 +19,7 @@ from model.errors import Damaged, PreconditionFailed, Transient
 from model.manifest import Manifest, RecoveryPoint, TableCount
 from tasks.backup_files import point_id
 from tasks.passage import pass_into
+from tasks.row_counts import refuse_loss
 from tasks.staging import Progress
 
 SECONDS = 12 * 3600.0
@@ -175,26 +176,6 @@ def read_counts(result: Result) -> dict[str, int]:
     """Rows by table, from what `COUNTS` printed."""
     counts = (json.loads(line.removeprefix("count ")) for line in result.text.splitlines() if line)
     return {count["table"]: count["rows"] for count in counts}
-
-
-def refuse_loss(store: BackupStore, name: str, tables: tuple[TableCount, ...], where: str) -> None:
-    """An empty backup is not a backup (G11)."""
-    if not tables:
-        raise PreconditionFailed(
-            "the database has no tables: an empty backup is not a backup.",
-            where,
-            "check `database` in the plan",
-        )
-    if any(count.rows for count in tables):
-        return
-    for point in store.points(name)[:1]:
-        before = sum(count.rows for count in store.manifest(point).tables)
-        if before:
-            raise Damaged(
-                f"no table has a row any more; recovery point {point.id} has {before}. No backup was made of it.",
-                where,
-                "run a recovery for this database; older recovery points are kept",
-            )
 
 
 def _parse(tools: Tools, store: BackupStore, key: str, size: int) -> None:

@@ -21,6 +21,7 @@ from tasks.database_swap import SECONDS, DatabaseEffect, Names
 from tasks.fetch import fetch
 from tasks.performed import Performed
 from tasks.pieces import Piece
+from tasks.row_counts import refuse_shrunk
 from tasks.staging import Progress, staging
 
 SAFE_CLIENTS: Mapping[int, int] = {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}
@@ -78,6 +79,7 @@ def perform(
     where = f"{store.name}:{action.point.key}"
     if manifest.format != "pg_dump-custom" or action.database != asset.database:
         raise Refused(f"this is not a dump of {asset.database}.", where, "propose again")
+    refuse_shrunk(store, action.point, manifest)
     names = Names.of(asset.database, job_prefix, action.id)
     with Tools(connection, asset, secrets) as tools:
         effect = DatabaseEffect(tools, names, job_prefix, token)

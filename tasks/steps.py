@@ -32,9 +32,10 @@ from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
+from model.manifest import Manifest
 from model.mistake import Mistake
 from model.outcome import Stage
-from model.proposal import Action, Proposal, Unmet
+from model.proposal import Action, Proposal, RestoreDatabase, Unmet
 from model.severity import grade
 from tasks import act as acting
 from tasks.delivered import delivered
@@ -343,12 +344,23 @@ def look_again(incident: str, stage: Stage, assets: list[str]) -> tuple[CheckRes
     return results
 
 
+def _compared_with(work: Work) -> dict[str, Manifest]:
+    """The recovery points that tables are compared with: those that were restored from, else the newest."""
+    stores, state = work.file.backups(), work.state()
+    known = references(work.file, work.store)
+    for action in state.proposal.actions if state.proposal else ():
+        if isinstance(action, RestoreDatabase) and action.id in state.effects:
+            known[action.asset] = stores[action.point.source].manifest(action.point)
+    return known
+
+
 @one_act(name="verify everything", task_run_name="verify everything for {incident}")
 def verify_everything(incident: str) -> tuple[CheckResult, ...]:
     """Every damage check again, then great-expectations on the tables the plan names (R-RESP-6)."""
     work = open_work(incident)
     results = look(work.file, work.store, None, Progress("verify", "verify"))
-    results += expect_tables(work.file.plan, work.file.connect, work.file.secrets)
+    known = _compared_with(work)
+    results += expect_tables(work.file.plan, work.file.connect, work.file.secrets, known)
     work.record(Verified(stage=Stage.VERIFY, results=results, remarks=_still_run(work)))
     _table("checks-verify", checks_rows(results), f"Checks of the whole plan ({incident})")
     return results

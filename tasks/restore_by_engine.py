@@ -1,0 +1,84 @@
+"""Restoring and undoing a MariaDB or SQLite database of a plan: each by its own engine's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blocks.hosts.base import Connection
+from model.assets import MariadbAsset, ServiceAsset, SqliteAsset
+from model.errors import Unsupported
+from model.proposal import RestoreDatabase
+from tasks import restore_mariadb, restore_sqlite
+from tasks.performed import Performed
+from tasks.work import Work
+
+Progress = Callable[[int, int], None]
+
+
+def _services(work: Work, asset: SqliteAsset) -> dict[str, ServiceAsset]:
+    """What uses a database file: its services that run on the same host."""
+    named = {name: work.plan.assets[name] for name in asset.services}
+    return {
+        name: one for name, one in named.items() if isinstance(one, ServiceAsset) and one.host == asset.host
+    }
+
+
+def perform(
+    work: Work,
+    connection: Connection,
+    action: RestoreDatabase,
+    *,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> Performed:
+    """Restore the database of a signed action; see the engines' modules for what is raised."""
+    store = work.file.backups()[action.point.source]
+    match work.plan.assets[action.asset]:
+        case MariadbAsset() as asset:
+            return restore_mariadb.perform(
+                connection, asset, work.file.secrets, action, store, job_prefix=job_prefix, token=token,
+                progress=progress,
+            )  # fmt: skip
+        case SqliteAsset() as file:
+            return restore_sqlite.perform(
+                connection, file, _services(work, file), action, store, job_prefix=job_prefix, token=token,
+                progress=progress,
+            )  # fmt: skip
+        case other:
+            raise Unsupported(f"{action.asset} is of kind {other.kind}.", action.host, "propose again")
+
+
+def undo(
+    work: Work,
+    connection: Connection,
+    action: RestoreDatabase,
+    *,
+    job_prefix: str,
+    token: int,
+    progress: Progress,
+) -> Performed:
+    """Bring back what was there before."""
+    match work.plan.assets[action.asset]:
+        case MariadbAsset() as asset:
+            return restore_mariadb.undo(
+                connection,
+                asset,
+                work.file.secrets,
+                action,
+                job_prefix=job_prefix,
+                token=token,
+                progress=progress,
+            )
+        case SqliteAsset() as file:
+            return restore_sqlite.undo(
+                connection,
+                file,
+                _services(work, file),
+                action,
+                job_prefix=job_prefix,
+                token=token,
+                progress=progress,
+            )
+        case other:
+            raise Unsupported(f"{action.asset} is of kind {other.kind}.", action.host, "propose again")
