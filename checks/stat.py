@@ -16,8 +16,8 @@ from checks import stat_shell
 from checks.fact import Digests, Fact, require
 from checks.stat_answer import KINDS, Ahead, Answer, Tell
 from model.command import Command
-from model.errors import ReinstateError
-from model.manifest import Entry
+from model.errors import PreconditionFailed, ReinstateError
+from model.manifest import MOST_PATHS, Entry
 
 __all__ = ["Ahead", "Digests", "Fact", "Tell", "collect", "excluded", "list_tree", "require"]
 
@@ -235,11 +235,24 @@ def list_tree(connection: Connection, root: str, exclude: Sequence[str] = ()) ->
 
     Raises:
         Transient: the connection was lost.
-        PreconditionFailed: `find` does not work on the host, or a directory cannot be read: the list is not whole.
+        PreconditionFailed: `find` does not work on the host, or a directory cannot be read: the list is not whole; or
+            there are too many paths.
     """
     chunks: list[bytes] = []
+    count = 0
+
+    def take(chunk: bytes) -> None:
+        nonlocal count
+        count += chunk.count(0)
+        if count > MOST_PATHS:
+            raise PreconditionFailed(
+                f"there are more than {MOST_PATHS:,} paths in {root}.", connection.name,
+                "make several assets of it, or leave out with `exclude` what needs no backup",
+            )  # fmt: skip
+        chunks.append(chunk)
+
     command = Command(("sh", "-c", _TREE, "reinstate-tree", root), sudo=True, timeout=3600.0)
-    result = connection.run(command, on_stdout=chunks.append)
+    result = connection.run(command, on_stdout=take)
     require(result, connection.name, f"listing {root} with find")
     paths = [raw.decode("utf-8", "surrogateescape") for raw in b"".join(chunks).split(b"\0") if raw]
     skip = len(root.rstrip("/")) + 1

@@ -132,6 +132,10 @@ FILE_FORMATS: frozenset[ManifestFormat] = frozenset({"tar", "restic", "borg", "t
 """Formats that hold files one by one."""
 
 
+MOST_PATHS = 2_000_000
+"""Paths of one file set at most: what holds more is refused, not held in memory."""
+
+
 class Manifest(Value):
     """What a backup holds and where it came from; signed, and stored beside the object under `.manifest.json`.
 

@@ -34,6 +34,11 @@ def entries(connection: Connection, paths: Iterable[str]) -> dict[str, Entry]:
     }
 
 
+def same_attributes(wanted: Entry, live: Entry) -> bool:
+    """Whether extended attributes are as they should be, as far as it is known of both."""
+    return None in (wanted.attributes, live.attributes) or wanted.attributes == live.attributes
+
+
 def nul_list(paths: Iterable[str]) -> bytes:
     """Paths as tools with `-0` or `--null` take them on standard input."""
     return b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths)
@@ -52,7 +57,7 @@ def difference(was: Entry, is_now: Entry) -> str:
         "mode": (was.mode, is_now.mode),
         "owner": ((was.uid, was.gid), (is_now.uid, is_now.gid)),
         "capabilities": (was.capabilities, is_now.capabilities),
-        "attributes": (was.attributes, is_now.attributes if was.attributes is not None else None),
+        "attributes": (True, same_attributes(was, is_now)),
         "time": (was.mtime_ns, is_now.mtime_ns),
     }
     counted = [name for name in pairs if not (name == "time" and was.type is FileType.DIRECTORY)]

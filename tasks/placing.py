@@ -10,6 +10,7 @@ from blocks.hosts.base import Connection
 from model.command import Command, Result
 from model.errors import ReinstateError
 from model.manifest import Entry
+from tasks.attributes import SHELL, lines
 from tasks.staging import PLAIN
 
 PLACE_SECONDS = 3600.0
@@ -18,7 +19,9 @@ PLACE_SECONDS = 3600.0
 # escapes. Where the staging lies on another mount, `put` brings a file next to its place first, so that the live path
 # changes in one step there, too. What stands in the way and cannot be removed without loss is set aside. Programs are
 # started only where the shell has no word of its own: thousands of files are put back one by one.
-_SCRIPT = r"""
+_SCRIPT = (
+    SHELL
+    + r"""
 set -u
 aside=$1 count=0 seen= here= there= near=
 fail() { printf '%s: %s\n' "$1" "$path" >&2; exit 3; }
@@ -75,6 +78,8 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
         own) if [ -L "$path" ]; then fail 'became a symbolic link'; fi
             dress "$path" "$a" "$b" "$c" || fail 'cannot be given its mode and owner' ;;
         cap) capabilities "$path" "$a" || fail 'cannot be given its capabilities (python3 or setfattr is needed)' ;;
+        attrs) plain "$b"; attributes "$a" "$REPLY" ||
+            fail 'cannot be given its extended attributes (python3 or setfattr is needed)' ;;
         time) touch -d "@$c" -- "$path" || fail 'cannot be given its time' ;;
         flush) device=$(stat -c %d -- "$path") || continue
             case " $seen " in *" $device "*) continue ;; esac
@@ -83,6 +88,7 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
     esac
 done
 """
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,18 @@ class Step:
     """One step of the job; made by the functions below."""
 
     kind: Literal[
-        "put", "symlink", "hardlink", "folder", "gone", "prune", "meta", "own", "cap", "time", "flush"
+        "put",
+        "symlink",
+        "hardlink",
+        "folder",
+        "gone",
+        "prune",
+        "meta",
+        "own",
+        "cap",
+        "attrs",
+        "time",
+        "flush",
     ]
     path: str
     a: str = ""
@@ -119,6 +136,15 @@ def symlink(entry: Entry) -> Step:
 def meta(entry: Entry) -> Step:
     """Mode, owner and time of what is at the path."""
     return Step("meta", entry.path, owner(entry), f"{entry.mode:05o}", moment(entry.mtime_ns))
+
+
+def attributes(entries: Sequence[tuple[str, Entry]]) -> list[Step]:
+    """Extended attributes of what is at the paths, as far as the entries know them; after mode and owner."""
+    known = [(path, entry) for path, entry in entries if entry.attributes is not None]
+    return [
+        Step("attrs", known[0][0] if len(known) == 1 else f"{len(known)} paths", words, dump)
+        for words, dump in lines(known)
+    ]
 
 
 def owner(entry: Entry) -> str:

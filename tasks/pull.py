@@ -47,6 +47,15 @@ status=$?
 kill "$beat" 2>/dev/null
 exit "$status"
 """
+# What arrived behind a half-arrived file is put to it; then each file and its size.
+_JOIN = r"""
+cd -- "$1" || exit 73
+umask 077
+for rest in *.rest; do
+    if [ -f "$rest" ]; then cat -- "$rest" >>"${rest%.rest}" && rm -f -- "$rest" || exit 1; fi
+done
+find . -maxdepth 1 -type f -exec stat -c '%n %s' {} +
+"""
 _CUT = r"""
 cd -- "$1" || exit 73
 umask 077
@@ -78,13 +87,48 @@ class _Range:
         return self.pieces[-1].offset + self.pieces[-1].size - self.begin
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What of a range is asked for, when so many bytes of it are there from before.
+
+    A single file that is there in its length has the wrong hash, or nobody would ask: it is fetched anew.
+    """
+
+    wanted: _Range
+    there: int
+
+    @property
+    def resumed(self) -> bool:
+        return 0 < self.there < self.wanted.size
+
+    @property
+    def size(self) -> int:
+        if self.resumed:
+            return self.wanted.size - self.there
+        return 0 if self.there == self.wanted.size and len(self.wanted.pieces) > 1 else self.wanted.size
+
+    @property
+    def begin(self) -> int:
+        return self.wanted.begin + self.wanted.size - self.size
+
+    @property
+    def output(self) -> str:
+        return f"{self.wanted.name}.rest" if self.resumed else self.wanted.name
+
+
 @dataclass
 class _Told:
-    """Progress of a pull, as its script prints it: `got BYTES` for a finished file, `at BYTES` for the large one."""
+    """Progress of a pull, as its script prints it: `got BYTES` for a finished file, `at BYTES` for the large one.
+
+    Attributes:
+        got: bytes that arrived.
+        here: bytes that were there before.
+    """
 
     progress: Progress
     total: int
     got: int = 0
+    here: int = 0
     _line: bytearray = field(default_factory=bytearray)
 
     def __call__(self, chunk: bytes) -> None:
@@ -95,7 +139,9 @@ class _Told:
             word, _, number = line.partition(b" ")
             if number.isdigit():
                 self.got += int(number) if word == b"got" else 0
-                self.progress(min(self.total, self.got + (int(number) if word == b"at" else 0)), self.total)
+                self.progress(
+                    min(self.total, self.here + self.got + (int(number) if word == b"at" else 0)), self.total
+                )
         del self._line[64:]
 
 
@@ -119,15 +165,20 @@ def pull(
         Transient: the connection was lost.
     """
     told = _Told(progress, size_of(pieces))
+    there = joined(place)
     for batch in _batches(_ranges(pieces)):
-        large = batch[0].name if len(batch) == 1 else ""
-        wanted = sum(one.size for one in batch)
-        result = ask(
+        asked = [_Asked(one, there.get(one.name, 0)) for one in batch]
+        left = [one for one in asked if one.size]
+        told.here += sum(one.wanted.size - one.size for one in asked)
+        large = left[0].output if len(left) == 1 else ""
+        result = None if not left else ask(
             place.connection, "sh", "-c", _PULL, "reinstate-pull", place.path, large,
-            stdin="next\n".join(_section(url, one, object_bytes) for one in batch).encode(),
-            timeout=600.0 + wanted / slowest, limit=1 << 16, on_stdout=told,
+            stdin="next\n".join(_section(url, one, object_bytes) for one in left).encode(),
+            timeout=600.0 + sum(one.size for one in left) / slowest, limit=1 << 16, on_stdout=told,
         )  # fmt: skip
-        if not result.ok:
+        if any(one.resumed for one in left):
+            joined(place)
+        if result is not None and not result.ok:
             why = "it has no curl" if result.status == 127 else result.tail(2)
             _LOG.info("%s cannot pull from the store (%s).", place.connection.name, why)
             break
@@ -141,6 +192,19 @@ def pull(
             lines = "".join(cuts).encode()
             ask(place.connection, "sh", "-c", _CUT, "reinstate-cut", place.path, stdin=lines, timeout=3600.0)
     return told.got
+
+
+def joined(place: Staging) -> dict[str, int]:
+    """Sizes of what is staged, by name, once what arrived for half-arrived files is put to them.
+
+    Raises:
+        Transient: the connection was lost.
+    """
+    said = ask(
+        place.connection, "sh", "-c", _JOIN, "reinstate-join", place.path, timeout=3600.0, limit=1 << 30
+    )
+    found = (line.rpartition(" ") for line in said.text.splitlines())
+    return {name.removeprefix("./"): int(size) for name, _, size in found if size.isdigit()}
 
 
 def _ranges(pieces: Sequence[Piece]) -> Iterator[_Range]:
@@ -172,11 +236,11 @@ def _batches(ranges: Iterator[_Range]) -> Iterator[list[_Range]]:
         yield batch
 
 
-def _section(url: str, wanted: _Range, object_bytes: int) -> str:
+def _section(url: str, wanted: _Asked, object_bytes: int) -> str:
     whole = wanted.begin == 0 and wanted.size == object_bytes
     lines = (
         f'url = "{_quoted(url)}"',
-        f'output = "{wanted.name}"',
+        f'output = "{wanted.output}"',
         "" if whole else f'range = "{wanted.begin}-{wanted.begin + wanted.size - 1}"',
         f"max-filesize = {wanted.size}",
         "fail",
