@@ -30,7 +30,7 @@ def differences(
         expected: by path; `same_as` is a path of this mapping, too.
         facts: of these paths; where they do not know which file a path is, nothing is said.
     """
-    shared: dict[tuple[int, int], str] = {}
+    shared: dict[tuple[int, int], list[str]] = {}
     for path, entry in sorted(expected.items()):
         fact = facts[path]
         if entry.type is not FileType.FILE or fact.type is not FileType.FILE or entry.attributes is None:
@@ -45,6 +45,8 @@ def differences(
                 wanted = f"the same file as {entry.same_as}"
                 yield path, (Code.FILE_HARD_LINK_BROKEN, wanted, "a file of its own")
         elif fact.names > 1:
-            other = shared.setdefault(fact.file, path)
-            if other != path:
-                yield path, (Code.FILE_HARD_LINK_BROKEN, "a file of its own", f"the same file as {other}")
+            shared.setdefault(fact.file, []).append(path)
+    for paths in shared.values():
+        for path in paths if len(paths) > 1 else ():
+            other = paths[0] if path != paths[0] else paths[1]
+            yield path, (Code.FILE_HARD_LINK_BROKEN, "a file of its own", f"the same file as {other}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from blocks.backups.base import BackupStore
@@ -79,7 +80,8 @@ def perform(
     wanted |= landing.missing_folders(connection, action.root, known, wanted)
     targets = {landing.target(action.root, path): _placed(action.root, e) for path, e in wanted.items()}
     landing.require_told_apart(connection, action.root, wanted)
-    work = compare(targets, collect(connection, list(targets), more=True))
+    names = Counter(landing.target(action.root, e.same_as or e.path) for e in known.values())
+    work = compare(targets, collect(connection, list(targets), more=True), names)
     if not work.paths:
         return Performed(
             f"All {len(action.files)} paths of {action.asset} are as in {action.point.id} already."

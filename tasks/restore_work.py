@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -38,15 +37,15 @@ class RestoreWork:
         return [path for group in groups for path in group]
 
 
-def compare(targets: Mapping[str, Entry], live: Mapping[str, Fact]) -> RestoreWork:
+def compare(targets: Mapping[str, Entry], live: Mapping[str, Fact], names: Mapping[str, int]) -> RestoreWork:
     """The work for these paths.
 
     Args:
         targets: entries by path on the host; `same_as` is a path on the host, too.
         live: what is there, looked at with `more`.
+        names: how many names each file has in the manifest, by its first one on the host.
     """
     work = RestoreWork()
-    names = Counter(entry.same_as or path for path, entry in targets.items())
     for path in sorted(targets):
         entry, fact = targets[path], live[path]
         if any(str(above) in work.made for above in PurePosixPath(path).parents):
@@ -65,7 +64,7 @@ def compare(targets: Mapping[str, Entry], live: Mapping[str, Fact]) -> RestoreWo
                 work.hard[path] = entry.same_as
         elif (fact.type, fact.size, fact.sha256) != (entry.type, entry.size, entry.sha256) or (
             entry.attributes is not None
-            and fact.names > names[path]  # a file of its own, under our names alone
+            and fact.names > names.get(entry.same_as or path, 1)  # a file of its own, under our names alone
         ):
             work.content[path] = entry
         elif not _dressed(entry, fact) or fact.mtime_ns != entry.mtime_ns:

@@ -144,7 +144,8 @@ def _way(
     found: Mapping[str, archive.Member],
 ) -> _Way:
     names = {entry.path for entry in chosen}
-    parted = _parted(connection, [group for group in manifest.hardlinks if set(group) & names], live)
+    groups = [tuple(path for path in group if path in names) for group in manifest.hardlinks]
+    parted = _parted(connection, [group for group in groups if group], chosen, live)
     different: dict[str, list[Entry]] = {
         kind: [] for kind in ("content", "dressed", "symlink", "folder", "gone")
     }
@@ -157,13 +158,10 @@ def _way(
             extended = extended and found[entry.path].unseen
         group = next((group for group in parted if entry.path in group), None)
         if group is not None:
-            first = next(path for path in group if path in names)
-            if entry.path == first:
+            if entry.path == group[0]:
                 different["content"].append(entry)
             else:
-                links[entry.path] = first
-        elif now.same_as and not entry.same_as and entry.type is now.type is FileType.FILE:
-            different["content"].append(entry)  # it was a file of its own
+                links[entry.path] = group[0]
         elif entry.type is FileType.DIRECTORY:
             if said or now.mtime_ns != entry.mtime_ns or extended:
                 different["folder"].append(entry)
@@ -192,15 +190,31 @@ def _kind(entry: Entry, said: str, extended: bool, found: Mapping[str, archive.M
 
 
 def _parted(
-    connection: Connection, groups: Sequence[tuple[str, ...]], live: Mapping[str, Entry]
+    connection: Connection,
+    groups: Sequence[tuple[str, ...]],
+    chosen: Sequence[Entry],
+    live: Mapping[str, Entry],
 ) -> list[tuple[str, ...]]:
-    """Hard link groups that are no longer one file."""
+    """Files, each with all its names, that are made anew: parted, changed, or one with what was another file."""
+    was = {entry.path: entry for entry in chosen}
     parted = []
     for group in groups:
-        there = [path for path in group if path in live and live[path].type is FileType.FILE]
+        there = [path for path in group if live[path].type is FileType.FILE]
         inodes = ask(connection, "sh", "-c", _INODES, stdin=nul_list(there)).text.split()
-        if len(there) < len(group) or len(set(inodes)) != 1:
+        changed = any("content" in difference(was[path], live[path]) for path in group)
+        if len(group) > 1 and (len(there) < len(group) or len(set(inodes)) != 1 or changed):
             parted.append(group)
+    done = {path for group in parted for path in group}
+    of = {path: group for group in groups for path in group}
+    keeps: dict[str, tuple[str, ...]] = {}
+    for entry in chosen:
+        path, now = entry.path, live[entry.path]
+        if path in done or not entry.type is now.type is FileType.FILE:
+            continue
+        group = of.get(path, (path,))
+        if keeps.setdefault(now.same_as or path, group) != group:  # it was a file of its own
+            parted.append(group)
+            done.update(group)
     return parted
 
 
