@@ -73,16 +73,18 @@ def fetch(
     left = _wrong(place, pieces)
     moved = 0
     total = size_of(left)
+    fruitless = 0
     for number in range(ROUNDS):
         pulled = [piece for piece in left if piece.size]
         url = store.presign(key, URL_SECONDS + object_bytes // SLOWEST) if pulled else None
         if url is None:
             break
         time.sleep(PAUSE * number)
-        arrived = pull(place, url, object_bytes, pulled, progress, SLOWEST)
+        arrived, refused = pull(place, url, object_bytes, pulled, progress, SLOWEST)
         before, left = len(left), _wrong(place, left)
         moved += arrived
-        if not arrived and len(left) == before:
+        fruitless += not arrived and len(left) == before
+        if fruitless > refused:
             break
     if any(piece.size for piece in left):
         _LOG.info("%d of %d pieces go through the orchestrator.", len(left), len(pieces))

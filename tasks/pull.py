@@ -20,6 +20,9 @@ SHARED = 64 << 20
 BATCH = 1 << 30
 """Bytes asked for in one run of curl: shared ranges need that much room until they are cut."""
 
+HTTP_ERROR = 22
+"""Status of curl when the server answered with an error (URL expired, 5xx)."""
+
 _LOG = logging.getLogger("reinstate.fetch")
 
 # The configuration with the URL comes on stdin: argv is visible to every user of the host (G9). A line each second
@@ -147,7 +150,7 @@ class _Told:
 
 def pull(
     place: Staging, url: str, object_bytes: int, pieces: Sequence[Piece], progress: Progress, slowest: int
-) -> int:
+) -> tuple[int, bool]:
     """Have the host fetch pieces; what did not arrive is for the caller to find out and to bring another way.
 
     Args:
@@ -159,12 +162,12 @@ def pull(
         slowest: bytes per second below which it is given up.
 
     Returns:
-        Bytes moved.
+        Bytes moved, and whether the store refused or failed, so that a fresh URL may help.
 
     Raises:
         Transient: the connection was lost.
     """
-    told = _Told(progress, size_of(pieces))
+    told, refused = _Told(progress, size_of(pieces)), False
     there = joined(place)
     for batch in _batches(_ranges(pieces)):
         asked = [_Asked(one, there.get(one.name, 0)) for one in batch]
@@ -179,6 +182,7 @@ def pull(
         if any(one.resumed for one in left):
             joined(place)
         if result is not None and not result.ok:
+            refused = result.status == HTTP_ERROR
             why = "it has no curl" if result.status == 127 else result.tail(2)
             _LOG.info("%s cannot pull from the store (%s).", place.connection.name, why)
             break
@@ -191,7 +195,7 @@ def pull(
         if cuts:
             lines = "".join(cuts).encode()
             ask(place.connection, "sh", "-c", _CUT, "reinstate-cut", place.path, stdin=lines, timeout=3600.0)
-    return told.got
+    return told.got, refused
 
 
 def joined(place: Staging) -> dict[str, int]:

@@ -116,7 +116,7 @@ def _stage(
     stage: Staging, store: BackupStore, manifest: Manifest, content: Mapping[str, Entry], progress: Progress
 ) -> tuple[dict[str, str], int]:
     """Fetch the files and give them mode, owner and time; returns path → name in the staging folder, and bytes."""
-    names = {path: _staged_name(path) for path in content}  # the same ones after an interruption
+    names = {path: staged_name(path) for path in content}
     moved = fetch_files(stage, store, manifest, {names[path]: e for path, e in content.items()}, progress)
     stage.make_holes([names[path] for path, entry in content.items() if entry.sparse])
     groups: dict[tuple[str, str], list[str]] = {}
@@ -153,7 +153,8 @@ def size_of(entries: Iterable[Entry]) -> int:
     return sum(entry.size for entry in entries)
 
 
-def _staged_name(path: str) -> str:
+def staged_name(path: str) -> str:
+    """The name a file has in staging, the same ones after an interruption."""
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
