@@ -31,7 +31,11 @@ def absolute(root: str, relative: str) -> str:
 
 
 def collect(
-    connection: Connection, asset: FilesAsset, manifest: Manifest, screen: Screen | None = None
+    connection: Connection,
+    asset: FilesAsset,
+    manifest: Manifest,
+    screen: Screen | None = None,
+    progress: stat.Tell | None = None,
 ) -> FileSetData:
     """Look at everything the manifest names, and count what it does not name.
 
@@ -40,12 +44,13 @@ def collect(
         asset: the file set.
         manifest: what it should be.
         screen: what need not be read again; None: every byte is read.
+        progress: told (paths looked at, paths in all).
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or damaged.
     """
     wanted = [absolute(asset.path, entry.path) for entry in _entries(asset, manifest)]
-    facts = stat.collect(connection, wanted, more=True, screen=screen)
+    facts = stat.collect(connection, wanted, more=True, screen=screen, progress=progress)
     there = stat.list_tree(connection, asset.path, asset.exclude) if _present(facts, asset) else []
     return FileSetData(facts, len(set(there) - set(wanted)))
 
@@ -103,6 +108,17 @@ def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -
             "extended attributes, access control lists and hard links: the host has no working python3"
         )
     return judged("files", asset.host, name, len(entries), tuple(findings), "paths", tuple(notes))
+
+
+def check(
+    connection: Connection, name: str, asset: FilesAsset, manifest: Manifest, screen: Screen | None, progress: stat.Tell
+) -> CheckResult:  # fmt: skip
+    """Collect and judge; what is whole is put into the screen."""
+    data = collect(connection, asset, manifest, screen, progress)
+    result = judge(name, asset, data, manifest)
+    if screen is not None:
+        screen.whole = unharmed(data, result, screen.clock_ns)
+    return result
 
 
 def unharmed(data: FileSetData, result: CheckResult, clock_ns: int) -> dict[str, Fact]:

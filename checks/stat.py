@@ -47,10 +47,12 @@ class Screen:
     Attributes:
         known: facts with `file` and `ctime_ns`, by path.
         clock_ns: of the host, before it looked; 0 where it was not asked.
+        whole: what may be known from now on; see `checks.files.unharmed`.
     """
 
     known: Mapping[str, Fact] = field(default_factory=dict)
     clock_ns: int = 0
+    whole: Mapping[str, Fact] = field(default_factory=dict)
 
 
 PROBE = Path(__file__).with_name("stat_probe.py")
