@@ -70,7 +70,7 @@ def fetch(
     if object_bytes:  # one byte says whether the object is there in its whole length
         for _ in store.read(key, object_bytes - 1, 1):
             pass
-    left = _wrong(place, pieces)
+    left = list(pieces) if place.fresh else _wrong(place, pieces)
     moved = 0
     total = size_of(left)
     fruitless = 0
@@ -80,7 +80,8 @@ def fetch(
         if url is None:
             break
         time.sleep(PAUSE * number)
-        arrived, refused = pull(place, url, object_bytes, pulled, progress, SLOWEST)
+        there = {} if place.fresh and number == 0 else joined(place)
+        arrived, refused = pull(place, url, object_bytes, pulled, there, progress, SLOWEST)
         before, left = len(left), _wrong(place, left)
         moved += arrived
         fruitless += not arrived and len(left) == before
@@ -119,7 +120,7 @@ def fetch_files(
     engine = engine_of(store)
     if engine is None:
         return fetch(place, store, manifest.object_key, manifest.object_bytes, pieces, progress)
-    left = _wrong(place, pieces)
+    left = list(pieces) if place.fresh else _wrong(place, pieces)
     moved = 0
     if left:
         wanted = {piece.name: files[piece.name] for piece in left}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.pieces import Piece, runs, size_of
@@ -149,7 +149,13 @@ class _Told:
 
 
 def pull(
-    place: Staging, url: str, object_bytes: int, pieces: Sequence[Piece], progress: Progress, slowest: int
+    place: Staging,
+    url: str,
+    object_bytes: int,
+    pieces: Sequence[Piece],
+    there: Mapping[str, int],
+    progress: Progress,
+    slowest: int,
 ) -> tuple[int, bool]:
     """Have the host fetch pieces; what did not arrive is for the caller to find out and to bring another way.
 
@@ -158,6 +164,7 @@ def pull(
         url: presigned, good for ranges.
         object_bytes: size of the whole object.
         pieces: none of them empty.
+        there: sizes of what is staged already, see `joined`.
         progress: told (bytes done, bytes wanted).
         slowest: bytes per second below which it is given up.
 
@@ -168,7 +175,6 @@ def pull(
         Transient: the connection was lost.
     """
     told, refused = _Told(progress, size_of(pieces)), False
-    there = joined(place)
     for batch in _batches(_ranges(pieces)):
         asked = [_Asked(one, there.get(one.name, 0)) for one in batch]
         left = [one for one in asked if one.size]

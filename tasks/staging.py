@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocks.hosts.base import OUTPUT_LIMIT, Connection
@@ -40,14 +40,17 @@ older() {
     [ "$1" != "$ours" ] && [ -d "$1" ] && [ ! -L "$1" ]
 }
 """
-_ADOPT = (
+# What a dead predecessor of ours had staged is taken over, as copies: it may still write there.
+_OPEN = (
     _PREDECESSORS
     + r"""
 umask 077
+mkdir -p -- "$ours" || exit 1
 [ -z "$(ls -A -- "$ours")" ] || exit 0
 for each in "$prefix"-*; do
     if older "$each"; then cp -R --reflink=auto --sparse=auto -- "$each/." "$ours/" || exit 1; fi
 done
+[ -n "$(ls -A -- "$ours")" ] || echo fresh
 """
 )
 _FORGET = (
@@ -107,10 +110,12 @@ class Staging:
 
     Attributes:
         path: absolute, mode 700.
+        fresh: nothing was in it when it was opened.
     """
 
     connection: Connection
     path: str
+    fresh: bool = False
 
     def folder(self, name: str) -> str:
         """Make a folder inside and return its path.
@@ -119,7 +124,7 @@ class Staging:
             PreconditionFailed: the host's disk is full or read-only.
         """
         path = f"{self.path}/{name}"
-        self._require(ask(self.connection, "sh", "-c", _MAKE, "reinstate-stage", path), path)
+        self.require(ask(self.connection, "sh", "-c", _MAKE, "reinstate-stage", path), path)
         return path
 
     def push(self, source: Path, name: str, sha256: str, progress: Progress) -> str:
@@ -136,7 +141,7 @@ class Staging:
         sent = ask(
             self.connection, "sh", "-c", _PUT, "reinstate-stage", path, source=chunks(source, progress), timeout=7200.0
         )  # fmt: skip
-        self._require(sent, path)
+        self.require(sent, path)
         self.verify(path, sha256)
         return path
 
@@ -165,7 +170,7 @@ class Staging:
             done = ask(
                 self.connection, "sh", "-c", _HOLES, "reinstate-stage", self.path, stdin=text.encode(), timeout=7200.0
             )  # fmt: skip
-            self._require(done, self.path)
+            self.require(done, self.path)
 
     def require_room(self, size: int) -> None:
         """Refuse before the first byte what cannot fit; what is staged already counts as room.
@@ -185,13 +190,6 @@ class Staging:
                     "free space there, or set `state_dir` to a larger disk; nothing live was touched",
                 )
 
-    def adopt(self) -> None:
-        """Take over what a predecessor of ours with an older token had staged, as copies: it may still write there.
-
-        Whoever uses it compares hashes, as with everything staged.
-        """
-        ask(self.connection, "sh", "-c", _ADOPT, "reinstate-stage", self.path, timeout=7200.0)
-
     def remove(self, *, predecessors: bool) -> None:
         """Give the space back; what is left over is harmless.
 
@@ -202,7 +200,12 @@ class Staging:
         if predecessors:
             ask(self.connection, "sh", "-c", _FORGET, "reinstate-stage", self.path)
 
-    def _require(self, result: Result, path: str) -> None:
+    def require(self, result: Result, path: str) -> None:
+        """Whatever was to write at the path did.
+
+        Raises:
+            PreconditionFailed: it did not.
+        """
         if not result.ok:
             raise PreconditionFailed(
                 f"{path} cannot be written: {result.tail(2)}.",
@@ -220,8 +223,9 @@ def staging(connection: Connection, job_prefix: str, token: int) -> Iterator[Sta
     The token is in the name: a fenced-out predecessor that still writes cannot reach ours (G3).
     """
     place = Staging(connection, f"{connection.host.state_dir.rstrip('/')}/staging/{job_prefix}-{token}")
-    place.folder("")
-    place.adopt()
+    opened = ask(connection, "sh", "-c", _OPEN, "reinstate-stage", place.path, timeout=7200.0)
+    place.require(opened, place.path)
+    place = replace(place, fresh=opened.text.strip() == "fresh")
     try:
         yield place
     except Transient:
