@@ -86,14 +86,14 @@ def find(
         Transient: the host or the store does not answer.
     """
     result = Sources()
-    index = _index(store, result)
+    index = index_of(store, result)
     listed = _mirrors(connection, asset, wanted, result)
     shelved = {one: file for one in wanted if index and (file := _shelved(index, one))}
     cached = _cached(connection, asset, wanted, listed)
     for one in wanted:
         if (offer := _of_cache(asset, one, cached, listed.get(one), shelved.get(one), result)) is not None:
             result.offers[one] = offer
-        elif one in shelved and store is not None and _whole(store, shelved[one], result):
+        elif one in shelved and store is not None and whole(store, shelved[one], result):
             result.offers[one] = offer_of(store, shelved[one])
         elif (known := listed.get(one)) is not None and known.signed:
             local = unquote(known.uri.removeprefix("file:")) if known.uri.startswith("file:/") else ""
@@ -116,7 +116,8 @@ def file_name(wanted: Wanted) -> str:
     return f"{name}_{version.replace(':', '%3a')}_{architecture}.deb"
 
 
-def _index(store: PackageStore | None, result: Sources) -> StoreIndex | None:
+def index_of(store: PackageStore | None, result: Sources) -> StoreIndex | None:
+    """The verified index of a store; why there is none is kept among what was refused."""
     if store is None:
         return None
     try:
@@ -133,7 +134,8 @@ def _shelved(index: StoreIndex, wanted: Wanted) -> PackageFile | None:
     return index.find("deb", name, version, tuple(dict.fromkeys((architecture, "all"))))
 
 
-def _whole(store: PackageStore, file: PackageFile, result: Sources) -> bool:
+def whole(store: PackageStore, file: PackageFile, result: Sources) -> bool:
+    """Whether a file of a store is what its index says; why not is kept among what was refused."""
     try:
         store.get(file.filename, file.sha256, lambda _chunk: None)
     except Transient:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from blocks.hosts.base import Connection
 from checks.fact import require
+from checks.sections import sections
 from model.command import Command, printable
-from model.errors import PreconditionFailed
 
 RECORD, FIELD = "\x1e", "\x1f"
 """What parts packages and files from another, and their fields: no name of a file that rpmbuild can read has them."""
@@ -195,14 +195,7 @@ def parse(output: bytes, where: str = "") -> RpmDatabase:
     Raises:
         PreconditionFailed: the output is not whole.
     """
-    pieces = output.decode("utf-8", "surrogateescape").split("\0")
-    parts = dict(zip(pieces[1::2], pieces[2::2], strict=False))
-    if "end" not in parts:
-        raise PreconditionFailed(
-            "the rpm database's answer was cut off or holds NUL bytes.",
-            where,
-            "look at `rpm -qa` on the host",
-        )
+    parts = sections(output, "the rpm database", where, "look at `rpm -qa` on the host")
     needs = dict(_needs(parts.get("needs", "")))
     packages = sorted(_packages(parts.get("packages", ""), needs), key=lambda p: (p.name, p.installed, p.id))
     structure = [line for line in parts.get("structure", "").split("\n") if not _STALE.match(line)]

@@ -12,11 +12,10 @@ from pathlib import Path
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
 from checks import rpm_signature
-from checks.package_sources import Offer, Sources, Wanted, offer_of
+from checks.package_sources import Offer, Sources, Wanted, index_of, offer_of, whole
 from model.assets import RpmAsset
 from model.command import Command, printable
-from model.errors import ReinstateError, Transient
-from model.shelf import StoreIndex
+from model.errors import Transient
 
 PROBE = Path(__file__).with_name("dnf_probe.py")
 RUN_PROBE = r"""
@@ -61,7 +60,7 @@ def find(
     result = Sources()
     if not wanted:
         return result
-    index = _index(store, result)
+    index = index_of(store, result)
     listed = _repositories(connection, wanted, result)
     cached = _cached(connection, wanted)
     for one in wanted:
@@ -71,15 +70,8 @@ def find(
         ]
         if (offer := _of_cache(connection, asset, one, cached.get(one), measures, result)) is not None:
             result.offers[one] = offer
-        elif file is not None and store is not None:
-            try:
-                store.get(file.filename, file.sha256, lambda _chunk: None)
-            except Transient:
-                raise
-            except ReinstateError as error:
-                result.refused.append(str(error))
-            else:
-                result.offers[one] = offer_of(store, file)
+        elif file is not None and store is not None and whole(store, file, result):
+            result.offers[one] = offer_of(store, file)
         if one not in result.offers and one in listed:
             result.offers[one] = listed[one]
     return result
@@ -97,18 +89,6 @@ def file_name(wanted: Wanted) -> str:
     """The name a repository gives the file."""
     name, _, version, release, architecture = words(wanted)
     return f"{name}-{version}-{release}.{architecture}.rpm"
-
-
-def _index(store: PackageStore | None, result: Sources) -> StoreIndex | None:
-    if store is None:
-        return None
-    try:
-        return store.index()
-    except Transient:
-        raise
-    except ReinstateError as error:
-        result.refused.append(f"package store {store.name}: {error}")
-        return None
 
 
 def _repositories(connection: Connection, wanted: Sequence[Wanted], result: Sources) -> dict[Wanted, Offer]:

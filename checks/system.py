@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from blocks.hosts.base import Connection
 from checks import accounts, boot, certificates, clock, disks, units
 from checks.judging import Judging, SystemData
+from checks.sections import sections
 from checks.stat import require
 from checks.system_script import SCRIPT
 from model.assets import SystemAsset, Watched
 from model.canonical import now
 from model.command import Command
-from model.errors import PreconditionFailed
 from model.finding import CheckResult, judged
 from model.host_state import HostState, host_state
 from model.manifest import Entry
@@ -50,15 +50,7 @@ def parse(output: bytes, where: str = "") -> dict[str, str]:
     Raises:
         PreconditionFailed: it is not whole.
     """
-    pieces = output.decode("utf-8", "surrogateescape").split("\0")
-    parts = dict(zip(pieces[1::2], pieces[2::2], strict=False))
-    if "end" not in parts:
-        raise PreconditionFailed(
-            "the answer about the state of the host was cut off.",
-            where,
-            "run it again; then look at its shell",
-        )
-    return parts
+    return sections(output, "the state of the host", where, "run it again; then look at its shell")
 
 
 def judge(name: str, asset: SystemAsset, data: SystemData, baseline: Sequence[Entry] = ()) -> CheckResult:

@@ -169,11 +169,16 @@ class Effect(Value):
 
 
 class Verified(Value):
-    """Checks after the repair: the damage check again, integrity checks, acceptance probes."""
+    """Checks after the repair: the damage check again, integrity checks, acceptance probes.
+
+    Attributes:
+        remarks: what people should know or do, that is no damage.
+    """
 
     type: Literal["verified"] = "verified"
     stage: Literal[Stage.REPAIR, Stage.RESTORE, Stage.VERIFY, Stage.ACCEPT, Stage.ROLL_BACK]
     results: tuple[CheckResult, ...]
+    remarks: tuple[str, ...] = ()
 
 
 class Ended(Value):
@@ -334,6 +339,11 @@ class State(Value):
         return settled.decision
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the newest checks of the whole plan said beside their verdicts."""
+        return next((one.remarks for one in reversed(self.verified) if one.stage is Stage.VERIFY), ())
+
+    @property
     def changed(self) -> bool:
         """True once any effect on a host was intended and not known to be undone."""
         return any(
@@ -343,7 +353,7 @@ class State(Value):
         )
 
 
-def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one branch for each kind of record  # noqa: C901 - one case for each type of record
+def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each type of record
     """Fold records, oldest first, into the state of the incident."""
     data: dict[str, object] = {}
     gates: dict[Gate, GateOpened] = {}

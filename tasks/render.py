@@ -297,8 +297,8 @@ def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of rec
             return f"{step} on {host}, attempt {attempt}: about to begin."
         case Effect(step=step, result=result, sentence=sentence):
             return f"{step} {result}: {sentence}"
-        case Verified(stage=stage, results=results):
-            return f"Checks after {stage}: " + " ".join(r.sentence for r in results)
+        case Verified(stage=stage, results=results, remarks=remarks):
+            return f"Checks after {stage}: " + " ".join((*(r.sentence for r in results), *remarks))
         case Ended(verdict=verdict, sentence=sentence):
             return f"{verdict}: {sentence}"
         case Reviewed(report=report):

@@ -199,6 +199,7 @@ def _items(work: Work) -> tuple[str, ...]:
         {note for r in (state.confirmed.results if state.confirmed else ()) for note in r.not_checked}
     )
     items += [f"Not checked: {note}" for note in unchecked]
+    items += state.remarks
     if state.refused:
         items.append(f"{len(state.refused)} sign-off answers were refused; see the timeline.")
     kept = [

@@ -18,6 +18,7 @@ from blocks.backups.base import BackupStore
 from blocks.home import open_store
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
+from checks import old_copies
 from checks.diagnose import why
 from checks.examine import examine, impact_scope
 from checks.expectations import expect_tables
@@ -27,6 +28,7 @@ from checks.supplies import gather
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
+from model.errors import PreconditionFailed
 from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
@@ -49,7 +51,7 @@ from tasks.screens import screening
 from tasks.snapshot import take_snapshot
 from tasks.toolset import connected, equip
 from tasks.verdict import conclude
-from tasks.work import Baselines, PlanFile, accepted, baseline, load_plan, open_incident, open_work
+from tasks.work import Baselines, PlanFile, Work, accepted, baseline, load_plan, open_incident, open_work
 
 PROPOSAL_LIFE = timedelta(hours=24)
 """A proposal older than this is made again: packages, backups and the host move on."""
@@ -327,9 +329,24 @@ def verify_everything(incident: str) -> tuple[CheckResult, ...]:
     work = open_work(incident)
     results = look(work.file, work.store, None, Progress("verify", "verify"))
     results += expect_tables(work.file.plan, work.file.connect, work.file.secrets)
-    work.record(Verified(stage=Stage.VERIFY, results=results))
+    work.record(Verified(stage=Stage.VERIFY, results=results, remarks=_still_run(work)))
     _table("checks-verify", checks_rows(results), f"Checks of the whole plan ({incident})")
     return results
+
+
+def _still_run(work: Work) -> tuple[str, ...]:
+    """Who still runs what was replaced; a host that cannot say is no reason to stop."""
+    state = work.state()
+    done = [a for a in (state.proposal.actions if state.proposal else ()) if a.id in state.effects]
+    said: tuple[str, ...] = ()
+    for host in dict.fromkeys(action.host for action in done):
+        replaced = {path for action in done if action.host == host for path in action.touches}
+        try:
+            with connected(work, host) as connection:
+                said += old_copies.remarks(host, old_copies.collect(connection, replaced))
+        except PreconditionFailed as error:
+            said += (f"Who on {host} still runs what was replaced is not known: {error}",)
+    return said
 
 
 @one_act(name="soak", task_run_name="acceptance probes for {incident}")

@@ -12,7 +12,7 @@ from checks.stat import Around, Digests, Fact, collect, excluded, list_tree
 from model.errors import PreconditionFailed, ReinstateError
 from model.manifest import FileType
 from tests.checks.local import LocalConnection
-from tests.support.installation import wait_for
+from tests.support.waiting import wait_for
 
 ODD = (
     "new\nline",

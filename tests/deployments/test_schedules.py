@@ -17,7 +17,8 @@ from model.incident import Source
 from model.outcome import Gate
 from tasks.scanning import history_of
 from tasks.work import PlanFile, load_plan, open_work
-from tests.support.installation import Installation, apart, wait_for
+from tests.support.installation import Installation, apart
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

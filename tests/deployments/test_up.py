@@ -14,7 +14,8 @@ import pytest
 from deployments.server.paths import POOL
 from model.errors import BadInput
 from model.outcome import Stage
-from tests.support.installation import Installation, wait_for
+from tests.support.installation import Installation
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,8 @@ from model.outcome import Gate
 from tasks.voting import gate_digest
 from tasks.work import Work, open_work
 from tests.conftest import BROWSERS
-from tests.support.installation import Installation, wait_for
+from tests.support.installation import Installation
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -12,8 +12,9 @@ import pytest
 from model.outcome import Gate
 from model.proposal import ReinstallDistribution
 from tasks.work import Work
-from tests.support.installation import Installation, wait_for
+from tests.support.installation import Installation
 from tests.support.tamper import unnoticed
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

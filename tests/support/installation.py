@@ -7,20 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import pyotp
 import pytest
 
 from blocks.journals.base import JournalStore
 from blocks.journals.directory import DirectoryJournal
-from blocks.people import STEP
 from deployments.demo import processes
 from deployments.demo.damage import Kind, inflict
 from deployments.demo.planning import write_plan
@@ -33,6 +30,8 @@ from model.outcome import Gate, RunVerdict
 from model.steps import Ask, Finished, next_step
 from tasks.voting import gate_digest
 from tasks.work import Work, open_work
+from tests.support.codes import fresh_code
+from tests.support.waiting import wait_for
 
 REINSTATE = str(Path(sys.executable).with_name("reinstate"))
 START_SECONDS = 240.0
@@ -45,17 +44,6 @@ def apart(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: 
         return pool.submit(function, *args, **kwargs).result()
 
 
-def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 180.0, step: float = 0.05) -> T:
-    """The condition's first true answer."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        said = condition()
-        if said:
-            return said
-        time.sleep(step)
-    raise AssertionError(f"not within {seconds:g} s: {what}")
-
-
 @dataclass
 class Installation:
     """One home with its plan and, while it runs, its `up` process."""
@@ -65,7 +53,6 @@ class Installation:
     home: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
-    used: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def where(self) -> Paths:
@@ -175,16 +162,9 @@ class Installation:
 
     def code(self, person: str) -> str:
         """A code of this person that was not used yet; may wait for the next one."""
-        used = self.used.setdefault(person, set())
-
-        def unused() -> int | None:
-            present = int(time.time() // STEP)
-            return next((step for step in (present, present + 1) if step not in used), None)
-
-        step = wait_for(f"an unused code of {person}", unused, 2 * STEP, 0.5)
-        used.add(step)
-        secret = next(p.totp_file for p in self.world.facts.people if p.key == person).read_text().strip()
-        return str(pyotp.TOTP(secret).generate_otp(step))
+        return fresh_code(
+            next(p.totp_file for p in self.world.facts.people if p.key == person).read_text().strip()
+        )
 
     def form(self, work: Work, gate: Gate, person: str, **changes: str) -> Mapping[str, str]:
         """A right answer to a gate's form, with changes."""

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.lab import damage
 from tests.lab.damage import Damage
 from tests.lab.host import LabHost
 from tests.lab.servers import DATABASE, FILES, ROLE, Shop
+from tests.support.codes import fresh_code
 from tests.support.s3server import ACCESS_KEY, SECRET_KEY
 
 HOST = "shop-host"
@@ -53,8 +53,8 @@ class World:
         return load_plan(str(self.plan_file)).plan
 
     def code(self, person: str) -> str:
-        """The one-time code a person's phone shows now."""
-        return pyotp.TOTP(secret_of(self.folder, f"totp-{person}")).at(datetime.now(UTC))
+        """A code of this person that was not used yet; may wait for the next one."""
+        return fresh_code(secret_of(self.folder, f"totp-{person}"))
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,11 @@ class Kept:
 
 def fill(host: LabHost) -> None:
     """Fill the database's disk; it stops at its next write of a log segment."""
-    host.shell(["dd", "if=/dev/zero", "of=/var/lib/postgresql/dump.old", "bs=64k"])
     deadline = time.monotonic() + 90
     while host.shell(["systemctl", "is-active", unit_of(host)]).stdout.strip() == "active":
+        # Each time again: what the server gives back when it starts anew must not save it.
+        more = ("of=/var/lib/postgresql/dump.old", "bs=4k", "oflag=append", "conv=notrunc")
+        host.shell(["dd", "if=/dev/zero", *more])
         assert time.monotonic() < deadline, "the database still runs on a full disk"
         log = "SELECT count(pg_logical_emit_message(true, 'x', repeat('x', 100000))) FROM generate_series(1, 500)"
         host.shell(["runuser", "-u", "postgres", "--", "psql", "-c", log, "postgres"])
