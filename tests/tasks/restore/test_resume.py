@@ -22,9 +22,9 @@ from model.errors import ReinstateError, Transient
 from model.proposal import RestoreFiles
 from tasks import restore_files
 from tests.support.cutting import Relay, Trouble, http, relay
-from tests.support.installation import wait_for
 from tests.support.sshservers import Server
 from tests.support.stores import FixedSecrets, make_directory_store, s3_source
+from tests.support.waiting import wait_for
 from tests.tasks.localhost import fingerprint
 from tests.tasks.restore.test_restore_files import action_for, asset_of, back_up, restore
 
