@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from checks.fact import Fact
+from model.command import printable
 from model.finding import Code, Degree
-from model.manifest import Entry, FileType
+from model.manifest import ACL, Attribute, Entry, FileType
 
 Difference = tuple[Code, str, str]
 """Code, what is expected, what was found."""
@@ -37,6 +39,17 @@ def capabilities_text(hexes: str) -> str:
     return f"capabilities {hexes}" if hexes else "no capabilities"
 
 
+def attributes_text(attributes: Sequence[Attribute]) -> str:
+    """Attributes for people: their names, and short values; `no extended attributes`."""
+    said = [
+        "access control list" if one.name in ACL else f"{printable(one.name)} {one.value[:16] or 'empty'}"
+        for one in attributes
+    ]
+    return (
+        ", ".join(said[:3] + ([f"{len(said) - 3} more"] if len(said) > 3 else [])) or "no extended attributes"
+    )
+
+
 def differences(
     expected: Entry, fact: Fact, *, content: bool = True, link: bool = True, capabilities: bool = False
 ) -> list[Difference]:
@@ -48,6 +61,8 @@ def differences(
         content: compare hashes where the entry has one.
         link: compare link targets.
         capabilities: compare file capabilities, where the host could be asked.
+
+    Extended attributes count where both entry and fact know them, and capabilities with them.
     """
     if fact.type is FileType.ABSENT:
         return [(Code.FILE_MISSING, nature(expected.type, expected.link), "absent")]
@@ -67,12 +82,33 @@ def differences(
         found.append(
             (Code.FILE_OWNER_DIFFERS, owner_text(expected.uid, expected.gid), owner_text(fact.uid, fact.gid))
         )
-    if capabilities and fact.capabilities is not None and fact.capabilities != expected.capabilities:
+    known = expected.attributes is not None and fact.attributes is not None
+    if (
+        (capabilities or known)
+        and fact.capabilities is not None
+        and fact.capabilities != expected.capabilities
+    ):
         texts = capabilities_text(expected.capabilities), capabilities_text(fact.capabilities)
         found.append((Code.FILE_CAPABILITIES_DIFFER, *texts))
+    if expected.attributes is not None and fact.attributes is not None:
+        found += _attributes(expected.attributes, fact.attributes, mode_wrong=fact.mode != expected.mode)
     if content and expected.sha256:
         found += _content(expected, fact)
     return found
+
+
+def _attributes(
+    expected: Sequence[Attribute], found: Sequence[tuple[str, str]], *, mode_wrong: bool
+) -> list[Difference]:
+    there = [Attribute(name=name, value=value) for name, value in found]
+    if list(expected) == there:
+        return []
+    acl = "system.posix_acl_access"
+    names = {one.name for one in (*expected, *there)}
+    if mode_wrong and names == {acl} and len(expected) == len(there):
+        return []  # the bits of the group are the list's mask: one damage, not two
+    wrong = [one for one in expected if one not in there], [one for one in there if one not in expected]
+    return [(Code.FILE_ATTRIBUTES_DIFFER, attributes_text(wrong[0]), attributes_text(wrong[1]))]
 
 
 def _content(expected: Entry, fact: Fact) -> list[Difference]:

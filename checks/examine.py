@@ -25,6 +25,7 @@ from checks import (
 )
 from checks.hash_lists import Delivered
 from checks.many import Board, Tell, side_by_side
+from checks.stat import Screen
 from checks.toolbox import Broken
 from checks.wheel_shelf import references
 from model.accepted import Accepted
@@ -61,6 +62,7 @@ def examine(
     delivered: Mapping[str, Delivered] | None = None,
     broken: Mapping[str, Sequence[Broken]] | None = None,
     package_stores: Mapping[str, PackageStore] | None = None,
+    screens: Mapping[str, Screen] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a plan: hosts side by side, the assets of one host one after another over its connection.
 
@@ -76,6 +78,7 @@ def examine(
         delivered: what packages in the plan's store say their hashes are, by asset.
         broken: tools that do not work, by host; a finding each.
         package_stores: package stores by name: what they hold tells whether a host's own hash lists were altered.
+        screens: by file set, what need not be read again; what is found whole is put into them.
 
     Returns:
         A result per asset in dependency order, then one per probe. A check that could not run is an ERROR naming why.
@@ -104,6 +107,7 @@ def examine(
                 accepted or {},
                 delivered or {},
                 package_stores or {},
+                screens or {},
                 part,
             )
             results[name] = result.model_copy(update={"seconds": round(time.monotonic() - start, 3)})
@@ -142,6 +146,7 @@ def _one(
     accepted: Mapping[str, Sequence[Accepted]],
     delivered: Mapping[str, Delivered],
     package_stores: Mapping[str, PackageStore],
+    screens: Mapping[str, Screen],
     progress: stat.Tell,
 ) -> CheckResult:
     asset = plan.assets[name]
@@ -175,8 +180,7 @@ def _one(
             case FilesAsset():
                 if name not in manifests:
                     return failed("files", asset.host, name, "there is no recovery point to compare with")
-                manifest = manifests[name]
-                return files.judge(name, asset, files.collect(connection, asset, manifest), manifest)
+                return files.check(connection, name, asset, manifests[name], screens.get(name), progress)
             case PostgresAsset() | MariadbAsset() | SqliteAsset():
                 return _database(name, asset, connection, secrets, manifests.get(name))
             case ServiceAsset():

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from model.command import Result
 from model.errors import PreconditionFailed, Transient
-from model.manifest import Entry, FileType
+from model.manifest import Attribute, Entry, FileType
 
 Digests = Literal["none", "md5", "sha256", "both"]
 
@@ -30,13 +30,20 @@ class Fact(NamedTuple):
     sha256: str = ""
     capabilities: str | None = None
     error: str = ""
+    attributes: tuple[tuple[str, str], ...] | None = None
+    file: tuple[int, int] | None = None
+    names: int = 0
+    sparse: bool = False
+    ctime_ns: int = 0
 
     def entry(self, path: str | None = None) -> Entry:
         """The fact as a manifest's entry, under another path if given."""
         return Entry(
             path=path or self.path, type=self.type, mode=self.mode, uid=self.uid, gid=self.gid,
             size=self.size if self.type is FileType.FILE else 0, mtime_ns=self.mtime_ns, sha256=self.sha256,
-            link=self.link, capabilities=self.capabilities or "",
+            link=self.link, capabilities=self.capabilities or "", sparse=self.sparse,
+            attributes=None if self.attributes is None
+            else tuple(Attribute(name=name, value=value) for name, value in self.attributes),
         )  # fmt: skip
 
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from blocks.hosts.base import Connection
-from checks import stat
+from checks import hard_links, stat
 from checks.compare import degree, differences, moment
-from checks.stat import Fact, excluded
+from checks.stat import Fact, Screen, excluded
 from model.assets import FilesAsset
 from model.finding import CheckResult, Code, Finding, judged
 from model.manifest import Entry, FileType, Manifest
+
+SETTLED_NS = 2_000_000_000
+"""How long before the look a file must have been changed last for a screen to know it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,27 @@ def absolute(root: str, relative: str) -> str:
     return root if relative == "." else f"{root.rstrip('/')}/{relative}"
 
 
-def collect(connection: Connection, asset: FilesAsset, manifest: Manifest) -> FileSetData:
+def collect(
+    connection: Connection,
+    asset: FilesAsset,
+    manifest: Manifest,
+    screen: Screen | None = None,
+    progress: stat.Tell | None = None,
+) -> FileSetData:
     """Look at everything the manifest names, and count what it does not name.
+
+    Args:
+        connection: the host.
+        asset: the file set.
+        manifest: what it should be.
+        screen: what need not be read again; None: every byte is read.
+        progress: told (paths looked at, paths in all).
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or damaged.
     """
     wanted = [absolute(asset.path, entry.path) for entry in _entries(asset, manifest)]
-    facts = stat.collect(connection, wanted)
+    facts = stat.collect(connection, wanted, more=True, screen=screen, progress=progress)
     there = stat.list_tree(connection, asset.path, asset.exclude) if _present(facts, asset) else []
     return FileSetData(facts, len(set(there) - set(wanted)))
 
@@ -45,10 +61,13 @@ def collect_tree(connection: Connection, root: str, exclude: Sequence[str] = ())
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or damaged.
     """
-    facts = stat.collect(connection, stat.list_tree(connection, root, exclude))
+    facts = stat.collect(connection, stat.list_tree(connection, root, exclude), more=True)
     skip = len(root.rstrip("/")) + 1
+    same = hard_links.firsts(facts.values())
     entries = [
-        fact.entry(fact.path[skip:] or ".") for fact in facts.values() if fact.type is not FileType.ABSENT
+        fact.entry(fact.path[skip:] or ".").model_copy(update={"same_as": same.get(fact.path, "")[skip:]})
+        for fact in facts.values()
+        if fact.type is not FileType.ABSENT
     ]
     return sorted(entries, key=lambda entry: entry.path)
 
@@ -61,12 +80,14 @@ def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -
     """
     findings: list[Finding] = []
     entries = _entries(asset, manifest)
+    broken = dict(hard_links.differences(_placed(asset.path, entries), data.facts))
     taken = int(manifest.taken_at.timestamp() * 1_000_000_000)
     for entry in entries:
         path = absolute(asset.path, entry.path)
         fact = data.facts[path]
         newer = fact.type is FileType.FILE and fact.mtime_ns > taken
-        for code, expected, actual in differences(entry, fact):
+        linked = [broken[path]] if path in broken else []
+        for code, expected, actual in (*differences(entry, fact), *linked):
             note = ""
             if newer and code is Code.FILE_CONTENT_DIFFERS:
                 note = (
@@ -81,7 +102,49 @@ def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -
     notes = []
     if data.extra:
         notes.append(f"{data.extra} paths that recovery point {manifest.point} does not hold: they are newer")
+    recorded = any(entry.attributes is not None for entry in entries)
+    if recorded and all(fact.attributes is None for fact in data.facts.values()):
+        notes.append(
+            "extended attributes, access control lists and hard links: the host has no working python3"
+        )
     return judged("files", asset.host, name, len(entries), tuple(findings), "paths", tuple(notes))
+
+
+def check(
+    connection: Connection, name: str, asset: FilesAsset, manifest: Manifest, screen: Screen | None, progress: stat.Tell
+) -> CheckResult:  # fmt: skip
+    """Collect and judge; what is whole is put into the screen."""
+    data = collect(connection, asset, manifest, screen, progress)
+    result = judge(name, asset, data, manifest)
+    if screen is not None:
+        screen.whole = unharmed(data, result, screen.clock_ns)
+    return result
+
+
+def unharmed(data: FileSetData, result: CheckResult, clock_ns: int) -> dict[str, Fact]:
+    """What a screen may know from now on: files found whole that nobody had changed just before they were read.
+
+    A file changed within the same tick of the host's clock as it was read would keep its ctime.
+    """
+    wrong = {finding.subject for finding in result.findings}
+    return {
+        path: fact
+        for path, fact in data.facts.items()
+        if path not in wrong
+        and fact.sha256
+        and fact.file is not None
+        and fact.ctime_ns < clock_ns - SETTLED_NS
+    }
+
+
+def _placed(root: str, entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Entries by path on the host."""
+    return {
+        absolute(root, e.path): e.model_copy(update={"same_as": absolute(root, e.same_as)})
+        if e.same_as
+        else e
+        for e in entries
+    }
 
 
 def _entries(asset: FilesAsset, manifest: Manifest) -> list[Entry]:

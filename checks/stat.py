@@ -7,23 +7,19 @@ has none, or one that lies, the host's own tools do it (`checks.stat_shell`), sl
 from __future__ import annotations
 
 import fnmatch
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from blocks.hosts.base import Connection
 from checks import stat_shell
 from checks.fact import Digests, Fact, require
-from model.command import Command, printable
-from model.errors import ReinstateError
-from model.manifest import Entry, FileType
+from checks.stat_answer import KINDS, Ahead, Answer, Tell
+from model.command import Command
+from model.errors import PreconditionFailed, ReinstateError
+from model.manifest import MOST_PATHS, Entry
 
-__all__ = ["Digests", "Fact", "collect", "excluded", "list_tree", "require"]
-
-Tell = Callable[[int, int], None]
-"""Told (paths looked at, paths in all)."""
+__all__ = ["Ahead", "Digests", "Fact", "Tell", "collect", "excluded", "list_tree", "require"]
 
 
 @dataclass
@@ -42,20 +38,21 @@ class Around:
 
 
 @dataclass
-class Ahead:
-    """A script run on the host before it looks, by the same command: its answer is dealt with while the host hashes.
+class Screen:
+    """What files were when they were last read: whatever still is the same file, unchanged, is not read again.
+
+    Who changes a file cannot set the time of its last change (ctime) back, short of setting the clock or writing to the
+    disk past the file system; damage below the file system is not seen.
 
     Attributes:
-        script: for sh; it must end with 0.
-        argument: its only one.
-        end: how its output ends; that must not occur before.
-        take: gets the output, once; never called where the host has no Python.
+        known: facts with `file` and `ctime_ns`, by path.
+        clock_ns: of the host, before it looked; 0 where it was not asked.
+        whole: what may be known from now on; see `checks.files.unharmed`.
     """
 
-    script: str
-    argument: str
-    end: bytes
-    take: Callable[[bytes], None]
+    known: Mapping[str, Fact] = field(default_factory=dict)
+    clock_ns: int = 0
+    whole: Mapping[str, Fact] = field(default_factory=dict)
 
 
 PROBE = Path(__file__).with_name("stat_probe.py")
@@ -80,13 +77,7 @@ printf '%s\n' "$bad" >&2
 exit 93
 """
 
-_KINDS = {
-    "f": FileType.FILE, "d": FileType.DIRECTORY, "l": FileType.LINK, "o": FileType.OTHER, "a": FileType.ABSENT,
-}  # fmt: skip
-_KNOWN = [
-    "900150983cd24fb0d6963f7d28e17f72", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", True,
-]  # fmt: skip
-_KIND_OF = {kind: letter for letter, kind in _KINDS.items()}
+_KIND_OF = {kind: letter for letter, kind in KINDS.items()}
 _CANARY = "n/\0f0,0,0,,,\0"
 """The last question: the top is no file. Whoever finds it as expected is not believed."""
 
@@ -101,6 +92,8 @@ def collect(
     around: Around | None = None,
     ahead: Ahead | None = None,
     expected: Mapping[str, Entry] | None = None,
+    more: bool = False,
+    screen: Screen | None = None,
     jobs: int = 0,
     timeout: float = 7200.0,
     progress: Tell | None = None,
@@ -115,7 +108,9 @@ def collect(
         ahead: what else is asked by the same command.
         expected: what paths should be (their mode, owner, SHA-256, link and capabilities); the host says of those that
             are so only how many they are, which saves time. Their facts have size and time from here.
-        jobs: processes on the host; 0: one per processor, four at most.
+        more: ask also for extended attributes, hard links, holes and ctime; it costs some time, and Python on the host.
+        screen: what need not be read again; asks for more, too.
+        jobs: processes on the host; 0: one per processor, eight at most.
         timeout: seconds for all of it.
         progress: told now and then.
 
@@ -139,7 +134,10 @@ def collect(
         return {}
     for folder in around.folders if around else ():
         wanted.setdefault(folder, "none")
-    facts = _by_python(connection, wanted, jobs, timeout, progress, around, ahead, expected or {})
+    facts = _by_python(
+        connection, wanted, jobs, timeout, progress, around, ahead, expected or {}, screen,
+        more=more or screen is not None,
+    )  # fmt: skip
     if facts is None:
         facts = {}
         for kind in dict.fromkeys(wanted.values()):
@@ -153,76 +151,6 @@ def collect(
     return facts
 
 
-class _Answer:
-    """What the probe says, read line by line as it comes; `whole` only when all of it is there and right."""
-
-    def __init__(self, paths: Sequence[str], progress: Tell | None, ahead: Ahead | None) -> None:
-        self.facts: dict[str, Fact] = {}
-        self.paths = paths
-        self.progress = progress
-        self.around: list[str] = []
-        self.same = 0
-        self.canary = False
-        self.whole = False
-        self.wrong = False
-        self._rest = b""
-        self._greeted = False
-        self._ahead = ahead
-        self._before: list[bytes] = []
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next piece of the stream."""
-        if self._ahead is not None:
-            chunk = self._hand_over(chunk, self._ahead)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            if not self.wrong:
-                try:
-                    self._line(json.loads(line))
-                except (ValueError, TypeError, LookupError):
-                    self.wrong = True
-
-    def _hand_over(self, chunk: bytes, ahead: Ahead) -> bytes:
-        """What comes behind the output of the script ahead, once that is whole."""
-        tail = self._before.pop() if self._before else b""
-        place = (tail + chunk).find(ahead.end)
-        if place < 0:
-            self._before += [tail, chunk] if len(chunk) >= len(ahead.end) else [tail + chunk]
-            return b""
-        stop = place + len(ahead.end)
-        ahead.take(b"".join(self._before) + (tail + chunk)[:stop])
-        self._ahead = None
-        return (tail + chunk)[stop:]
-
-    def _line(self, said: Any) -> None:  # noqa: ANN401 - JSON from the host, judged here
-        if not self._greeted:
-            self._greeted = True
-            self.wrong = said != _KNOWN
-        elif said[0] == "in":
-            self.around = [str(path) for path in said[1]]
-        elif said[0] == "end":
-            known = len(self.facts) + self.same
-            self.whole = not self._rest and self.canary and said[1] == known + 1 == len(self.paths) + 1
-        else:
-            facts, paths = self.facts, self.paths
-            self.same += int(said[0])
-            for number, kind, mode, uid, gid, size, mtime, link, md5, sha256, caps, error in said[1:]:
-                if number == len(paths):
-                    self.canary = kind == "d"
-                    continue
-                path = paths[number]
-                if not type(mode) is type(uid) is type(gid) is type(size) is type(mtime) is int:
-                    raise TypeError
-                if not type(link) is type(md5) is type(sha256) is type(caps) is str:
-                    raise TypeError
-                problem = printable(str(error)) if error else ""
-                facts[path] = Fact(
-                    path, _KINDS[kind], mode, uid, gid, size, mtime, link, md5, sha256, caps, problem
-                )
-            if self.progress is not None:
-                self.progress(len(self.facts) + self.same, len(self.paths))
-
-
 def _by_python(
     connection: Connection,
     wanted: Mapping[str, Digests],
@@ -232,11 +160,16 @@ def _by_python(
     around: Around | None,
     ahead: Ahead | None,
     expected: Mapping[str, Entry],
+    screen: Screen | None,
+    *,
+    more: bool,
 ) -> dict[str, Fact] | None:
     """The facts by the host's Python; None when there is none or it cannot be trusted."""
     paths = list(wanted)
-    answer = _Answer(paths, progress, ahead)
+    answer = Answer(paths, progress, ahead)
     texts = {path: _expected(entry) for path, entry in expected.items() if wanted.get(path) == "sha256"}
+    known = {path: screen.known[path] for path in wanted if path in screen.known} if screen else {}
+    texts |= {path: _unchanged(fact) for path, fact in known.items() if wanted[path] == "sha256"}
     records = [f"{_LETTER[d]}{p}\0{texts.get(p, '')}\0" for p, d in wanted.items()]
     aliases: tuple[str, ...] = ()
     if around is not None:
@@ -256,6 +189,7 @@ def _by_python(
             ahead.argument if ahead else "",
             PROBE.read_text(encoding="utf-8"),
             str(jobs),
+            "x" if more else "-",
             *aliases,
         ),
         stdin="".join([*records, _CANARY]).encode("utf-8", "surrogateescape"),
@@ -267,7 +201,15 @@ def _by_python(
         return None  # a lost connection shows again with the host's own tools
     if around is not None:
         around.found[:] = answer.around
-    return {path: answer.facts.get(path) or _as_expected(expected[path]) for path in paths}
+    if screen is not None:
+        screen.clock_ns = answer.clock_ns
+    return {path: answer.facts.get(path) or known.get(path) or _as_expected(expected[path]) for path in paths}
+
+
+def _unchanged(fact: Fact) -> str:
+    """What must be the same for a file not to be read again."""
+    device, inode = fact.file or (0, 0)
+    return f"#{device},{inode},{fact.ctime_ns},{fact.size},{fact.mtime_ns}"
 
 
 def _expected(entry: Entry) -> str:
@@ -295,11 +237,24 @@ def list_tree(connection: Connection, root: str, exclude: Sequence[str] = ()) ->
 
     Raises:
         Transient: the connection was lost.
-        PreconditionFailed: `find` does not work on the host, or a directory cannot be read: the list is not whole.
+        PreconditionFailed: `find` does not work on the host, or a directory cannot be read: the list is not whole; or
+            there are too many paths.
     """
     chunks: list[bytes] = []
+    count = 0
+
+    def take(chunk: bytes) -> None:
+        nonlocal count
+        count += chunk.count(0)
+        if count > MOST_PATHS:
+            raise PreconditionFailed(
+                f"there are more than {MOST_PATHS:,} paths in {root}.", connection.name,
+                "make several assets of it, or leave out with `exclude` what needs no backup",
+            )  # fmt: skip
+        chunks.append(chunk)
+
     command = Command(("sh", "-c", _TREE, "reinstate-tree", root), sudo=True, timeout=3600.0)
-    result = connection.run(command, on_stdout=chunks.append)
+    result = connection.run(command, on_stdout=take)
     require(result, connection.name, f"listing {root} with find")
     paths = [raw.decode("utf-8", "surrogateescape") for raw in b"".join(chunks).split(b"\0") if raw]
     skip = len(root.rstrip("/")) + 1

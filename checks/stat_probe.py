@@ -1,11 +1,13 @@
 """Runs on the host, by `python3 -I -S -c`: facts and hashes of many paths, read once, by several processes.
 
-Arguments: the number of processes, then pairs of a link at the top and the folder it stands for. Standard input: pairs
-of `<digests><path>` and what is expected there, each ended by NUL. The digests: `n`one, `m`d5, `s`ha256 or `b`oth; a
-capital letter asks also for what lies in that folder and is none of the paths. Output, a line each: the answers to
-known questions; lists of how many paths are as expected, then of the others `[number, type, mode, uid, gid, size,
-mtime_ns, link, md5, sha256, capabilities, error]`; `["in", [path, …]]` for what else lies in folders; `["end", count]`.
-Only the standard library of Python 3.6.
+Arguments: the number of processes, `x` where more is asked for or `-`, then pairs of a link at the top and the folder
+it stands for. Standard input: pairs of `<digests><path>` and what is expected there, each ended by NUL. The digests:
+`n`one, `m`d5, `s`ha256 or `b`oth; a capital letter asks also for what lies in that folder and is none of the paths.
+What is expected may be `#device,inode,ctime,size,mtime`: a path that still has these is as expected, unread.
+Output, a line each: the answers to known questions; lists of how many paths are as expected, then of the others
+`[number, type, mode, uid, gid, size, mtime_ns, link, md5, sha256, capabilities, error]`, with `x` also `[device, inode,
+names, sparse, ctime_ns, [[attribute, value], …]]`; `["in", [path, …]]` for what else lies in folders; `["end", count,
+clock]`, the clock as it was before. Only the standard library of Python 3.6.
 """
 # ruff: noqa: PTH115, S324 - plain os calls start fastest and take any bytes as names; md5 is what packages give
 
@@ -17,6 +19,7 @@ import os
 import signal
 import stat
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing `typing` would take as long as hashing a hundred files
@@ -27,6 +30,9 @@ FEW, AHEAD = 4, 256
 """The first AHEAD paths go out FEW at a time: whoever asks puts the largest there."""
 WRITE = 6
 """Batches written at once: a packet on the wire costs as much as looking at ten files."""
+ATTRIBUTES = ("system.posix_acl_access", "system.posix_acl_default")
+"""Beside `user.*`: capabilities are told apart from them."""
+MORE = sys.argv[2:3] == ["x"]
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BUFFER = bytearray(1 << 18)
@@ -72,6 +78,32 @@ def capabilities(place: "bytes | int") -> str:
         return ""
 
 
+def more(path: bytes, info: os.stat_result) -> "list[object]":
+    """What else a path has: which file it is, holes, the time of its last change, attributes in hex."""
+    sparse = False
+    named = []
+    if stat.S_ISREG(info.st_mode) and info.st_blocks * 512 < info.st_size:
+        try:
+            descriptor = opened(path)
+            try:
+                sparse = os.lseek(descriptor, 0, os.SEEK_HOLE) < info.st_size
+            finally:
+                os.close(descriptor)
+        except OSError:
+            sparse = False
+    if not stat.S_ISLNK(info.st_mode):
+        try:
+            names = sorted(os.listxattr(path, follow_symlinks=False))
+            named = [
+                [name, os.getxattr(path, name, follow_symlinks=False).hex()]
+                for name in names
+                if name.startswith("user.") or name in ATTRIBUTES
+            ]
+        except OSError:
+            named = []
+    return [info.st_dev, info.st_ino, info.st_nlink, sparse, info.st_ctime_ns, named]
+
+
 def row(number: int, record: bytes, expected: bytes) -> "list[object] | None":
     """Everything about one path; links are not followed. None: it is as expected."""
     want, path = record[:1].lower(), record[1:]
@@ -81,6 +113,11 @@ def row(number: int, record: bytes, expected: bytes) -> "list[object] | None":
         if error.errno in _GONE:
             return [number, "a", 0, 0, 0, 0, 0, "", "", "", "", ""]
         return [number, "o", 0, 0, 0, 0, 0, "", "", "", "", error.strerror]
+    if expected[:1] == b"#":
+        screen = info.st_dev, info.st_ino, info.st_ctime_ns, info.st_size, info.st_mtime_ns
+        if stat.S_ISREG(info.st_mode) and expected[1:] == ",".join(map(str, screen)).encode():
+            return None
+        expected = b""
     kind, link, md5, sha256, caps, problem = "o", "", "", "", "", ""
     if stat.S_ISREG(info.st_mode):
         kind = "f"
@@ -111,7 +148,7 @@ def row(number: int, record: bytes, expected: bytes) -> "list[object] | None":
             return None
     return [
         number, kind, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns, link,
-        md5, sha256, caps, problem,
+        md5, sha256, caps, problem, *([more(path, info)] if MORE else []),
     ]  # fmt: skip
 
 
@@ -194,10 +231,11 @@ def main() -> int:
         stat.S_ISDIR(os.lstat("/").st_mode),
     ]
     write((json.dumps(known) + "\n").encode())
+    clock = int(time.time() * 1e9)
     pairs = sys.stdin.buffer.read().split(b"\0")
     records, expected = pairs[0:-1:2], pairs[1:-1:2]
     gc.disable()
-    jobs = int(sys.argv[1]) or min(4, len(os.sched_getaffinity(0)))
+    jobs = int(sys.argv[1]) or min(8, len(os.sched_getaffinity(0)))
     (take, give), lock = os.pipe(), os.pipe()
     os.write(lock[1], b"x")
     children = {child(lambda: hand_out(len(records), give))}
@@ -208,7 +246,7 @@ def main() -> int:
     }
     os.close(take)
     if any(record[:1].isupper() for record in records):
-        links = [os.fsencode(word) for word in sys.argv[2:]]
+        links = [os.fsencode(word) for word in sys.argv[3:]]
         children.add(child(lambda: look_around(records, links, lock)))
     failed = False
     while children:
@@ -220,7 +258,7 @@ def main() -> int:
                 os.kill(other, signal.SIGKILL)
     if failed:
         return 3
-    write((json.dumps(["end", len(records)]) + "\n").encode())
+    write((json.dumps(["end", len(records), clock]) + "\n").encode())
     return 0
 
 

@@ -223,6 +223,9 @@ KEYS = {
     "PipAsset.kind": "a Python environment, examined by `RECORD`",
     "FilesAsset.kind": "a folder or a file, compared with its newest recovery point",
     "FilesAsset.backup": "where its recovery points are",
+    "FilesAsset.screen": "`none`: every byte is read at every check; `ctime`: what was found whole and has not changed "
+    "since is not read again, see [Restoring files](restoring-files.md#the-ctime-screen)",
+    "FilesAsset.rehash": "with `screen: ctime`, how often every byte is read all the same",
     "PostgresAsset.kind": "a PostgreSQL database",
     "PostgresAsset.port": "TCP port, also part of the socket's name",
     "PostgresAsset.backup": "where its dumps are, or the pgBackRest repository of its cluster",

@@ -146,6 +146,9 @@ class FilesAsset(AssetBase):
         path: the directory or single file.
         role: `configuration` is the first rung of the ladder, `data` the last but one.
         exclude: glob patterns, relative to `path`, neither backed up nor checked.
+        screen: `none`: every byte is read at every check. `ctime`: a file found whole before, and neither changed nor
+            replaced since by what the file system says, is not read again; damage below the file system is missed.
+        rehash: how often every byte is read all the same.
     """
 
     kind: Literal["files"]
@@ -153,6 +156,8 @@ class FilesAsset(AssetBase):
     role: Literal["configuration", "data"] = "data"
     backup: Name
     exclude: tuple[str, ...] = ()
+    screen: Literal["none", "ctime"] = "none"
+    rehash: Seconds = 7 * 86400.0
 
 
 class PostgresAsset(AssetBase):

@@ -26,6 +26,27 @@ def _named(path: str) -> str:
     return path
 
 
+ACL = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
+"""Attributes that are access control lists."""
+
+
+def _attribute(name: str) -> str:
+    if "\0" in name or len(name) > 255 or not (name in ACL or (name.startswith("user.") and name != "user.")):
+        raise ValueError("an attribute is `user.*` or an access control list")
+    return name
+
+
+class Attribute(Value):
+    """An extended attribute: of a user, or an access control list as the kernel keeps it.
+
+    Attributes:
+        value: in hex.
+    """
+
+    name: Annotated[HostText, AfterValidator(_attribute)]
+    value: str = Field(default="", pattern=r"^([0-9a-f]{2})*$", max_length=131072)
+
+
 class Entry(Value):
     """One path.
 
@@ -38,6 +59,11 @@ class Entry(Value):
         link: target of a symbolic link.
         capabilities: of a file, the attribute `security.capability` in hex; left out of JSON when there are none.
         offset: byte offset of the content inside the archive; -1 when unknown.
+        attributes: extended attributes and access control lists, sorted; None, and left out of JSON, when the host
+            could not be asked or was not: then nothing is said about them, nor about hard links.
+        same_as: path of the first of several hard links to one file, sorted by path; left out where this is the first
+            or only name.
+        sparse: it has holes; left out when it has none.
     """
 
     path: Annotated[HostText, AfterValidator(_named)]
@@ -53,6 +79,9 @@ class Entry(Value):
         default="", pattern=r"^$|^([0-9a-f]{2}){1,64}$", exclude_if=lambda hexes: not hexes
     )
     offset: int = -1
+    attributes: tuple[Attribute, ...] | None = Field(default=None, exclude_if=lambda named: named is None)
+    same_as: HostText = Field(default="", exclude_if=lambda text: not text)
+    sparse: bool = Field(default=False, exclude_if=lambda holes: not holes)
 
 
 class TableCount(Value):
@@ -109,6 +138,10 @@ database in one object, or a snapshot of a backup tool."""
 
 FILE_FORMATS: frozenset[ManifestFormat] = frozenset({"tar", "restic", "borg", "tree", "s3-tree"})
 """Formats that hold files one by one."""
+
+
+MOST_PATHS = 2_000_000
+"""Paths of one file set at most: what holds more is refused, not held in memory."""
 
 
 class Manifest(Value):

@@ -23,7 +23,11 @@ from model.proposal import (
 from model.small_rungs import clear_the_way, links, nobodys
 from model.supplies import PointSupply
 
-METADATA = frozenset({Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.FILE_CAPABILITIES_DIFFER})
+METADATA = frozenset(
+    {
+        Code.FILE_MODE_DIFFERS, Code.FILE_OWNER_DIFFERS, Code.FILE_CAPABILITIES_DIFFER, Code.FILE_ATTRIBUTES_DIFFER,
+    }
+)  # fmt: skip
 
 
 def _by_package(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
@@ -183,12 +187,23 @@ def files(
     dressed = [f for f in here if f.code in METADATA and f.subject not in worse]
     worn = {finding.subject for finding in dressed}
     same = [f for f in others if f.subject in entries] if asset.role == "configuration" else []
-    known = {path: e.model_copy(update={"path": path, "offset": -1}) for path, e in entries.items()}
+    known = {
+        path: e.model_copy(update={"path": path, "offset": -1, "same_as": ""}) for path, e in entries.items()
+    }
     _metadata(draft, name, asset.host, dressed, known, [f for f in same if f.subject in worn])
-    damaged = sorted({finding.subject for finding in here} - worn)
+    damaged = sorted(_all_names({finding.subject for finding in here} - worn, asset, entries))
     if supply is not None and damaged:
         cured = [f for f in (*here, *same) if f.subject in damaged]
         _restore(draft, name, asset, supply, entries, damaged, cured)
+
+
+def _all_names(damaged: set[str], asset: FilesAsset, entries: Mapping[str, Entry]) -> set[str]:
+    """Damaged paths and the other names of the same files: a file that is replaced is linked anew."""
+    if not any(entry.same_as for entry in entries.values()):
+        return damaged
+    first = {p: absolute(asset.path, e.same_as) if e.same_as else p for p, e in entries.items()}
+    wrong = {first[path] for path in damaged}
+    return {path for path in entries if first[path] in wrong}
 
 
 def _restore(
@@ -196,7 +211,7 @@ def _restore(
     damaged: Sequence[str], cured: Sequence[Finding],
 ) -> None:  # fmt: skip
     chosen = tuple(entries[path] for path in damaged)
-    count = sum(entry.size for entry in chosen if entry.type is FileType.FILE)
+    count = sum(entry.size for entry in chosen if entry.type is FileType.FILE and not entry.same_as)
     configuration = asset.role == "configuration"
     draft.actions.append(
         RestoreFiles(

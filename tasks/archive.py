@@ -42,6 +42,13 @@ class Member:
         return any(key.startswith(("SCHILY.xattr.", "SCHILY.acl.")) for key in self.info.pax_headers)
 
     @property
+    def unseen(self) -> bool:
+        """Whether it has attributes that an entry does not name (those of security modules, `trusted.*`)."""
+        named = ("SCHILY.xattr.user.", "SCHILY.xattr.system.posix_acl_", "SCHILY.xattr.security.capability")
+        keys = (key for key in self.info.pax_headers if key.startswith("SCHILY.xattr."))
+        return not all(key.startswith(named) for key in keys)
+
+    @property
     def mtime_ns(self) -> int:
         """Exact modification time."""
         text = self.info.pax_headers.get("mtime", str(int(self.info.mtime)))

@@ -33,7 +33,6 @@ _TAR = (
         "--file=-",
         "--format=gnu",
         "--numeric-owner",
-        "--hard-dereference",
         "--no-recursion",
     ),
     *("--directory=/", "--null", "--no-unquote", "--files-from=-"),
@@ -94,6 +93,7 @@ def back_up_files(
                     entry.model_copy(
                         update={
                             "path": relative(asset.path, entry.path),
+                            "same_as": relative(asset.path, entry.same_as) if entry.same_as else "",
                             "offset": index.members[_member(entry.path)].offset,
                         }
                     )
@@ -117,6 +117,11 @@ def _look(connection: Connection, name: str, asset: FilesAsset) -> dict[str, Ent
             connection.name,
             "correct the asset's path or its `exclude`",
         )
+    if all(entry.attributes is None for entry in found.values()):
+        _LOG.warning(
+            "%s: extended attributes, access control lists and hard links are not recorded: the host has no working "
+            "python3.", name,
+        )  # fmt: skip
     if len(found) < len(paths):
         _LOG.warning("%s: %d sockets, pipes or devices are not backed up.", name, len(paths) - len(found))
     return found
@@ -147,7 +152,15 @@ def _by_tool(
         taken_at=taken, object_key=f"{name}/{point_id(taken)}/{DESCRIPTOR}", object_sha256="0" * 64, object_bytes=0,
         entries=tuple(
             sorted(
-                (e.model_copy(update={"path": relative(asset.path, e.path)}) for e in found.values()),
+                (
+                    e.model_copy(
+                        update={
+                            "path": relative(asset.path, e.path),
+                            "same_as": relative(asset.path, e.same_as) if e.same_as else "",
+                        }
+                    )
+                    for e in found.values()
+                ),
                 key=lambda entry: entry.path,
             )
         ),

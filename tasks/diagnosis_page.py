@@ -20,6 +20,8 @@ _WORDS = {
     Code.FILE_MISSING: "is missing", Code.CONFFILE_MISSING: "is missing", Code.FILE_CONTENT_DIFFERS: "was changed",
     Code.FILE_MODE_DIFFERS: "has other permissions", Code.FILE_OWNER_DIFFERS: "has another owner",
     Code.FILE_TYPE_DIFFERS: "is something else than a file should be", Code.FILE_LINK_DIFFERS: "points elsewhere",
+    Code.FILE_ATTRIBUTES_DIFFER: "has other extended attributes or another access control list",
+    Code.FILE_HARD_LINK_BROKEN: "is no longer the same file under each of its names",
     Code.FILE_UNREADABLE: "cannot be read", Code.PACKAGE_STATE_BROKEN: "is not completely installed",
     Code.PACKAGE_NOT_INSTALLED: "is not installed", Code.DATABASE_UNREACHABLE: "does not answer",
     Code.DATABASE_TABLE_UNREADABLE: "cannot be read", Code.DATABASE_CHECKSUM_FAILED: "fails its checksums",

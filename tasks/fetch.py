@@ -8,7 +8,9 @@ through the connection. Either way every piece is hashed on the host before anyt
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from blocks.backups.base import BackupStore
 from blocks.backups.engine import engine_of
@@ -18,12 +20,18 @@ from model.command import printable
 from model.errors import Damaged
 from model.manifest import Entry, Manifest
 from tasks.pieces import Piece, read_pieces, size_of
-from tasks.pull import pull
+from tasks.pull import joined, pull
 from tasks.staging import Progress, Staging
 
 URL_SECONDS = 3600
 SLOWEST = 1 << 20
 """Bytes per second below which a transfer is given up at last; 64 KiB/s for those that are pulled and stand still."""
+
+ROUNDS = 4
+"""How often a host pulls what it did not get, each time with a fresh URL, as long as something arrives."""
+
+PAUSE = 1.0
+"""Seconds of rest before the second of these, twice that before the third."""
 
 _LOG = logging.getLogger("reinstate.fetch")
 
@@ -56,18 +64,27 @@ def fetch(
     if object_bytes:  # one byte says whether the object is there in its whole length
         for _ in store.read(key, object_bytes - 1, 1):
             pass
-    left = _wrong(place, pieces)
+    left = list(pieces) if place.fresh else _wrong(place, pieces)
     moved = 0
     total = size_of(left)
-    pulled = [piece for piece in left if piece.size]
-    url = store.presign(key, URL_SECONDS + object_bytes // SLOWEST) if pulled else None
-    if url is not None:
-        moved += pull(place, url, object_bytes, pulled, progress, SLOWEST)
-        left = _wrong(place, left)
-        if any(piece.size for piece in left):
-            _LOG.info("%d of %d pieces go through the orchestrator.", len(left), len(pieces))
+    fruitless = 0
+    for number in range(ROUNDS):
+        pulled = [piece for piece in left if piece.size]
+        url = store.presign(key, URL_SECONDS + object_bytes // SLOWEST) if pulled else None
+        if url is None:
+            break
+        time.sleep(PAUSE * number)
+        there = {} if place.fresh and number == 0 else joined(place)
+        arrived, refused = pull(place, url, object_bytes, pulled, there, progress, SLOWEST)
+        before, left = len(left), _wrong(place, left)
+        moved += arrived
+        fruitless += not arrived and len(left) == before
+        if fruitless > refused:
+            break
+    if any(piece.size for piece in left):
+        _LOG.info("%d of %d pieces go through the orchestrator.", len(left), len(pieces))
     if left:
-        moved += _stream(place, store, key, left, lambda done: progress(total - size_of(left) + done, total))
+        moved += _through_us(place, store, key, left, lambda done: progress(min(done, total), total))
         left = _wrong(place, left)
     _require(left, f"{store.name}:{key}")
     progress(total, total)
@@ -97,7 +114,7 @@ def fetch_files(
     engine = engine_of(store)
     if engine is None:
         return fetch(place, store, manifest.object_key, manifest.object_bytes, pieces, progress)
-    left = _wrong(place, pieces)
+    left = list(pieces) if place.fresh else _wrong(place, pieces)
     moved = 0
     if left:
         wanted = {piece.name: files[piece.name] for piece in left}
@@ -126,6 +143,27 @@ def _wrong(place: Staging, pieces: Sequence[Piece]) -> list[Piece]:
         for path, piece in paths.items()
         if (found[path].sha256, found[path].size) != (piece.sha256, piece.size)
     ]
+
+
+def _through_us(
+    place: Staging, store: BackupStore, key: str, pieces: Sequence[Piece], told: Callable[[int], None]
+) -> int:
+    """Pieces through the orchestrator, each from where it was cut off; whole again if that is not its beginning."""
+    there = joined(place)
+    sent = [_rest(piece, there.get(piece.name, 0)) for piece in pieces]
+    moved = _stream(place, store, key, sent, told)
+    if sent != list(pieces):
+        joined(place)
+        wrong = _wrong(place, pieces)
+        if wrong:
+            moved += _stream(place, store, key, wrong, told)
+    return moved
+
+
+def _rest(piece: Piece, there: int) -> Piece:
+    if not 0 < there < piece.size:
+        return piece
+    return replace(piece, name=f"{piece.name}.rest", offset=piece.offset + there, size=piece.size - there)
 
 
 def _stream(

@@ -16,7 +16,7 @@ from model.errors import PreconditionFailed, Unsupported
 from model.proposal import ReinstallPackage
 from tasks import dpkg_helpers
 from tasks.pieces import Piece
-from tasks.pull import pull
+from tasks.pull import joined, pull
 from tasks.staging import PLAIN, Progress, Staging, ask
 
 INSTALL_SECONDS = 1800.0
@@ -90,7 +90,7 @@ def from_store(
     url = store.presign(filename, URL_SECONDS) if count else None
     if url is not None:
         plain = Piece("package", filename, 0, count, sha256)  # curl's configuration takes no odd names
-        pull(stage, url, count, [plain], progress, SLOWEST)
+        pull(stage, url, count, [plain], {} if stage.fresh else joined(stage), progress, SLOWEST)
         if collect(stage.connection, [f"{stage.path}/package"])[f"{stage.path}/package"].sha256 == sha256:
             ask(stage.connection, "mv", "--", f"{stage.path}/package", path)
             return path, count

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from blocks.hosts.base import Connection
+from checks.hard_links import firsts
 from checks.stat import collect
 from model.command import printable
 from model.errors import PreconditionFailed
@@ -18,7 +19,7 @@ def entries(connection: Connection, paths: Iterable[str]) -> dict[str, Entry]:
         Transient: the connection was lost.
         PreconditionFailed: a file cannot be read, so it cannot be preserved.
     """
-    found = collect(connection, list(paths))  # a mapping would mean which hashes are wanted
+    found = collect(connection, list(paths), more=True)  # a mapping would mean which hashes are wanted
     for fact in found.values():
         if fact.error:
             raise PreconditionFailed(
@@ -26,7 +27,16 @@ def entries(connection: Connection, paths: Iterable[str]) -> dict[str, Entry]:
                 connection.name,
                 "look at the kernel log: if the disk fails, copy the disk before anything else",
             )
-    return {path: fact.entry() for path, fact in found.items()}
+    same = firsts(found.values())
+    return {
+        path: fact.entry().model_copy(update={"same_as": same[path]}) if path in same else fact.entry()
+        for path, fact in found.items()
+    }
+
+
+def same_attributes(wanted: Entry, live: Entry) -> bool:
+    """Whether extended attributes are as they should be, as far as it is known of both."""
+    return None in (wanted.attributes, live.attributes) or wanted.attributes == live.attributes
 
 
 def nul_list(paths: Iterable[str]) -> bytes:
@@ -35,7 +45,10 @@ def nul_list(paths: Iterable[str]) -> bytes:
 
 
 def difference(was: Entry, is_now: Entry) -> str:
-    """What differs, in words; empty when the two are the same. Times of directories change by use and do not count."""
+    """What differs, in words; empty when the two are the same.
+
+    Times of directories change by use and do not count; attributes count where it is known what they were.
+    """
     if was.type is not is_now.type:
         return f"is {is_now.type}, was {was.type}"
     pairs: Mapping[str, tuple[object, object]] = {
@@ -44,6 +57,7 @@ def difference(was: Entry, is_now: Entry) -> str:
         "mode": (was.mode, is_now.mode),
         "owner": ((was.uid, was.gid), (is_now.uid, is_now.gid)),
         "capabilities": (was.capabilities, is_now.capabilities),
+        "attributes": (True, same_attributes(was, is_now)),
         "time": (was.mtime_ns, is_now.mtime_ns),
     }
     counted = [name for name in pairs if not (name == "time" and was.type is FileType.DIRECTORY)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from blocks.backups.base import BackupStore
@@ -9,7 +10,7 @@ from blocks.hosts.base import Connection
 from checks.stat import collect
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Refused
-from model.manifest import Entry, FileType, Manifest, RecoveryPoint
+from model.manifest import MOST_PATHS, Entry, FileType, Manifest, RecoveryPoint
 
 _REMEDY = "use another recovery point; keep this one for the investigation"
 _KEPT = frozenset({FileType.FILE, FileType.DIRECTORY, FileType.LINK})
@@ -54,10 +55,14 @@ def judge(manifest: Manifest, where: str) -> dict[str, Entry]:
     """The entries by path, when all of them can only land at or below the root.
 
     Raises:
-        Damaged: a path is absolute, leaves the root, passes through a link, occurs twice, or has no place in the
-            archive.
+        Damaged: a path is absolute, leaves the root, passes through a link, occurs twice, has no place in the archive,
+            shares its bytes with another, or is a hard link to something else than an equal file; or they are too many.
     """
     entries: dict[str, Entry] = {}
+    if len(manifest.entries) > MOST_PATHS:
+        raise Damaged(
+            f"the manifest holds {len(manifest.entries):,} paths, more than we keep.", where, _REMEDY
+        )
     for entry in manifest.entries:
         path = entry.path
         if path != "." and ("\0" in path or any(part in {"", ".", ".."} for part in path.split("/"))):
@@ -80,7 +85,79 @@ def judge(manifest: Manifest, where: str) -> dict[str, Entry]:
                     where,
                     _REMEDY,
                 )
+    _judge_hard_links(entries, where)
+    if manifest.format == "tar":
+        _judge_places(entries, where)
     return entries
+
+
+def _judge_hard_links(entries: Mapping[str, Entry], where: str) -> None:
+    """A hard link leads to a file of the manifest that comes before it, and is equal to it."""
+    for path, entry in entries.items():
+        if not entry.same_as:
+            continue
+        first = entries.get(entry.same_as)
+        plain = {"path": path, "same_as": entry.same_as, "offset": entry.offset}
+        if (
+            first is None
+            or (first.type, entry.type) != (FileType.FILE, FileType.FILE)
+            or first.same_as
+            or entry.same_as >= path
+            or first.model_copy(update=plain) != entry
+        ):
+            raise Damaged(
+                f"{printable(path)!r} is a hard link to {printable(entry.same_as)!r}, which the manifest does not "
+                "hold as the same file.", where, _REMEDY,
+            )  # fmt: skip
+
+
+def _judge_places(entries: Mapping[str, Entry], where: str) -> None:
+    """No two files have the same bytes of the archive: it cannot grow while it is unpacked."""
+    end, before = 0, ""
+    for entry in sorted(entries.values(), key=lambda entry: entry.offset):
+        if entry.type is FileType.FILE and not entry.same_as and entry.size:
+            if entry.offset < end:
+                raise Damaged(
+                    f"{printable(entry.path)!r} and {printable(before)!r} overlap in the archive.",
+                    where,
+                    _REMEDY,
+                )
+            end, before = entry.offset + entry.size, entry.path
+
+
+def require_told_apart(connection: Connection, root: str, paths: Iterable[str]) -> None:
+    """Refuse names that differ only in case, or in how accents are written, where the host's file system mixes them up.
+
+    Raises:
+        PreconditionFailed: two of the paths would be one file there.
+    """
+    seen: dict[str, str] = {}
+    clashes: list[tuple[str, str]] = []
+    for path in sorted(paths):
+        other = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+        if other != path:
+            clashes.append((other, path))
+    if not clashes:
+        return
+    asked = {clash: _respelt(connection, root, clash[1]) for clash in clashes[:100]}
+    facts = collect(connection, {path for pair in asked.values() for path in pair}, "none", more=True)
+    for clash, (folder, respelt) in asked.items():
+        if folder != respelt and facts[folder].file is not None and facts[folder].file == facts[respelt].file:
+            raise PreconditionFailed(
+                f"{printable(clash[0])!r} and {printable(clash[1])!r} are the same name to the file system of "
+                f"{printable(folder)}: one would overwrite the other.",
+                connection.name,
+                "mount a file system there that tells upper and lower case apart",
+            )
+
+
+def _respelt(connection: Connection, root: str, path: str) -> tuple[str, str]:
+    """The nearest folder above a path that is there, and the same with its name in the other case."""
+    above = [target(root, one) for one in reversed(ancestors(path))]
+    facts = collect(connection, above, "none")
+    folder = next((one for one in above if facts[one].type is FileType.DIRECTORY), root)
+    parent, _, name = folder.rpartition("/")
+    return folder, f"{parent}/{name.swapcase()}"
 
 
 def ancestors(path: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,17 +11,22 @@ from blocks.hosts.base import Connection
 from model.command import Command, Result
 from model.errors import ReinstateError
 from model.manifest import Entry
+from tasks.attributes import SHELL, lines
 from tasks.staging import PLAIN
 
 PLACE_SECONDS = 3600.0
+MANY, AT_ONCE = 8, 2000
+"""Files from which on they are renamed together, and how many at a time."""
 
 # Five lines for each step: what, path, and three values whose meaning depends on it. Backslash and newline are octal
 # escapes. Where the staging lies on another mount, `put` brings a file next to its place first, so that the live path
 # changes in one step there, too. What stands in the way and cannot be removed without loss is set aside. Programs are
 # started only where the shell has no word of its own: thousands of files are put back one by one.
-_SCRIPT = r"""
+_SCRIPT = (
+    SHELL
+    + r"""
 set -u
-aside=$1 count=0 seen= here= there= near=
+aside=$1 count=0 fast= seen= here= there= near=
 fail() { printf '%s: %s\n' "$1" "$path" >&2; exit 3; }
 plain() {
     case $1 in *\\*) REPLY=$(printf '%bx' "$1"); REPLY=${REPLY%x} ;; *) REPLY=$1 ;; esac
@@ -45,6 +51,24 @@ one_mount() {
     fi
     [ -n "$near" ]
 }
+# Many files change their places within milliseconds; what cannot be renamed like this stays, and is dealt with singly.
+renamed() {
+    printf '%s' "$1" | python3 -I -S -c '
+import os, stat, sys
+for record in sys.stdin.read().split(";"):
+    if record:
+        path, staged = map(bytes.fromhex, record.split(" "))
+        try:
+            folder = stat.S_ISDIR(os.lstat(path).st_mode)
+        except OSError:
+            folder = False
+        try:
+            if not folder:
+                os.rename(staged, path)
+        except OSError:
+            pass
+' 2>/dev/null
+}
 settle() { clear_folder "$path" && mv -fT -- "$part" "$path"; }
 dress() {
     chown -h -- "$2" "$1" || return 1
@@ -62,7 +86,9 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
     plain "$a"; a=$REPLY
     part=${path%/*}/.reinstate-part
     case $step in
-        put) if one_mount; then clear_folder "$path" && mv -fT -- "$a" "$path"
+        puts) renamed "$a" && fast=1 || fast= ;;
+        put) if [ -n "$fast" ] && [ ! -e "$a" ]; then continue; fi
+            if one_mount; then clear_folder "$path" && mv -fT -- "$a" "$path"
             else clear_part && mv -fT -- "$a" "$part" && settle; fi || fail 'cannot be put into place' ;;
         symlink) clear_part && ln -s -- "$a" "$part" && dress "$part" "$b" 0 "$c" && settle ||
             fail 'cannot be linked' ;;
@@ -75,6 +101,8 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
         own) if [ -L "$path" ]; then fail 'became a symbolic link'; fi
             dress "$path" "$a" "$b" "$c" || fail 'cannot be given its mode and owner' ;;
         cap) capabilities "$path" "$a" || fail 'cannot be given its capabilities (python3 or setfattr is needed)' ;;
+        attrs) plain "$b"; attributes "$a" "$REPLY" ||
+            fail 'cannot be given its extended attributes (python3 or setfattr is needed)' ;;
         time) touch -d "@$c" -- "$path" || fail 'cannot be given its time' ;;
         flush) device=$(stat -c %d -- "$path") || continue
             case " $seen " in *" $device "*) continue ;; esac
@@ -83,6 +111,7 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
     esac
 done
 """
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +119,19 @@ class Step:
     """One step of the job; made by the functions below."""
 
     kind: Literal[
-        "put", "symlink", "hardlink", "folder", "gone", "prune", "meta", "own", "cap", "time", "flush"
+        "puts",
+        "put",
+        "symlink",
+        "hardlink",
+        "folder",
+        "gone",
+        "prune",
+        "meta",
+        "own",
+        "cap",
+        "attrs",
+        "time",
+        "flush",
     ]
     path: str
     a: str = ""
@@ -119,6 +160,15 @@ def symlink(entry: Entry) -> Step:
 def meta(entry: Entry) -> Step:
     """Mode, owner and time of what is at the path."""
     return Step("meta", entry.path, owner(entry), f"{entry.mode:05o}", moment(entry.mtime_ns))
+
+
+def attributes(entries: Sequence[tuple[str, Entry]]) -> list[Step]:
+    """Extended attributes of what is at the paths, as far as the entries know them; after mode and owner."""
+    known = [(path, entry) for path, entry in entries if entry.attributes is not None]
+    return [
+        Step("attrs", known[0][0] if len(known) == 1 else f"{len(known)} paths", words, dump)
+        for words, dump in lines(known)
+    ]
 
 
 def owner(entry: Entry) -> str:
@@ -150,6 +200,7 @@ def place(connection: Connection, name: str, steps: Sequence[Step], token: int, 
     Raises:
         ReinstateError: a step failed; those before it are done, and the same steps may be run again by a new job.
     """
+    steps = list(_together(steps))
     command = Command(
         ("sh", "-c", _SCRIPT, "reinstate-place", aside),
         stdin=b"".join(step.lines() for step in steps), sudo=True, env=PLAIN, timeout=PLACE_SECONDS,
@@ -162,3 +213,18 @@ def place(connection: Connection, name: str, steps: Sequence[Step], token: int, 
             "look at that path on the host (immutable flag, read-only mount, full disk), then run it again",
         )
     return result
+
+
+def _together(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps, with one before each row of many `put` that does them all at once where that is possible."""
+    for kind, row in itertools.groupby(steps, lambda step: step.kind):
+        some = list(row)
+        for start in range(0, len(some) if kind == "put" and len(some) >= MANY else 0, AT_ONCE):
+            part = some[start : start + AT_ONCE]
+            words = "".join(f"{_hex(step.path)} {_hex(step.a)};" for step in part)
+            yield Step("puts", f"{len(part)} files", words)
+        yield from some
+
+
+def _hex(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").hex()

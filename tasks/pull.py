@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blocks.backups.transfer import curl, quoted
@@ -21,8 +21,20 @@ SHARED = 64 << 20
 BATCH = 1 << 30
 """Bytes asked for in one run of curl: shared ranges need that much room until they are cut."""
 
+HTTP_ERROR = 22
+"""Status of curl when the server answered with an error (URL expired, 5xx)."""
+
 _LOG = logging.getLogger("reinstate.fetch")
 
+# What arrived behind a half-arrived file is put to it; then each file and its size.
+_JOIN = r"""
+cd -- "$1" || exit 73
+umask 077
+for rest in *.rest; do
+    if [ -f "$rest" ]; then cat -- "$rest" >>"${rest%.rest}" && rm -f -- "$rest" || exit 1; fi
+done
+find . -maxdepth 1 -type f -exec stat -c '%n %s' {} +
+"""
 _CUT = r"""
 cd -- "$1" || exit 73
 umask 077
@@ -54,13 +66,48 @@ class _Range:
         return self.pieces[-1].offset + self.pieces[-1].size - self.begin
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What of a range is asked for, when so many bytes of it are there from before.
+
+    A single file that is there in its length has the wrong hash, or nobody would ask: it is fetched anew.
+    """
+
+    wanted: _Range
+    there: int
+
+    @property
+    def resumed(self) -> bool:
+        return 0 < self.there < self.wanted.size
+
+    @property
+    def size(self) -> int:
+        if self.resumed:
+            return self.wanted.size - self.there
+        return 0 if self.there == self.wanted.size and len(self.wanted.pieces) > 1 else self.wanted.size
+
+    @property
+    def begin(self) -> int:
+        return self.wanted.begin + self.wanted.size - self.size
+
+    @property
+    def output(self) -> str:
+        return f"{self.wanted.name}.rest" if self.resumed else self.wanted.name
+
+
 @dataclass
 class _Told:
-    """Progress of a pull, as its script prints it: `got BYTES` for a finished file, `at BYTES` for the large one."""
+    """Progress of a pull, as its script prints it: `got BYTES` for a finished file, `at BYTES` for the large one.
+
+    Attributes:
+        got: bytes that arrived.
+        here: bytes that were there before.
+    """
 
     progress: Progress
     total: int
     got: int = 0
+    here: int = 0
     _line: bytearray = field(default_factory=bytearray)
 
     def __call__(self, chunk: bytes) -> None:
@@ -71,13 +118,21 @@ class _Told:
             word, _, number = line.partition(b" ")
             if number.isdigit():
                 self.got += int(number) if word == b"got" else 0
-                self.progress(min(self.total, self.got + (int(number) if word == b"at" else 0)), self.total)
+                self.progress(
+                    min(self.total, self.here + self.got + (int(number) if word == b"at" else 0)), self.total
+                )
         del self._line[64:]
 
 
 def pull(
-    place: Staging, url: str, object_bytes: int, pieces: Sequence[Piece], progress: Progress, slowest: int
-) -> int:
+    place: Staging,
+    url: str,
+    object_bytes: int,
+    pieces: Sequence[Piece],
+    there: Mapping[str, int],
+    progress: Progress,
+    slowest: int,
+) -> tuple[int, bool]:
     """Have the host fetch pieces; what did not arrive is for the caller to find out and to bring another way.
 
     Args:
@@ -85,22 +140,29 @@ def pull(
         url: presigned, good for ranges.
         object_bytes: size of the whole object.
         pieces: none of them empty.
+        there: sizes of what is staged already, see `joined`.
         progress: told (bytes done, bytes wanted).
         slowest: bytes per second below which it is given up.
 
     Returns:
-        Bytes moved.
+        Bytes moved, and whether the store refused or failed, so that a fresh URL may help.
 
     Raises:
         Transient: the connection was lost.
     """
-    told = _Told(progress, size_of(pieces))
+    told, refused = _Told(progress, size_of(pieces)), False
     for batch in _batches(_ranges(pieces)):
-        large = batch[0].name if len(batch) == 1 else ""
-        wanted = sum(one.size for one in batch)
-        sections = [_section(url, one, object_bytes) for one in batch]
-        result = curl(place.connection, place.path, sections, 600.0 + wanted / slowest, large, told)
-        if not result.ok:
+        asked = [_Asked(one, there.get(one.name, 0)) for one in batch]
+        left = [one for one in asked if one.size]
+        told.here += sum(one.wanted.size - one.size for one in asked)
+        large = left[0].output if len(left) == 1 else ""
+        sections = [_section(url, one, object_bytes) for one in left]
+        seconds = 600.0 + sum(one.size for one in left) / slowest
+        result = curl(place.connection, place.path, sections, seconds, large, told) if left else None
+        if any(one.resumed for one in left):
+            joined(place)
+        if result is not None and not result.ok:
+            refused = result.status == HTTP_ERROR
             why = "it has no curl" if result.status == 127 else result.tail(2)
             _LOG.info("%s cannot pull from the store (%s).", place.connection.name, why)
             break
@@ -113,7 +175,20 @@ def pull(
         if cuts:
             lines = "".join(cuts).encode()
             ask(place.connection, "sh", "-c", _CUT, "reinstate-cut", place.path, stdin=lines, timeout=3600.0)
-    return told.got
+    return told.got, refused
+
+
+def joined(place: Staging) -> dict[str, int]:
+    """Sizes of what is staged, by name, once what arrived for half-arrived files is put to them.
+
+    Raises:
+        Transient: the connection was lost.
+    """
+    said = ask(
+        place.connection, "sh", "-c", _JOIN, "reinstate-join", place.path, timeout=3600.0, limit=1 << 30
+    )
+    found = (line.rpartition(" ") for line in said.text.splitlines())
+    return {name.removeprefix("./"): int(size) for name, _, size in found if size.isdigit()}
 
 
 def _ranges(pieces: Sequence[Piece]) -> Iterator[_Range]:
@@ -145,11 +220,11 @@ def _batches(ranges: Iterator[_Range]) -> Iterator[list[_Range]]:
         yield batch
 
 
-def _section(url: str, wanted: _Range, object_bytes: int) -> str:
+def _section(url: str, wanted: _Asked, object_bytes: int) -> str:
     whole = wanted.begin == 0 and wanted.size == object_bytes
     lines = (
         f'url = "{quoted(url)}"',
-        f'output = "{wanted.name}"',
+        f'output = "{wanted.output}"',
         "" if whole else f'range = "{wanted.begin}-{wanted.begin + wanted.size - 1}"',
         f"max-filesize = {wanted.size}",
         "fail",

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
-from checks.stat import Fact, collect
+from checks.stat import collect
 from model.assets import FilesAsset
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Refused
-from model.manifest import FILE_FORMATS, Entry, FileType, Manifest
+from model.manifest import FILE_FORMATS, Entry, Manifest
 from model.proposal import RestoreFiles
 from tasks import landing
+from tasks.attributes import dress_staged
 from tasks.fetch import fetch_files
 from tasks.performed import Performed
-from tasks.placing import Step, flushes, moment, owner, place, put, symlink
+from tasks.placing import Step, attributes, flushes, moment, owner, place, put, symlink
+from tasks.restore_work import RestoreWork, compare, restored
 from tasks.staging import Progress, Staging, ask, staging
 
 _DRESS = r"""
@@ -33,30 +36,7 @@ while read -r verb value names; do
 done
 """
 _NAMES_PER_LINE = 500
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is to be done, by path on the host.
-
-    Attributes:
-        content: files whose bytes are fetched.
-        links: symbolic links that are not as they should be.
-        made: directories that are not there, or something else.
-        folders: directories whose mode or owner is wrong.
-        dressed: files whose content is right, for mode, owner and time.
-    """
-
-    content: dict[str, Entry] = field(default_factory=dict)
-    links: dict[str, Entry] = field(default_factory=dict)
-    made: dict[str, Entry] = field(default_factory=dict)
-    folders: dict[str, Entry] = field(default_factory=dict)
-    dressed: dict[str, Entry] = field(default_factory=dict)
-
-    @property
-    def paths(self) -> list[str]:
-        """Everything that changes."""
-        return [*self.content, *self.links, *self.made, *self.folders, *self.dressed]
+_LOG = logging.getLogger("reinstate.restore")
 
 
 def perform(
@@ -98,17 +78,26 @@ def perform(
     known = landing.judge(manifest, where)
     wanted = landing.chosen(known, action.files, where)
     wanted |= landing.missing_folders(connection, action.root, known, wanted)
-    targets = {landing.target(action.root, path): entry for path, entry in wanted.items()}
-    work = _compare(targets, collect(connection, list(targets)))
+    targets = {landing.target(action.root, path): _placed(action.root, e) for path, e in wanted.items()}
+    landing.require_told_apart(connection, action.root, wanted)
+    names = Counter(landing.target(action.root, e.same_as or e.path) for e in known.values())
+    work = compare(targets, collect(connection, list(targets), more=True), names)
     if not work.paths:
         return Performed(
             f"All {len(action.files)} paths of {action.asset} are as in {action.point.id} already."
         )
     with staging(connection, job_prefix, token) as stage:
+        _LOG.info(
+            "%d files are fetched, %d linked, %d dressed.",
+            len(work.content),
+            len(work.hard),
+            len(work.dressed),
+        )
+        stage.require_room(size_of(work.content.values()))
         staged, moved = _stage(stage, store, manifest, work.content, progress)
         aside = f"{connection.host.state_dir.rstrip('/')}/set-aside/{job_prefix}"
         place(connection, f"{job_prefix}-swap", _steps(stage, work, staged), token, aside=aside)
-    _require(connection, targets)
+    _require(connection, targets, work)
     return Performed(
         f"{len(action.files)} path{'s' if len(action.files) != 1 else ''} of {action.asset} restored from "
         f"{action.point.id}: {len(work.content)} files with {moved} bytes fetched, verified and put into place.",
@@ -116,34 +105,20 @@ def perform(
     )
 
 
-def _compare(targets: Mapping[str, Entry], live: Mapping[str, Fact]) -> _Work:
-    work = _Work()
-    for path in sorted(targets):
-        entry, fact = targets[path], live[path]
-        if any(str(above) in work.made for above in PurePosixPath(path).parents):
-            fact = Fact(path, FileType.ABSENT)  # what is seen there now is seen through what is replaced
-        dress = (fact.mode, fact.uid, fact.gid) == (entry.mode, entry.uid, entry.gid)
-        if entry.type is FileType.DIRECTORY:
-            if fact.type is not entry.type:
-                work.made[path] = entry
-            elif not dress:
-                work.folders[path] = entry
-        elif entry.type is FileType.LINK:
-            if (fact.type, fact.link, fact.uid, fact.gid) != (entry.type, entry.link, entry.uid, entry.gid):
-                work.links[path] = entry
-        elif (fact.type, fact.size, fact.sha256) != (entry.type, entry.size, entry.sha256):
-            work.content[path] = entry
-        elif not dress or fact.mtime_ns != entry.mtime_ns:
-            work.dressed[path] = entry
-    return work
+def _placed(root: str, entry: Entry) -> Entry:
+    """An entry whose other name is a path on the host."""
+    return (
+        entry.model_copy(update={"same_as": landing.target(root, entry.same_as)}) if entry.same_as else entry
+    )
 
 
 def _stage(
     stage: Staging, store: BackupStore, manifest: Manifest, content: Mapping[str, Entry], progress: Progress
 ) -> tuple[dict[str, str], int]:
     """Fetch the files and give them mode, owner and time; returns path → name in the staging folder, and bytes."""
-    names = {path: f"{number:07d}" for number, path in enumerate(content)}
+    names = {path: staged_name(path) for path in content}
     moved = fetch_files(stage, store, manifest, {names[path]: e for path, e in content.items()}, progress)
+    stage.make_holes([names[path] for path, entry in content.items() if entry.sparse])
     groups: dict[tuple[str, str], list[str]] = {}
     for path, entry in content.items():
         # The order counts: a change of owner takes set-uid bits away.
@@ -167,18 +142,33 @@ def _stage(
             stage.connection.name,
             "log in as root or set `sudo: true` for this host; nothing live was touched",
         )
+    dress_staged(
+        stage.connection, ((f"{stage.path}/{names[path]}", entry) for path, entry in content.items())
+    )
     return names, moved
 
 
-def _steps(stage: Staging, work: _Work, staged: Mapping[str, str]) -> list[Step]:
+def size_of(entries: Iterable[Entry]) -> int:
+    """Bytes of all of them."""
+    return sum(entry.size for entry in entries)
+
+
+def staged_name(path: str) -> str:
+    """The name a file has in staging, the same ones after an interruption."""
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _steps(stage: Staging, work: RestoreWork, staged: Mapping[str, str]) -> list[Step]:
     return [
         Step("flush", f"{stage.path}/."),
         *(Step("folder", path) for path in work.made),
         *(put(path, f"{stage.path}/{staged[path]}") for path in work.content),
+        *(Step("hardlink", path, first) for path, first in work.hard.items()),
         *(symlink(entry.model_copy(update={"path": path})) for path, entry in work.links.items()),
         *(_own(path, entry, moment(entry.mtime_ns)) for path, entry in work.dressed.items()),
         *(_own(path, entry, "") for path, entry in work.folders.items()),
         *(_own(path, entry, moment(entry.mtime_ns)) for path, entry in reversed(work.made.items())),
+        *attributes([*work.dressed.items(), *work.folders.items(), *work.made.items()]),
         *flushes(work.paths),
     ]
 
@@ -187,19 +177,12 @@ def _own(path: str, entry: Entry, time: str) -> Step:
     return Step("own", path, owner(entry), f"{entry.mode:05o}", time)
 
 
-def _require(connection: Connection, targets: Mapping[str, Entry]) -> None:
-    """The swap did what it said (N7); contents were hashed in staging and arrived by rename."""
-    live = collect(connection, list(targets), "none")
+def _require(connection: Connection, targets: Mapping[str, Entry], work: RestoreWork) -> None:
+    """The swap did what it said (N7)."""
+    live = collect(connection, list(targets), "none", more=True)
     for path, entry in targets.items():
-        fact = live[path]
-        same = (fact.type, fact.uid, fact.gid) == (entry.type, entry.uid, entry.gid)
-        if entry.type is FileType.LINK:
-            same = same and fact.link == entry.link
-        else:
-            same = same and fact.mode == entry.mode
-        if entry.type is FileType.FILE:
-            same = same and (fact.size, fact.mtime_ns) == (entry.size, entry.mtime_ns)
-        if not same:
+        first = live[work.hard[path]] if path in work.hard else None
+        if not restored(entry, live[path], first):
             raise Damaged(
                 f"{printable(path)} is not as restored: something else changes it.",
                 connection.name,

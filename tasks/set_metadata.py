@@ -8,9 +8,9 @@ from model.command import printable
 from model.errors import Damaged, PreconditionFailed
 from model.manifest import Entry, FileType
 from model.proposal import SetMetadata
-from tasks.filestate import entries
+from tasks.filestate import entries, same_attributes
 from tasks.performed import Performed
-from tasks.placing import Step, flushes, moment, owner, place
+from tasks.placing import Step, attributes, flushes, moment, owner, place
 from tasks.staging import Progress
 
 
@@ -50,17 +50,22 @@ def perform(
         )
         for path, entry in wanted.items()
     ] + [Step("cap", path, hexes) for path, hexes in kept.items() if hexes]  # fmt: skip
+    steps += attributes(
+        [(path, e.model_copy(update={"capabilities": kept[path]})) for path, e in wanted.items()]
+    )
     aside = f"{connection.host.state_dir.rstrip('/')}/set-aside/{job_prefix}"
     place(connection, f"{job_prefix}-metadata", [*steps, *flushes(wanted)], token, aside=aside)
     after = entries(connection, wanted)
     wrong = [
         path
         for path, entry in wanted.items()
-        if _worn(after[path]) != _worn(entry) or after[path].capabilities != kept[path]
+        if _worn(after[path]) != _worn(entry)
+        or after[path].capabilities != kept[path]
+        or not same_attributes(entry, after[path])
     ]
     if wrong:
         raise Damaged(
-            f"mode, owner or capabilities of {printable(wrong[0])} did not hold.",
+            f"mode, owner, capabilities or attributes of {printable(wrong[0])} did not hold.",
             connection.name,
             "see what else manages this file there",
         )

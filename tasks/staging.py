@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocks.hosts.base import OUTPUT_LIMIT, Connection
@@ -24,6 +24,41 @@ PLAIN = {"LC_ALL": "C"}
 
 CHUNK = 1 << 18
 _MAKE = 'umask 077; mkdir -p -- "$1"'
+_HOLES = r"""
+cd -- "$1" || exit 73
+while IFS= read -r name; do
+    fallocate --dig-holes -- "$name" 2>/dev/null && continue
+    cp -a --sparse=always -- "$name" "$name.holes" && mv -fT -- "$name.holes" "$name" || exit 1
+done
+"""
+_ROOM = 'stat -f -c "%a %S" -- "$1" && du -sk -- "$1" | cut -f 1'
+# Our folder is PREFIX-TOKEN: those of the same effect with another token are a dead predecessor's.
+_PREDECESSORS = r"""
+ours=$1 prefix=${1%-*}
+older() {
+    case ${1#"$prefix"-} in "" | *[!0-9]*) return 1 ;; esac
+    [ "$1" != "$ours" ] && [ -d "$1" ] && [ ! -L "$1" ]
+}
+"""
+# What a dead predecessor of ours had staged is taken over, as copies: it may still write there.
+_OPEN = (
+    _PREDECESSORS
+    + r"""
+umask 077
+mkdir -p -- "$ours" || exit 1
+[ -z "$(ls -A -- "$ours")" ] || exit 0
+for each in "$prefix"-*; do
+    if older "$each"; then cp -R --reflink=auto --sparse=auto -- "$each/." "$ours/" || exit 1; fi
+done
+[ -n "$(ls -A -- "$ours")" ] || echo fresh
+"""
+)
+_FORGET = (
+    _PREDECESSORS
+    + r"""
+for each in "$prefix"-*; do if older "$each"; then rm -rf -- "$each"; fi; done
+"""
+)
 _PUT = 'umask 077; cat >"$1"'
 
 
@@ -75,10 +110,12 @@ class Staging:
 
     Attributes:
         path: absolute, mode 700.
+        fresh: nothing was in it when it was opened.
     """
 
     connection: Connection
     path: str
+    fresh: bool = False
 
     def folder(self, name: str) -> str:
         """Make a folder inside and return its path.
@@ -87,7 +124,7 @@ class Staging:
             PreconditionFailed: the host's disk is full or read-only.
         """
         path = f"{self.path}/{name}"
-        self._require(ask(self.connection, "sh", "-c", _MAKE, "reinstate-stage", path), path)
+        self.require(ask(self.connection, "sh", "-c", _MAKE, "reinstate-stage", path), path)
         return path
 
     def push(self, source: Path, name: str, sha256: str, progress: Progress) -> str:
@@ -104,7 +141,7 @@ class Staging:
         sent = ask(
             self.connection, "sh", "-c", _PUT, "reinstate-stage", path, source=chunks(source, progress), timeout=7200.0
         )  # fmt: skip
-        self._require(sent, path)
+        self.require(sent, path)
         self.verify(path, sha256)
         return path
 
@@ -122,11 +159,53 @@ class Staging:
                 "nothing live was touched; find out who changed the package source, then propose again",
             )
 
-    def remove(self) -> None:
-        """Give the space back; what is left over is harmless."""
-        ask(self.connection, "rm", "-rf", "--", self.path)
+    def make_holes(self, names: Iterable[str]) -> None:
+        """Give staged files holes where their content is zero, as the files had that they restore.
 
-    def _require(self, result: Result, path: str) -> None:
+        Raises:
+            PreconditionFailed: the host cannot write it.
+        """
+        text = "".join(f"{name}\n" for name in names)
+        if text:
+            done = ask(
+                self.connection, "sh", "-c", _HOLES, "reinstate-stage", self.path, stdin=text.encode(), timeout=7200.0
+            )  # fmt: skip
+            self.require(done, self.path)
+
+    def require_room(self, size: int) -> None:
+        """Refuse before the first byte what cannot fit; what is staged already counts as room.
+
+        Raises:
+            PreconditionFailed: the host's disk has not that much room.
+        """
+        words = ask(self.connection, "sh", "-c", _ROOM, "reinstate-stage", self.path).text.split()
+        if len(words) == 3 and all(
+            map(str.isdigit, words)
+        ):  # without `stat` or `du` nothing is known beforehand
+            free, block, used = (int(word) for word in words)
+            if free * block + used * 1024 < size:
+                raise PreconditionFailed(
+                    f"{size} bytes are needed in {self.path}, {free * block} are free.",
+                    self.connection.name,
+                    "free space there, or set `state_dir` to a larger disk; nothing live was touched",
+                )
+
+    def remove(self, *, predecessors: bool) -> None:
+        """Give the space back; what is left over is harmless.
+
+        Args:
+            predecessors: theirs, too: no job of theirs is still on its way.
+        """
+        ask(self.connection, "rm", "-rf", "--", self.path)
+        if predecessors:
+            ask(self.connection, "sh", "-c", _FORGET, "reinstate-stage", self.path)
+
+    def require(self, result: Result, path: str) -> None:
+        """Whatever was to write at the path did.
+
+        Raises:
+            PreconditionFailed: it did not.
+        """
         if not result.ok:
             raise PreconditionFailed(
                 f"{path} cannot be written: {result.tail(2)}.",
@@ -139,16 +218,19 @@ class Staging:
 def staging(connection: Connection, job_prefix: str, token: int) -> Iterator[Staging]:
     """The staging folder of an effect; kept when the effect may go on (`Transient`), removed otherwise.
 
+    What a predecessor staged under another token goes on from there.
+
     The token is in the name: a fenced-out predecessor that still writes cannot reach ours (G3).
     """
     place = Staging(connection, f"{connection.host.state_dir.rstrip('/')}/staging/{job_prefix}-{token}")
-    place.folder("")
-    keep = False
+    opened = ask(connection, "sh", "-c", _OPEN, "reinstate-stage", place.path, timeout=7200.0)
+    place.require(opened, place.path)
+    place = replace(place, fresh=opened.text.strip() == "fresh")
     try:
         yield place
     except Transient:
-        keep = True
         raise
-    finally:
-        if not keep:
-            place.remove()
+    except BaseException:
+        place.remove(predecessors=False)
+        raise
+    place.remove(predecessors=True)

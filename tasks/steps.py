@@ -49,6 +49,7 @@ from tasks.prove_supplies import prove_supplies
 from tasks.recovery_points import knowledge, references, remember_judged
 from tasks.render import checks_rows, findings_rows, mark, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
+from tasks.screens import screening
 from tasks.snapshot import take_snapshot
 from tasks.toolset import connected, equip
 from tasks.verdict import conclude
@@ -110,11 +111,13 @@ def _look(
         name: shelf for name, asset in packages.items() if asset.store and (shelf := shelves[asset.store])
     }
     with file.connections(hosts) as connections, ExitStack() as stack:
+        screens = stack.enter_context(screening(journal, plan, assets))
         side_by_side(prove, list(connections.values()))
         broken = equip(stack, list(connections.values()), file, journal)
         results = examine(
             plan, connections, baselines=Baselines(journal, plan), manifests=known, secrets=file.secrets, only=assets,
             progress=progress, accepted=agreed, delivered=stocked, broken=broken, package_stores=stores,
+            screens=screens,
         )  # fmt: skip
         diagnosis = None if reported is None else why(plan, connections, results, health, reported)
     save_clean(journal, plan, results, begun)

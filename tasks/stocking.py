@@ -134,7 +134,7 @@ def _fetch(
                 if offer.source == "mirror":
                     ask(connection, "rm", "-f", "--", f"{folder}/{offer.filename}")
     finally:
-        place.remove()
+        place.remove(predecessors=False)
 
 
 def _batches(offers: Mapping[Wanted, Offer]) -> Iterator[list[Wanted]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.errors import Damaged
 from model.manifest import FileType
 
 BLOCK = 512
 _LONG_LIMIT = 1 << 20
-_LINK, _DIRECTORY, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"2", b"5", b"L", b"K", b"x", b"g"
+_HARD, _LINK, _DIRECTORY, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"1", b"2", b"5", b"L", b"K", b"x", b"g"
 _FILES = frozenset({b"0", b"\0", b"7"})
 
 
@@ -121,7 +121,7 @@ class TarIndex:
         if size is None or size < 0:
             raise self._bad("a header's size is wrong")
         if kind not in _FILES:
-            if kind in {_LINK, _DIRECTORY}:
+            if kind in {_HARD, _LINK, _DIRECTORY}:
                 size = 0
             elif kind in {_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL}:
                 if size > _LONG_LIMIT:
@@ -143,6 +143,8 @@ class TarIndex:
             self._link = bytes(self._long).rstrip(b"\0")
         elif kind == _PAX:
             self._read_pax(bytes(self._long))
+        elif kind == _HARD:
+            self._add_name()
         elif kind != _PAX_GLOBAL:
             self._add(kind)
 
@@ -160,7 +162,8 @@ class TarIndex:
                 raise self._bad("a size stands in an extended header; write the archive with --format=gnu")
             data = data[int(length) :]
 
-    def _add(self, kind: bytes) -> None:
+    def _names(self) -> tuple[str, bytes]:
+        """The path of the member that ends, and its link."""
         header = self._header
         name = self._name if self._name is not None else _text(header[:100])
         prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else b""
@@ -168,10 +171,22 @@ class TarIndex:
             name = prefix + b"/" + name
         link = self._link if self._link is not None else _text(header[157:257])
         self._name = self._link = None
-        path = name.removeprefix(b"./").rstrip(b"/").decode("utf-8", "surrogateescape") or "."
+        path = _path(name)
         if path in self._round:
             raise self._bad(f"two members are called {path!r}")
         self._round.add(path)
+        return path, link
+
+    def _add_name(self) -> None:
+        """One more name of a file that came before."""
+        path, link = self._names()
+        first = _path(link)
+        if first == path or first not in self._round or self.members[first].type is not FileType.FILE:
+            raise self._bad(f"{path!r} is a hard link to {first!r}, which did not come before it")
+        self.members[path] = replace(self.members[first], path=path)
+
+    def _add(self, kind: bytes) -> None:
+        path, link = self._names()
         is_file = kind in _FILES
         self.members[path] = Member(
             path,
@@ -188,6 +203,10 @@ class TarIndex:
             self.where,
             "look at the host's tar; take the backup again",
         )
+
+
+def _path(name: bytes) -> str:
+    return name.removeprefix(b"./").rstrip(b"/").decode("utf-8", "surrogateescape") or "."
 
 
 def _text(field: bytes) -> bytes:

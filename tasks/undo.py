@@ -16,7 +16,7 @@ from model.manifest import Entry, FileType
 from tasks import archive
 from tasks.filestate import difference, entries, nul_list
 from tasks.performed import Performed
-from tasks.placing import Step, flushes, meta, moment, place, put, symlink
+from tasks.placing import Step, attributes, flushes, meta, moment, place, put, symlink
 from tasks.snapshot import SnapshotManifest, tar_options, verify_snapshot
 from tasks.staging import Progress, Staging, ask, staging
 
@@ -25,6 +25,7 @@ _UNTAR = ("tar", "--extract", "--preserve-permissions", "--numeric-owner", "--fi
 _UNPACK = (
     'cd -- "$1" || exit 3; umask 077; while read -r name size; do head -c "$size" >"$name" || exit 3; done'
 )
+_PLAIN = "plain:"
 _INODES = 'xargs -0 -r stat -c "%d:%i" --'
 
 
@@ -96,8 +97,10 @@ def roll_back_files(
             *(symlink(entry) for entry in way.symlinks),
             *(Step("hardlink", path, first) for path, first in way.links.items()),
             *(meta(entry) for entry in way.dressed),
+            *attributes([(entry.path, entry) for entry in (*way.dressed, *_bare(way.content, staged))]),
             *(Step("gone", entry.path) for entry in sorted(way.gone, key=lambda e: e.path, reverse=True)),
             *(Step("prune", e.path) for e in reversed(around) if e.type is FileType.ABSENT),
+            *attributes([(entry.path, entry) for entry in way.folders]),
             *(meta(entry) for entry in reversed(way.folders)),
             *(Step("time", e.path, c=moment(e.mtime_ns)) for e in reversed(times)),
             *flushes([*way.paths, *(f"{e.path}/." for e in times)]),
@@ -141,23 +144,26 @@ def _way(
     found: Mapping[str, archive.Member],
 ) -> _Way:
     names = {entry.path for entry in chosen}
-    parted = _parted(connection, [group for group in manifest.hardlinks if set(group) & names], live)
+    groups = [tuple(path for path in group if path in names) for group in manifest.hardlinks]
+    parted = _parted(connection, [group for group in groups if group], chosen, live)
     different: dict[str, list[Entry]] = {
         kind: [] for kind in ("content", "dressed", "symlink", "folder", "gone")
     }
     links: dict[str, str] = {}
     for entry in chosen:
-        said = difference(entry, live[entry.path])
+        now = live[entry.path]
+        said = difference(entry, now)
         extended = entry.path in found and found[entry.path].extended
+        if entry.attributes is not None and now.attributes is not None:
+            extended = extended and found[entry.path].unseen
         group = next((group for group in parted if entry.path in group), None)
         if group is not None:
-            first = next(path for path in group if path in names)
-            if entry.path == first:
+            if entry.path == group[0]:
                 different["content"].append(entry)
             else:
-                links[entry.path] = first
+                links[entry.path] = group[0]
         elif entry.type is FileType.DIRECTORY:
-            if said or live[entry.path].mtime_ns != entry.mtime_ns or extended:
+            if said or now.mtime_ns != entry.mtime_ns or extended:
                 different["folder"].append(entry)
         elif said or (extended and entry.type is FileType.FILE):
             different[_kind(entry, said, extended, found)].append(entry)
@@ -184,15 +190,31 @@ def _kind(entry: Entry, said: str, extended: bool, found: Mapping[str, archive.M
 
 
 def _parted(
-    connection: Connection, groups: Sequence[tuple[str, ...]], live: Mapping[str, Entry]
+    connection: Connection,
+    groups: Sequence[tuple[str, ...]],
+    chosen: Sequence[Entry],
+    live: Mapping[str, Entry],
 ) -> list[tuple[str, ...]]:
-    """Hard link groups that are no longer one file."""
+    """Files, each with all its names, that are made anew: parted, changed, or one with what was another file."""
+    was = {entry.path: entry for entry in chosen}
     parted = []
     for group in groups:
-        there = [path for path in group if path in live and live[path].type is FileType.FILE]
+        there = [path for path in group if live[path].type is FileType.FILE]
         inodes = ask(connection, "sh", "-c", _INODES, stdin=nul_list(there)).text.split()
-        if len(there) < len(group) or len(set(inodes)) != 1:
+        changed = any("content" in difference(was[path], live[path]) for path in group)
+        if len(group) > 1 and (len(there) < len(group) or len(set(inodes)) != 1 or changed):
             parted.append(group)
+    done = {path for group in parted for path in group}
+    of = {path: group for group in groups for path in group}
+    keeps: dict[str, tuple[str, ...]] = {}
+    for entry in chosen:
+        path, now = entry.path, live[entry.path]
+        if path in done or not entry.type is now.type is FileType.FILE:
+            continue
+        group = of.get(path, (path,))
+        if keeps.setdefault(now.same_as or path, group) != group:  # it was a file of its own
+            parted.append(group)
+            done.update(group)
     return parted
 
 
@@ -202,13 +224,21 @@ def _around_first(around: Sequence[Entry], live: Mapping[str, Entry]) -> list[St
         for entry in around
         if entry.type is FileType.DIRECTORY and live[entry.path].type is not FileType.DIRECTORY
     ]
-    return [step for entry in missing for step in (Step("folder", entry.path), meta(entry))]
+    return [
+        *(step for entry in missing for step in (Step("folder", entry.path), meta(entry))),
+        *attributes([(entry.path, entry) for entry in missing]),
+    ]
+
+
+def _bare(content: Sequence[Entry], staged: Mapping[str, str]) -> list[Entry]:
+    """Files that were pushed without tar, and so without their attributes."""
+    return [e for e in content if e.type is FileType.FILE and staged[e.path].startswith(_PLAIN)]
 
 
 def _put(entry: Entry, staged: Mapping[str, str]) -> Iterator[Step]:
     source = staged[entry.path]
-    if source.startswith("plain:"):  # pushed without tar: its metadata comes before it is live
-        source = source.removeprefix("plain:")
+    if source.startswith(_PLAIN):  # pushed without tar: its metadata comes before it is live
+        source = source.removeprefix(_PLAIN)
         yield meta(entry.model_copy(update={"path": source}))
     yield put(entry.path, source)
 
@@ -251,7 +281,8 @@ def _push(
     for name, entry in names.items():
         if entry.type is FileType.FILE and facts[f"{base}/{name}"].sha256 != entry.sha256:
             raise Transient(f"{printable(entry.path)} did not arrive whole.", connection.name, "run it again")
-    mark = "plain:" if options is None else ""
+    stage.make_holes([f"files/{name}" for name, entry in names.items() if entry.sparse])
+    mark = _PLAIN if options is None else ""
     return {entry.path: f"{mark}{base}/{name}" for name, entry in names.items()}
 
 

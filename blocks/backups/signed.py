@@ -20,6 +20,12 @@ MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 1 << 30
 """Bytes of a manifest that are read at most; a larger one is not ours."""
 
+SMALL = 1 << 20
+"""Bytes up to which a manifest of another form is read, to say what is wrong with it; others cost memory."""
+
+_FORM = re.compile(
+    rb'{"key_id":"([A-Za-z0-9_-]*)","manifest":({.*}),"signature":"([A-Za-z0-9+/=_-]*)"}', re.DOTALL
+)
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _POINT = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
@@ -83,6 +89,14 @@ def unseal(data: bytes, key: str, signing: SigningKey, where: str) -> Manifest:
         Damaged: not a manifest, signature wrong, or a manifest of another place.
     """
     remedy = "use another recovery point; keep this one for the investigation"
+    form = _FORM.fullmatch(data)
+    if form is None and len(data) > SMALL:
+        raise Damaged("the manifest is not in the form we write.", where=where, remedy=remedy)
+    if form is not None and not signing.verifier.verify(
+        form[2], form[3].decode(), form[1].decode() or "none"
+    ):
+        signer = form[1].decode()[:16]
+        raise Damaged(f"the manifest's signature (key {signer}) is not ours.", where=where, remedy=remedy)
     try:
         signed = SignedManifest.model_validate_json(data)
     except ValidationError as error:

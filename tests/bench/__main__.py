@@ -7,11 +7,12 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.conftest import why_no_lab
 
-PARTS = ("examining", "fleet", "streaming", "recovery")
+PARTS = ("examining", "fleet", "streaming", "recovery", "exact")
 
 
 def main(chosen: list[str]) -> int:
@@ -30,8 +31,8 @@ def main(chosen: list[str]) -> int:
 
 
 def _measure(chosen: list[str], folder: Path, began: float) -> int:
-    from tests.bench import examining, fleet, recovery, streaming
-    from tests.bench.lab import laboratory
+    from tests.bench import exact, examining, fleet, recovery, streaming
+    from tests.bench.lab import Lab, laboratory
 
     logging.disable(logging.INFO)
     parts = {
@@ -40,11 +41,14 @@ def _measure(chosen: list[str], folder: Path, began: float) -> int:
     }  # fmt: skip
     print(f"{'what':58} {'ours':>8} {'theirs':>8} {'ratio':>7}  note")
     failed = 0
-    with laboratory(folder) as lab:
-        print(f"(hosts ready after {time.monotonic() - began:.0f} s)", file=sys.stderr)
+    lab: Lab | None = None
+    with ExitStack() as stack:
         for name in chosen:
             try:
-                for row in parts[name](lab):
+                if name != "exact" and lab is None:
+                    lab = stack.enter_context(laboratory(folder))
+                    print(f"(hosts ready after {time.monotonic() - began:.0f} s)", file=sys.stderr)
+                for row in exact.measure(folder) if lab is None or name == "exact" else parts[name](lab):
                     print(
                         f"{row.what:58} {row.ours:8.2f} {row.theirs:8.2f} {row.ratio:7.2f}  {row.note}",
                         flush=True,

@@ -27,7 +27,7 @@ from model.manifest import Entry, FileType, Manifest, RecoveryPoint
 from model.outcome import Stage
 from model.plan import Host
 from model.proposal import RestoreFiles, Rung
-from tasks import pull, restore_files
+from tasks import landing, pull, restore_files
 from tasks.backup_files import back_up_files
 from tasks.performed import Performed
 from tests.support.stores import make_directory_store, make_s3_store, overwrite, stored
@@ -156,7 +156,8 @@ def test_whole_tree_comes_back_bit_for_bit(host: SSHConnection, tree: Path, stor
     performed = restore(host, tree, store, action)
     after = state_of(host, tree, times=True)
     assert before == after
-    assert performed.bytes >= 2 * (3 << 20)
+    assert performed.bytes >= 3 << 20
+    assert (tree / "large").samefile(tree / "second-name")
 
 
 def test_single_file_asset_comes_back(host: SSHConnection, tmp_path: Path, store: BackupStore) -> None:
@@ -316,8 +317,11 @@ def test_backup_of_another_root_is_refused(
 Change = Callable[[Manifest], Manifest]
 
 
-def _with(path: str, kind: FileType = FileType.FILE, link: str = "", offset: int = 512) -> Change:
-    extra = Entry(path=path, type=kind, link=link, offset=offset, size=1 if kind is FileType.FILE else 0)
+def _with(
+    path: str, kind: FileType = FileType.FILE, link: str = "", offset: int = 512, same_as: str = ""
+) -> Change:
+    size = 1 if kind is FileType.FILE else 0
+    extra = Entry(path=path, type=kind, link=link, offset=offset, size=size, same_as=same_as)
     return lambda manifest: manifest.model_copy(update={"entries": (*manifest.entries, extra)})
 
 
@@ -327,6 +331,18 @@ def _with(path: str, kind: FileType = FileType.FILE, link: str = "", offset: int
         _with("../escape"), _with("/etc/passwd"), _with("a/../../escape"), _with("a//b"), _with("./x"), _with("x/."),
         _with("deep"), _with("link/through"), _with("dangling/x"), _with("tool/below"),
         _with("device", FileType.OTHER), _with("beyond", offset=1 << 40), _with("before", offset=-1),
+        _with("zz", same_as="../../etc/shadow"), _with("zz", same_as="/etc/shadow"), _with("zz", same_as="link"),
+        _with("zz", same_as="deep"), _with("zz", same_as="second-name"), _with("zz", same_as="large"),
+        _with("0", same_as="large"), _with("zz", same_as="zz"), _with("link/../../x", FileType.LINK, "/"),
+        _with("link/x", FileType.LINK, "/etc"), _with("dangling/deeper/x", FileType.LINK, "/etc"),
+        lambda manifest: _bomb(manifest, 3), lambda manifest: _crowd(manifest, 2_000_001),
+    ],
+    ids=[
+        "up", "absolute", "up within", "empty part", "dot", "dot at the end", "twice", "through a link",
+        "through a dangling link", "below a file", "device", "beyond the archive", "before the archive",
+        "hard link up", "hard link out", "hard link to a link", "hard link to a folder", "chain of hard links",
+        "hard link to another content", "hard link to what comes later", "hard link to itself", "link up",
+        "link below a link", "link deep below a link", "bomb", "two million tiny files",
     ],
 )  # fmt: skip
 def test_hostile_manifest_is_refused_before_anything_lands(
@@ -339,15 +355,34 @@ def test_hostile_manifest_is_refused_before_anything_lands(
         update={"point": "20200101T000000Z", "object_key": "site/20200101T000000Z/archive.tar"}
     )
     store.put(hostile.object_key, store.read(point.key))
+    if len(hostile.entries) > 1_000_000:
+        with pytest.raises(Damaged, match=r"2,000,001 paths"):
+            landing.judge(hostile, "local")
+        return
     bad = store.publish(hostile)
     flip(tree / "large")
     before = state_of(host, tree, times=True)
     action = action_for(bad, hostile, tree, "large")
     action = action.model_copy(update={"files": (*action.files, hostile.entries[-1])})
-    with pytest.raises(Damaged):
+    with pytest.raises(Damaged) as caught:
         restore(host, tree, store, action)
+    assert "recovery point" in caught.value.remedy
     assert before == state_of(host, tree, times=True)
     assert not (tmp_path / "escape").exists()
+    assert not (Path(host.host.state_dir) / "trace").exists()
+
+
+def _bomb(manifest: Manifest, times: int) -> Manifest:
+    """The same bytes of the archive under many names: a small archive that becomes a large tree."""
+    large = next(entry for entry in manifest.entries if entry.path == "large")
+    more = (large.model_copy(update={"path": f"z{number}"}) for number in range(times))
+    return manifest.model_copy(update={"entries": (*manifest.entries, *more)})
+
+
+def _crowd(manifest: Manifest, count: int) -> Manifest:
+    """More paths than anybody keeps in memory; the same object again and again, so that the test need not either."""
+    tiny = Entry(path="tiny", type=FileType.FILE, offset=0)
+    return manifest.model_copy(update={"entries": (tiny,) * count})
 
 
 def test_live_parent_that_became_a_link_is_refused(
@@ -518,8 +553,8 @@ def test_small_neighbours_share_a_request(
     ranges: list[str] = []
     genuine = pull._section
 
-    def section(url: str, wanted: pull._Range, object_bytes: int) -> str:
-        ranges.append(wanted.name)
+    def section(url: str, wanted: pull._Asked, object_bytes: int) -> str:
+        ranges.append(wanted.output)
         return genuine(url, wanted, object_bytes)
 
     monkeypatch.setattr(pull, "_section", section)
