@@ -14,7 +14,7 @@ from model import point_rules as rules
 from model.canonical import now
 from model.command import printable
 from model.errors import Damaged, ReinstateError
-from model.finding import Finding
+from model.finding import Code, Finding
 from model.manifest import FILE_FORMATS, Manifest, RecoveryPoint
 from model.points import Inventory, Judgement, Lost, Measure, PointRule, Reason, Why, measured
 from model.supplies import PointSupply
@@ -189,7 +189,8 @@ def _judge(
         reasons += list(_by_tool(manifest, repository))
     holds = rules.holds_damage(manifest, findings)
     reasons += holds
-    spotless = bool(findings) and manifest.format in FILE_FORMATS and not holds
+    mistaken = any(finding.code is Code.OPERATOR_MISTAKE for finding in findings)  # no manifest shows that
+    spotless = bool(findings) and manifest.format in FILE_FORMATS and not holds and not mistaken
     onset = known.onsets.get(point.asset)
     reasons += rules.in_time(point, known.detected_at, known.rpo, onset, spotless)
     reasons += rules.shrunk(measure, _earlier(point, number, manifests, inventory), known.rule)

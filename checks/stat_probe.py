@@ -35,7 +35,7 @@ ATTRIBUTES = ("system.posix_acl_access", "system.posix_acl_default")
 MORE = sys.argv[2:3] == ["x"]
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_BUFFER = bytearray(1 << 18)
+_BUFFER = bytearray(1 << 16)  # what fits into the cache: four times as much takes a third longer
 _VIEW = memoryview(_BUFFER)
 
 
@@ -135,15 +135,8 @@ def row(number: int, record: bytes, expected: bytes) -> "list[object] | None":
         kind = "l"
         link = os.fsdecode(os.readlink(path))
     if expected and not problem:
-        facts = (
-            kind + format(stat.S_IMODE(info.st_mode), "o"),
-            str(info.st_uid),
-            str(info.st_gid),
-            sha256,
-            caps,
-            link,
-        )
-        seen = ",".join(facts)
+        mode = stat.S_IMODE(info.st_mode)
+        seen = f"{kind}{mode:o},{info.st_uid},{info.st_gid},{sha256},{caps},{link}"
         if os.fsencode(seen) == expected:
             return None
     return [

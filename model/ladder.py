@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from model import package_state
+from model import file_mistakes, package_state
 from model.assets import (
     DpkgAsset,
     FilesAsset,
@@ -129,7 +129,8 @@ def _repair(draft: Draft, by_asset: Grouped) -> None:
             ]
             of_packages = [f for f in of_packages if f not in from_package]
             theirs = [f for f in by_asset[name] if (f.host, f.subject) not in places]
-            files(draft, name, asset, theirs, of_packages)
+            if not file_mistakes.mistakes(draft, name, asset, theirs):
+                files(draft, name, asset, theirs, of_packages)
     for name in names:
         match plan.assets[name]:
             case DpkgAsset() as installed:
@@ -148,7 +149,8 @@ def _restore(draft: Draft, by_asset: Grouped) -> None:
     for name in draft.plan.order():
         match draft.plan.assets[name]:
             case FilesAsset(role="data") as data if name in by_asset:
-                files(draft, name, data, by_asset[name], ())
+                if not file_mistakes.mistakes(draft, name, data, by_asset[name]):
+                    files(draft, name, data, by_asset[name], ())
             case PostgresAsset() as postgres if name in by_asset:
                 database(draft, name, postgres, [f for f in by_asset[name] if f.code not in SYMPTOMS])
             case (MariadbAsset() | SqliteAsset()) as rows if name in by_asset:

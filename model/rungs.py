@@ -191,13 +191,14 @@ def files(
         path: e.model_copy(update={"path": path, "offset": -1, "same_as": ""}) for path, e in entries.items()
     }
     _metadata(draft, name, asset.host, dressed, known, [f for f in same if f.subject in worn])
-    damaged = sorted(_all_names({finding.subject for finding in here} - worn, asset, entries))
+    damaged = sorted(all_names({finding.subject for finding in here} - worn, asset, entries))
     if supply is not None and damaged:
         cured = [f for f in (*here, *same) if f.subject in damaged]
-        _restore(draft, name, asset, supply, entries, damaged, cured)
+        reason = f"Damaged: {len(damaged)} of {counted(len(entries), 'path')}."
+        restore_paths(draft, name, asset, supply, entries, damaged, cured, reason)
 
 
-def _all_names(damaged: set[str], asset: FilesAsset, entries: Mapping[str, Entry]) -> set[str]:
+def all_names(damaged: set[str], asset: FilesAsset, entries: Mapping[str, Entry]) -> set[str]:
     """Damaged paths and the other names of the same files: a file that is replaced is linked anew."""
     if not any(entry.same_as for entry in entries.values()):
         return damaged
@@ -206,10 +207,22 @@ def _all_names(damaged: set[str], asset: FilesAsset, entries: Mapping[str, Entry
     return {path for path in entries if first[path] in wrong}
 
 
-def _restore(
+def restore_paths(
     draft: Draft, name: str, asset: FilesAsset, supply: PointSupply, entries: Mapping[str, Entry],
-    damaged: Sequence[str], cured: Sequence[Finding],
+    damaged: Sequence[str], cured: Sequence[Finding], reason: str,
 ) -> None:  # fmt: skip
+    """Bring paths of a file set back from a point, and say what of them the point does not hold.
+
+    Args:
+        draft: the proposal so far.
+        name: the asset's name.
+        asset: the asset.
+        supply: the recovery point.
+        entries: what it holds, by path on the host.
+        damaged: what comes back, sorted.
+        cured: findings it cures.
+        reason: why, as sentences.
+    """
     chosen = tuple(entries[path] for path in damaged)
     count = sum(entry.size for entry in chosen if entry.type is FileType.FILE and not entry.same_as)
     configuration = asset.role == "configuration"
@@ -217,8 +230,7 @@ def _restore(
         RestoreFiles(
             id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR if configuration else Stage.RESTORE,
             rung=Rung.CONFIGURATION if configuration else Rung.DATA_SET,
-            reason=f"Damaged: {len(damaged)} of {counted(len(entries), 'path')}. Only what is damaged comes back from "
-            f"{supply.point.id}, the rest stays as it is.",
+            reason=f"{reason} Only what is damaged comes back from {supply.point.id}, the rest stays as it is.",
             undo="Each path goes back to what the snapshot holds.",
             touches=tuple(sorted({*damaged, *(str(PurePosixPath(path).parent) for path in damaged)})),
             bytes=count, minutes=minutes(0.1, count), findings=tuple(f.id for f in cured), point=supply.point,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from model.canonical import HostText, Value
 from model.manifest import Entry, Manifest, RecoveryPoint
-from model.mistake import Mistake, TableDifference
+from model.mistake import FileDifference, Mistake, TableDifference
 from model.points import Judgement, Proof
 from model.proposal import InstallTool
 
@@ -119,7 +119,7 @@ class PointSupply(Value):
 
 
 class MistakeSupply(Value):
-    """What a mistake cost, seen by restoring the moment before it beside the live cluster.
+    """What a mistake cost: seen by restoring the moment before it beside a live cluster, or by comparing files with it.
 
     Attributes:
         point: that it was restored from; None: it could not be, `why` says the reason.
@@ -131,6 +131,7 @@ class MistakeSupply(Value):
     point: RecoveryPoint | None = None
     older: tuple[RecoveryPoint, ...] = ()
     tables: tuple[TableDifference, ...] = ()
+    files: tuple[FileDifference, ...] = ()
     why: str = ""
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from blocks.backups.base import BackupStore
 from blocks.backups.pgbackrest import PgBackRestStore
 from blocks.hosts.base import Connection
-from model.assets import PostgresAsset
+from model.assets import FilesAsset, PostgresAsset
 from model.finding import CheckResult, Code, Degree, Finding, Verdict
 from model.mistake import Mistake
 from model.plan import Plan
 from model.supplies import MistakeSupply, Supplies
+from tasks import file_mistakes
 from tasks.restore_rows import reaching, see
 from tasks.work import PlanFile
 
@@ -23,7 +24,7 @@ def as_reported(plan: Plan, mistakes: Sequence[Mistake]) -> tuple[CheckResult, .
         host = plan.assets[mistake.asset].host
         finding = Finding(
             code=Code.OPERATOR_MISTAKE, host=host, asset=mistake.asset, subject=mistake.when, degree=Degree.SERIOUS,
-            expected="the rows of just before", actual="deleted or changed, says the report",
+            expected="as just before", actual="deleted or changed, says the report",
         )  # fmt: skip
         results.append(
             CheckResult(
@@ -49,6 +50,11 @@ def look_beside(
     found = []
     for mistake in mistakes:
         asset = file.plan.assets[mistake.asset]
+        if isinstance(asset, FilesAsset):
+            found.append(
+                file_mistakes.see(connections[asset.host], mistake.asset, asset, supplies.points, mistake)
+            )
+            continue
         store = stores[asset.backup] if isinstance(asset, PostgresAsset) else None
         if not isinstance(asset, PostgresAsset) or not isinstance(store, PgBackRestStore):
             why = "its backups are dumps, which hold no moment between them"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from blocks.backups.base import BackupStore
@@ -18,6 +18,7 @@ from model.canonical import Value, now
 from model.diagnosis import Diagnosis
 from model.errors import Damaged, ReinstateError, Transient
 from model.manifest import Entry, Manifest, RecoveryPoint
+from model.mistake import Mistake
 from model.outcome import RunVerdict
 from model.plan import Plan
 from model.point_rules import overdue
@@ -74,15 +75,20 @@ def knowledge(
     journal: JournalStore,
     detected_at: datetime | None = None,
     diagnosis: Diagnosis | None = None,
+    mistakes: Sequence[Mistake] = (),
 ) -> Knowledge:
-    """What is known of a plan's recovery points beside their stores."""
-    onsets = diagnosis.assets if diagnosis is not None else {}
+    """What is known of a plan's recovery points beside their stores; a mistake begins when its report says."""
+    found = diagnosis.assets if diagnosis is not None else {}
+    onsets: dict[str, tuple[datetime | None, datetime]] = {
+        name: (one.earliest, one.latest) for name, one in found.items()
+    }
+    onsets |= {one.asset: (one.at, one.at) for one in mistakes if one.at is not None}
     rule = file.plan.recovery_points
     rules = file.path.parent / rule.scanner_rules if rule.scanner_rules else None
     return Knowledge(
         rule=rule, rpo=file.plan.objectives.rpo, ledger=ledger_of(file.plan, journal), detected_at=detected_at or now(),
         scanner=None if rule.scanner == "none" else Scanner(rule.scanner, rules),
-        onsets={name: (one.earliest, one.latest) for name, one in onsets.items()},
+        onsets=onsets,
     )  # fmt: skip
 
 

@@ -53,7 +53,17 @@ from tasks.screens import screening
 from tasks.snapshot import take_snapshot
 from tasks.toolset import connected, equip
 from tasks.verdict import conclude
-from tasks.work import Baselines, PlanFile, Work, accepted, baseline, load_plan, open_incident, open_work
+from tasks.work import (
+    Baselines,
+    PlanFile,
+    Work,
+    accepted,
+    baseline,
+    load_plan,
+    open_incident,
+    open_work,
+    require_mistakes,
+)
 
 PROPOSAL_LIFE = timedelta(hours=24)
 """A proposal older than this is made again: packages, backups and the host move on."""
@@ -188,7 +198,7 @@ def build_proposal(
     mistakes: Sequence[Mistake] = (),
 ) -> Proposal:
     """Gather what can repair the findings and choose the least invasive way (R-RESP-4)."""
-    known = knowledge(file, journal, detected_at, diagnosis)
+    known = knowledge(file, journal, detected_at, diagnosis, mistakes)
     with file.connections() as connections, ExitStack() as stack:
         ids = {name: prove(connection).machine_id for name, connection in connections.items()}
         if any(finding.code is Code.TOOL_BROKEN for finding in findings):
@@ -214,6 +224,7 @@ def build_proposal(
 
 def draft_proposal(file: PlanFile, journal: JournalStore, mistakes: Sequence[Mistake] = ()) -> Proposal:
     """The proposal a recovery would make now, without an incident."""
+    require_mistakes(file.plan, mistakes)
     results, diagnosis = _look(file, journal, None, Progress("scan", "scan"), now())
     findings = [f for r in (*results, *as_reported(file.plan, mistakes)) for f in r.findings]
     return build_proposal(file, journal, "draft", findings, diagnosis=diagnosis, mistakes=mistakes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from blocks.packages.store import Memory
 from blocks.secrets import Secrets
 from checks.many import side_by_side
 from model.accepted import Accepted
-from model.assets import PostgresAsset
+from model.assets import FilesAsset, PostgresAsset
 from model.canonical import now
 from model.errors import BadInput, Refused, ReinstateError
 from model.incident import Incident, Kind, Source, new_incident_id
@@ -158,6 +158,30 @@ def _is_name(text: str) -> bool:
     return text.replace("-", "").isalnum()
 
 
+def require_mistakes(plan: Plan, mistakes: Iterable[Mistake]) -> None:
+    """Refuse reported mistakes that nothing of the plan can have.
+
+    Raises:
+        BadInput: it is no PostgreSQL database and no file set, or what is said is of the other kind.
+    """
+    for mistake in mistakes:
+        match plan.assets.get(mistake.asset):
+            case FilesAsset():
+                wrong = mistake.mark or mistake.tables or mistake.rows == "changed"
+                why, remedy = "is a file set, which has no tables, rows or WAL", "give a moment, and `--path`"
+            case PostgresAsset():
+                wrong = mistake.until is not None or mistake.paths
+                why, remedy = (
+                    "is a database, which has no paths and one moment",
+                    "give one moment, and `--table`",
+                )
+            case _:
+                wrong, why = True, "is no PostgreSQL database and no file set of the plan"
+                remedy = "name a PostgreSQL or file asset of the plan"
+        if wrong:
+            raise BadInput(f"{mistake.asset!r} {why}.", "--mistake", remedy)
+
+
 def open_incident(
     file: PlanFile,
     store: JournalStore,
@@ -180,13 +204,7 @@ def open_incident(
         detected_at: when it was noticed; now when not known.
         mistakes: what people did by mistake.
     """
-    for mistake in mistakes:
-        if not isinstance(file.plan.assets.get(mistake.asset), PostgresAsset):
-            raise BadInput(
-                f"{mistake.asset!r} is no database of the plan.",
-                "--mistake",
-                "name a database asset of the plan",
-            )
+    require_mistakes(file.plan, mistakes)
     if source in {Source.UI, Source.CLI} and reported_by not in file.plan.people:
         raise BadInput(
             f"{reported_by!r} is not a person of the plan; who reports may not sign, so it must be known who it is.",

@@ -101,23 +101,33 @@ def _show(seen: Confirmed) -> None:
 MistakeOption = Annotated[
     str,
     typer.Option(
-        help="Rows were deleted or changed by mistake: ASSET@MOMENT, all was well until just before it."
+        help="Rows or files were deleted or changed by mistake: ASSET@MOMENT, all was well until just before it; of "
+        "a file set also ASSET@BEGIN/END: what was changed later stays."
     ),
 ]
 TablesOption = Annotated[
     list[str] | None, typer.Option(help="With --mistake: a table that shall come back; may be given again.")
 ]
+PathsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--path",
+        help="With --mistake: a file or folder of the file set that shall come back; may be given again.",
+    ),
+]
 ChangedOption = Annotated[bool, typer.Option("--changed", help="With --mistake: changed rows go back, too.")]
 
 
-def _mistakes(mistake: str, tables: list[str] | None, changed: bool) -> list[Mistake]:
+def _mistakes(
+    mistake: str, tables: list[str] | None, changed: bool, paths: list[str] | None
+) -> list[Mistake]:
     if not mistake:
-        if tables or changed:
+        if tables or changed or paths:
             raise BadInput(
-                "--table and --changed go with --mistake.", "recover", "give `--mistake ASSET@MOMENT`"
+                "--table, --path and --changed go with --mistake.", "recover", "give `--mistake ASSET@MOMENT`"
             )
         return []
-    return [read_mistake(mistake, tuple(tables or ()), changed)]
+    return [read_mistake(mistake, tuple(tables or ()), changed, tuple(paths or ()))]
 
 
 @reported
@@ -125,6 +135,7 @@ def propose(
     plan: PlanRef,
     mistake: MistakeOption = "",
     table: TablesOption = None,
+    path: PathsOption = None,
     changed: ChangedOption = False,
     as_json: JSON = False,
 ) -> None:
@@ -137,7 +148,7 @@ def propose(
     from tasks.work import load_plan
 
     store = open_store()
-    proposal = draft_proposal(load_plan(plan, store), store, _mistakes(mistake, table, changed))
+    proposal = draft_proposal(load_plan(plan, store), store, _mistakes(mistake, table, changed, path))
 
     def text() -> None:
         rows = [(a.id, a.kind.replace("_", " "), a.host, what(a), a.reason, a.undo) for a in proposal.actions]
@@ -167,6 +178,7 @@ def recover(
     kind: Annotated[Kind, typer.Option(help="real, drill or verification.")] = Kind.REAL,
     mistake: MistakeOption = "",
     table: TablesOption = None,
+    path: PathsOption = None,
     changed: ChangedOption = False,
     local: Annotated[bool, typer.Option("--local", help="Run here, without any Prefect server.")] = False,
     as_json: JSON = False,
@@ -181,7 +193,7 @@ def recover(
         raise BadInput(
             "who reports is missing.", where="recover", remedy="give `--by PERSON`, your id in the plan"
         )
-    mistakes = _mistakes(mistake, table, changed)
+    mistakes = _mistakes(mistake, table, changed, path)
     up = None if local else running()
     if up is None and not local:
         raise BadInput(
