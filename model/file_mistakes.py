@@ -18,8 +18,8 @@ SHOWN = 8
 def mistakes(draft: Draft, name: str, asset: FilesAsset, wrong: Sequence[Finding]) -> bool:
     """What a reported mistake hit comes back from before it; returns whether one was reported.
 
-    With a mistake nothing else of the file set is touched: what else differs from the backup was changed by others, before
-    or since, and stays.
+    With a mistake nothing else of the file set is touched: what else differs from the backup was changed by others,
+    before or since.
     """
     named = [finding for finding in wrong if finding.code is Code.OPERATOR_MISTAKE]
     others = [finding for finding in wrong if finding.code is not Code.OPERATOR_MISTAKE]
