@@ -31,7 +31,8 @@ _SPECIAL = re.compile(r"([\\*?\[\]])")
 _AWAY = re.compile(
     r"connection refused|no such host|i/o timeout|connection reset|network is unreachable|no route to host|"
     r"TLS handshake|context deadline|server misbehaving|Host key verification failed|"
-    r"unable to start the sftp session|50[0-9]|SlowDown|RequestTimeout",
+    r"unable to start the sftp session|\b50[0-4] (?:internal|bad gateway|service|gateway|slow)|internal error, please|"
+    r"reduce your request rate|SlowDown|RequestTimeout",
     re.IGNORECASE,
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -92,20 +91,29 @@ def write_plan(hosts: Sequence[LabHost], folder: Path) -> Path:
     return path
 
 
+# A process's peak counts what its parent had when it was forked: a small one starts it.
+_MEASURED = """
+import json, resource, subprocess, sys
+subprocess.run(sys.argv[2:])
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+open(sys.argv[1], "w").write(json.dumps([usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024]))
+"""
+
+
 def scan(plan: Path) -> Scan:
     """`reinstate scan` as an operator runs it.
 
     Raises:
         AssertionError: it printed no result.
     """
+    out, err, usage = (plan.with_suffix(suffix) for suffix in (".out", ".err", ".usage"))
     words = [sys.executable, "-m", "deployments.cli", "scan", str(plan), "--json"]
-    out, err = plan.with_suffix(".out"), plan.with_suffix(".err")
     began = time.monotonic()
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(words, stdout=stdout, stderr=stderr)
-        _, status, usage = os.wait4(process.pid, 0)
+        subprocess.run(
+            [sys.executable, "-c", _MEASURED, str(usage), *words], stdout=stdout, stderr=stderr, check=False
+        )
     seconds = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
     assert out.stat().st_size, err.read_text(errors="replace")[-2000:]
-    cpu = usage.ru_utime + usage.ru_stime
-    return Scan(json.loads(out.read_text())["results"], seconds, cpu, usage.ru_maxrss * 1024)
+    cpu, peak = json.loads(usage.read_text())
+    return Scan(json.loads(out.read_text())["results"], seconds, cpu, peak)

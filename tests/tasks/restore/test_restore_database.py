@@ -274,13 +274,14 @@ def test_rows_that_are_not_the_manifests_are_found_before_the_swap(
         for count in local.manifest(point).tables
     )
     before = content(postgres)
-    for wrong, table in (
-        (tables, r"public\.orders"),
-        ((*local.manifest(point).tables, TableCount(table="public.more", rows=1)), r"public\.more"),
-        ((), "odd"),
+    for wrong, error, said in (
+        (tables, Damaged, r"public\.orders"),
+        ((*local.manifest(point).tables, TableCount(table="public.more", rows=1)), Damaged, r"public\.more"),
+        (tuple(count for count in tables if "odd" not in count.table), Damaged, "odd|orders"),
+        ((), Refused, "holds no row"),
     ):
         bad = republished(local, point, tables=wrong)
-        with pytest.raises(Damaged, match=table):
+        with pytest.raises(error, match=said):
             restore(host, asset, local, secrets, bad)
         (Path(str(local.root)) / "db/20200101T000000Z/manifest.json").unlink()  # type: ignore[attr-defined] # a directory
         assert before == content(postgres)

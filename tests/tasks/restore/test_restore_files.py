@@ -518,7 +518,7 @@ def test_bytes_arrive_whichever_way_is_open(
 
     monkeypatch.setattr(store, "read", reading)
     if way == "no curl":
-        monkeypatch.setattr("tasks.pull._PULL", "exit 127")
+        monkeypatch.setattr("blocks.backups.transfer._CURL", "exit 127")
     elif way == "unreachable":
         monkeypatch.setattr(store, "presign", lambda *_: "http://127.0.0.1:9/nothing")
     elif way == "spoilt":
@@ -605,7 +605,9 @@ def test_full_staging_disk_leaves_the_live_tree_alone(
     action = action_for(point, store.manifest(point), tree, "large")
     flip(tree / "large")
     before = state_of(host, tree)
-    monkeypatch.setattr("tasks.fetch._UNPACK", "cat >/dev/null; echo 'No space left on device' >&2; exit 2")
+    monkeypatch.setattr(
+        "blocks.backups.transfer._UNPACK", "cat >/dev/null; echo 'No space left on device' >&2; exit 2"
+    )
     monkeypatch.setattr(store, "presign", lambda *_: None)
     with pytest.raises(ReinstateError, match="No space left"):
         restore(host, tree, store, action)
