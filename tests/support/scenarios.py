@@ -164,15 +164,19 @@ class Kept:
 
 
 def fill(host: LabHost) -> None:
-    """Fill the database's disk; it stops at its next write of a log segment."""
-    deadline = time.monotonic() + 90
-    while host.shell(["systemctl", "is-active", unit_of(host)]).stdout.strip() == "active":
-        # Each time again: what the server gives back when it starts anew must not save it.
-        more = ("of=/var/lib/postgresql/dump.old", "bs=4k", "oflag=append", "conv=notrunc")
-        host.shell(["dd", "if=/dev/zero", *more])
-        assert time.monotonic() < deadline, "the database still runs on a full disk"
-        log = "SELECT count(pg_logical_emit_message(true, 'x', repeat('x', 100000))) FROM generate_series(1, 500)"
-        host.shell(["runuser", "-u", "postgres", "--", "psql", "-c", log, "postgres"])
+    """Fill the database's disk; it stops at its next write of a log segment.
+
+    One session does both: on a full disk a new one may be refused, and then nothing is written any more.
+    """
+    more = "cat >/dev/null; dd if=/dev/zero of=/var/lib/postgresql/dump.old bs=4k oflag=append conv=notrunc; true"
+    log = "SELECT count(pg_logical_emit_message(true, 'x', repeat('x', 100000))) FROM generate_series(1, 500)"
+    both = ("-c", f"COPY (SELECT 1) TO PROGRAM '{more}'", "-c", log)
+    said = host.shell(["runuser", "-u", "postgres", "--", "psql", *both, "postgres"]).stderr
+    for _ in range(100):
+        if host.shell(["systemctl", "is-active", unit_of(host)]).stdout.strip() != "active":
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the database still runs on a full disk: {said}")
 
 
 def emptied(host: LabHost) -> None:

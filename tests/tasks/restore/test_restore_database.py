@@ -277,7 +277,7 @@ def test_rows_that_are_not_the_manifests_are_found_before_the_swap(
     for wrong, error, said in (
         (tables, Damaged, r"public\.orders"),
         ((*local.manifest(point).tables, TableCount(table="public.more", rows=1)), Damaged, r"public\.more"),
-        (tuple(count for count in tables if "odd" not in count.table), Damaged, "odd|orders"),
+        (tuple(c for c in local.manifest(point).tables if "odd" not in c.table), Damaged, "odd"),
         ((), Refused, "holds no row"),
     ):
         bad = republished(local, point, tables=wrong)
