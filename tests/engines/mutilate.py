@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,10 +12,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from blocks.backups.engine import EngineStore
 from model.errors import Damaged, PreconditionFailed, ReinstateError
 from model.manifest import RecoveryPoint
-from tests.engines.worlds import EngineWorld, make_repository
+from tests.engines.worlds import ARCHIVES, EngineWorld, make_repository
 
 POSITIONS = int(os.environ.get("REINSTATE_POSITIONS", "1"))
 """Places of each mutilation; 20 in a full run."""
@@ -33,6 +33,11 @@ def load() -> list[Mutation]:
     """The corpus."""
     data = YAML(typ="safe", pure=True).load(Path(__file__).with_name("mutations.yaml"))
     return [Mutation(**one) for one in data]
+
+
+def applies(kind: str, mutation: Mutation) -> bool:
+    """Whether a store of this kind has that part: archives have neither an index nor a record of their own."""
+    return kind not in ARCHIVES or mutation.part in {"data", "manifest", "repository"}
 
 
 @dataclass
@@ -103,6 +108,8 @@ class Patient:
         world, manifest = self.world, self.world.manifest(self.new)
         if on == "manifest":
             return [self._manifest(self.new)]
+        if world.kind in ARCHIVES:
+            return [self._archive(self.new), self._archive(self.old)]
         if world.kind == "s3-tree":
             return self._on_disk(on)
         patterns = {
@@ -128,19 +135,38 @@ class Patient:
         assert self.disk is not None
         manifest = self.world.manifest(self.new)
         wanted = {e.sha256 for e in manifest.entries if e.size > 100} if on == "data" else {manifest.snapshot}
-        import hashlib
+        return self._holding(wanted)
 
+    def _holding(self, wanted: set[str]) -> list[Path]:
+        """Files on the disk of the S3 server whose content has one of these hashes."""
+        assert self.disk is not None
         found = [p for p in self.disk.rglob("*.data") if hashlib.sha256(p.read_bytes()).hexdigest() in wanted]
         return sorted(found, key=lambda path: (-path.stat().st_size, path.name))
 
+    def _archive(self, point: RecoveryPoint) -> Path:
+        if self.world.kind == "directory":
+            return self.world.folder / "store" / point.key
+        return self._holding({point.sha256})[0]
+
     def _manifest(self, point: RecoveryPoint) -> Path:
         """Our own, in the catalogue."""
+        if self.world.kind == "s3":
+            signed = b"".join(self.world.store.read(f"site/{point.id}/manifest.json"))
+            return self._holding({hashlib.sha256(signed).hexdigest()})[0]
+        if self.world.kind == "directory":
+            return self.world.folder / "store" / "site" / point.id / "manifest.json"
         return (
             self.world.folder / "home" / "manifests" / "plan" / "kept" / "site" / point.id / "manifest.json"
         )
 
     def _repository_itself(self, do: str) -> None:
         world, manifest = self.world, self.world.manifest(self.new)
+        if world.kind in ARCHIVES:
+            gone = (self.new,) if do == "older" else (self.new, self.old)
+            for path in [path for point in gone for path in (self._archive(point), self._manifest(point))]:
+                self._before.setdefault(path, (path.read_bytes(), _attributes(path)))
+                path.unlink()
+            return
         if world.kind == "s3-tree":
             for path in self._on_disk("index"):
                 self._before.setdefault(path, (path.read_bytes(), _attributes(path)))
@@ -214,7 +240,6 @@ def prepare(
     world.fill()
     (world.live / "deep" / "second").write_bytes(os.urandom(300_000))
     old = world.back_up()
-    assert isinstance(world.store, EngineStore)
     older = Patient(world, old, old, {}, disk)
     older.keep_older()
     for name in ("large", "deep/-rf"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from tests.engines.worlds import ENGINES
+from tests.engines.worlds import STORES
 
 HEAD = """\
 <!-- Written by tests/engines from what it saw:
@@ -17,7 +17,7 @@ Each cell is a number of restores from a backup that the tests had spoilt behind
 host, or on the disk of a real S3 server. **Found** means: refused before anything live was touched, with the source and
 the snapshot, object or file named. **Whole** means: the mutilation did not touch what the restore needed (a rebuilt
 index, another file's bytes), and every restored file had the content, mode, owner and time it was backed up with. There
-is no third outcome.
+is no third outcome. `directory` and `s3` are our own archives, which have neither an index nor a record of a tool.
 
 {count} restores from spoilt backups, {positions} position{plural} each: {found} found, {whole} restored whole, 0
 restored wrong. {clean} restores from whole backups: 0 false alarms.
@@ -33,9 +33,9 @@ def page(seen: Mapping[str, Mapping[str, Counter[str]]], positions: int) -> str:
         count=found + whole, positions=positions, plural="" if positions == 1 else "s", found=found, whole=whole,
         clean=sum(counts["clean"] for counts in seen.get("", {}).values()),
     )  # fmt: skip
-    lines = [f"| what was done | {' | '.join(ENGINES)} |", f"| --- |{' --- |' * len(ENGINES)}"]
+    lines = [f"| what was done | {' | '.join(STORES)} |", f"| --- |{' --- |' * len(STORES)}"]
     for name, kinds in spoilt.items():
-        lines.append(f"| {name} | {' | '.join(_cell(kinds.get(kind, Counter())) for kind in ENGINES)} |")
+        lines.append(f"| {name} | {' | '.join(_cell(kinds.get(kind, Counter())) for kind in STORES)} |")
     return head + "\n" + "\n".join(lines) + "\n"
 
 

@@ -33,7 +33,8 @@ from tests.tasks.localhost import fingerprint, quiet
 
 PASSWORD = "canary-pässword 'x' $(id) \\ \"q"
 ENGINES = ("restic", "borg", "tree", "s3-tree")
-STORES = ("directory", "s3", *ENGINES)
+ARCHIVES = ("directory", "s3")
+STORES = (*ARCHIVES, *ENGINES)
 Plain = Annotated[S3Source | DirectorySource, Field(discriminator="kind")]
 _NUMBERS = itertools.count(1)
 
@@ -197,7 +198,7 @@ def make_world(
         kind, host, connection, None, root, repository if kind in ENGINES and kind != "s3-tree" else "", source,  # type: ignore[arg-type] # opened below
         secrets, signing, folder,
     )  # fmt: skip
-    if kind in {"directory", "s3"}:
+    if kind in ARCHIVES:
         plain: S3Source | DirectorySource = TypeAdapter(Plain).validate_python(source)
         world.store = open_backup_store("kept", plain, secrets, signing, folder)
     else:
