@@ -17,18 +17,20 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 
 from blocks.home import home, open_store
-from deployments.demo.processes import alive, end
+from deployments.demo.processes import alive, end, free_port
 from deployments.server import register, runs
 from deployments.server.engine import Child, start_server, start_worker
 from deployments.server.paths import Paths, paths, running
 from deployments.server.postgres import Postgres
 from deployments.server.settings import UNREACHABLE, client_settings
-from model.errors import BadInput
+from model.errors import BadInput, ReinstateError
 from tasks.work import PlanFile, register_plan
 
 Say = Callable[[str], None]
 WATCH_SECONDS = 3.0
 DRAIN_SECONDS = 120.0
+PORTS = 3
+"""How often another port is tried."""
 
 
 class Up:
@@ -55,11 +57,10 @@ class Up:
         """
         self._take_lock()
         self._end_leftovers()
-        self.where = paths(self.port)
         self.say("PostgreSQL …")
         self.postgres.start()
         self.say("Prefect server …")
-        self.server = start_server(self.where, self.postgres.url)
+        self.server = self._start_server()
         store = open_store()
         for file in self.plans:
             register_plan(file, store)
@@ -70,6 +71,18 @@ class Up:
         self._write()
         for incident in going_on:
             self.say(f"{incident} goes on where its journal is.")
+
+    def _start_server(self) -> Child:
+        """Start the server; on another port when somebody else takes the chosen one at the same moment."""
+        for left in reversed(range(PORTS)):
+            self.where = paths(self.port)
+            try:
+                return start_server(self.where, self.postgres.url)
+            except ReinstateError:
+                if not left or free_port(self.where.port) == self.where.port:
+                    raise
+                self.say(f"Another program took port {self.where.port}; another port is tried.")
+        raise AssertionError
 
     async def _bootstrap(self) -> list[str]:
         async with get_client() as client:

@@ -14,6 +14,7 @@ from model.outcome import RunVerdict
 from model.proposal import RestoreFiles
 from model.signoff import Decision
 from tests.engines.worlds import PASSWORD, make_repository
+from tests.lab.fixtures import MakeLabHost
 from tests.lab.host import LabHost
 from tests.support.labworld import World, plan_head, write_people, write_secret
 from tests.support.locally import back_up_locally, recover_locally
@@ -85,14 +86,14 @@ class ToolWorld(World):
 
 @pytest.fixture
 def tools(
-    engine_host: LabHost, engine_s3: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_data_host: MakeLabHost, engine_s3: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ToolWorld:
-    """The world, backed up."""
+    """The world, backed up; on a host of its own, whose fence rises with each recovery."""
     from blocks.backups.s3client import open_client
 
     monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
     (tmp_path / "plan").mkdir()
-    world = ToolWorld(tmp_path / "plan", engine_host, engine_s3())
+    world = ToolWorld(tmp_path / "plan", make_data_host("tools"), engine_s3())
     client = open_client(world.endpoint, "us-east-1", ACCESS_KEY, SECRET_KEY, compatible=True)
     client.create_bucket(Bucket="whole")
     client.put_bucket_versioning(Bucket="whole", VersioningConfiguration={"Status": "Enabled"})
