@@ -3,9 +3,8 @@
 .SUFFIXES:
 
 BIN = .venv/bin
-# Tests that share a host or an installation run in one process (tests/conftest.py); PARALLEL= runs all in one. One
-# process more than processors: each waits for its hosts a third of the time.
-PARALLEL = --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=5 --dist=loadscope --no-loadscope-reorder
+# Tests that share a host or an installation run in one process (tests/conftest.py); PARALLEL= runs all in one.
+PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadscope --no-loadscope-reorder
 
 .PHONY: help demo test lint format bench docs lock clean
 
