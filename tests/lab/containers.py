@@ -129,8 +129,14 @@ def mount_overlay(lower: list[Path], upper: Path, work: Path, root: Path) -> Non
 
 def unmount(root: Path) -> None:
     """Unmount a clone; does nothing when it is not mounted."""
-    if is_mounted(root):
-        run(["umount", root])
+    deadline = time.monotonic() + 10
+    while is_mounted(root):
+        try:
+            run(["umount", root])
+        except LabError:  # a process that was just killed may still hold it
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def is_mounted(path: Path) -> bool:
