@@ -89,9 +89,9 @@ def collect(
     facts, found = _look(connection, asked.wanted, asked.around, guess, progress)
     others = None
     if asked.around is not None:
-        known = asked.skipped | {entry.path for entry in baseline}
+        known = asked.skipped | {entry.path for entry in baseline} if found else set[str]()
         ignored = _ignored(asset)
-        nobodys = strangers(found, asked.database, known, root)
+        nobodys = strangers(found, asked.database, known, root) if found else ()
         others = stat.collect(connection, [path for path in nobodys if not ignored(path, path)])
     return PackagesData(
         asked.database, tuple(asked.owned), facts, others, len(asked.skipped), asset.root, asset.rootless
@@ -133,7 +133,12 @@ def _look(
     progress: stat.Tell | None,
 ) -> tuple[dict[str, Fact], list[str]]:  # fmt: skip
     """Every fact that is wanted, and what else lies around; what was guessed is not asked again."""
-    left = {path: kind for path, kind in wanted.items() if not guess.enough(path, kind)}
+    guessed = guess.facts
+    left = {
+        path: kind
+        for path, kind in wanted.items()
+        if not ((kind == "sha256" and path in guessed and guessed[path].sha256) or guess.enough(path, kind))
+    }
     folders_ = around.folders if around else frozenset()
     rest = stat.Around(folders_ - guess.around.folders, around.aliases if around else {})
     # What else lies in a folder is told only beside all that belongs there.
@@ -142,7 +147,7 @@ def _look(
     more = stat.collect(connection, asked, asked, around=rest, progress=None if guess.facts else progress)
     facts = {path: more[path] if path in left else guess.facts[path] for path in wanted}
     # What was guessed and nothing asks for any more is found there like anything else.
-    there = (path for path, fact in guess.facts.items() if fact.type is not FileType.ABSENT)
+    there = (path for path in guessed.keys() - wanted.keys() if guessed[path].type is not FileType.ABSENT)
     before = (
         path
         for path in (*guess.around.found, *there)

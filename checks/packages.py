@@ -154,8 +154,9 @@ def _judge_lists(case: _Case, delivered: Delivered | None) -> None:
 
 
 def _judge_alternatives(case: _Case) -> None:
-    owners = {owned.path: owned.package for owned in case.data.owned}
-    for broken in alternatives.judge(case.data.database, case.data.facts, case.root):
+    wrong_links = list(alternatives.judge(case.data.database, case.data.facts, case.root))
+    owners = {owned.path: owned.package for owned in case.data.owned} if wrong_links else {}
+    for broken in wrong_links:
         if broken.path not in case.settled:
             # A link is put right by itself; a lost record is written again by the package of what it chose.
             package = None if broken.target else owners.get(broken.owner)
@@ -165,8 +166,10 @@ def _judge_alternatives(case: _Case) -> None:
 
 
 def _judge_strangers(case: _Case) -> None:
+    if not case.data.strangers:
+        return
     owners = {owned.path: owned.package for owned in case.data.owned}
-    for path, fact in (case.data.strangers or {}).items():
+    for path, fact in case.data.strangers.items():
         if case.cut or path in case.settled or fact.type is FileType.ABSENT:
             continue
         if fact.type is FileType.LINK and fact.link.startswith(f"{alternatives.FOLDER}/"):

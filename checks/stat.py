@@ -7,7 +7,7 @@ has none, or one that lies, the host's own tools do it (`checks.stat_shell`), sl
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,6 +166,9 @@ def _by_python(
 ) -> dict[str, Fact] | None:
     """The facts by the host's Python; None when there is none or it cannot be trusted."""
     paths = list(wanted)
+    ready: dict[str, Fact] = {}
+    if ahead is not None:
+        ahead = _also(ahead, lambda: ready.update((path, _as_expected(e)) for path, e in expected.items()))
     answer = Answer(paths, progress, ahead)
     texts = {path: _expected(entry) for path, entry in expected.items() if wanted.get(path) == "sha256"}
     known = {path: screen.known[path] for path in wanted if path in screen.known} if screen else {}
@@ -203,7 +206,19 @@ def _by_python(
         around.found[:] = answer.around
     if screen is not None:
         screen.clock_ns = answer.clock_ns
+    if not known and len(ready) == len(expected):  # nearly all are as expected
+        return {path: answer.facts.get(path) or ready[path] for path in paths}
     return {path: answer.facts.get(path) or known.get(path) or _as_expected(expected[path]) for path in paths}
+
+
+def _also(ahead: Ahead, prepare: Callable[[], None]) -> Ahead:
+    """What is asked ahead, with something more to do once it is answered: the host still works then."""
+
+    def take(output: bytes) -> None:
+        ahead.take(output)
+        prepare()
+
+    return Ahead(ahead.script, ahead.argument, ahead.end, take)
 
 
 def _unchanged(fact: Fact) -> str:
