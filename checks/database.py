@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from blocks.hosts.base import Connection
@@ -135,7 +135,7 @@ def _read_all(tools: Tools, quoted: list[str]) -> dict[int, str]:
     while start < len(quoted):
         start += _read_some(tools, quoted, start, errors)
         if start < len(quoted):
-            _wait_for(tools)
+            wait_for_server(lambda: tools.rows("SELECT 1 AS one"))
     return errors
 
 
@@ -175,12 +175,16 @@ def _error(said: list[str]) -> str:
     return ""
 
 
-def _wait_for(tools: Tools) -> None:
-    """Wait until the server answers again after a crash."""
+def wait_for_server(ask: Callable[[], object]) -> None:
+    """Wait until the server answers again after a crash.
+
+    Args:
+        ask: raises `PreconditionFailed` while it does not.
+    """
     deadline = time.monotonic() + COMEBACK
     while True:
         try:
-            tools.rows("SELECT 1 AS one")
+            ask()
         except PreconditionFailed:
             if time.monotonic() > deadline:
                 raise

@@ -7,13 +7,12 @@ disk, which the server may still hold whole in memory. No row travels.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks.database import COMEBACK, READ_TIMEOUT, DatabaseData
+from checks.database import READ_TIMEOUT, DatabaseData, wait_for_server
 from checks.mariadb import MariadbTools, identifier, literal
 from model.assets import MariadbAsset
 from model.command import Command, printable
@@ -121,7 +120,7 @@ def look(tools: MariadbTools, database: str, tables: Sequence[str], *, check: bo
     while start < len(tables):
         start += _some(tools, database, tables[start:], seen, check)
         if start < len(tables):
-            _wait_for(tools)
+            wait_for_server(lambda: tools.rows("SELECT JSON_OBJECT('one', 1)"))
     return seen
 
 
@@ -193,19 +192,6 @@ def _read(lines: Sequence[str], table: str, seen: TablesSeen) -> None:
             seen.counts[table] = int(line[5:])
     if said_bad:
         seen.errors[table] = printable("; ".join(dict.fromkeys(said_bad)))[:300]
-
-
-def _wait_for(tools: MariadbTools) -> None:
-    deadline = time.monotonic() + COMEBACK
-    while True:
-        try:
-            tools.rows("SELECT JSON_OBJECT('one', 1)")
-        except PreconditionFailed:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-        else:
-            return
 
 
 def _on_disk(tools: MariadbTools, facts: Mapping[str, object]) -> tuple[dict[str, str], str]:

@@ -134,11 +134,7 @@ def _look(
 ) -> tuple[dict[str, Fact], list[str]]:  # fmt: skip
     """Every fact that is wanted, and what else lies around; what was guessed is not asked again."""
     guessed = guess.facts
-    left = {
-        path: kind
-        for path, kind in wanted.items()
-        if not ((kind == "sha256" and path in guessed and guessed[path].sha256) or guess.enough(path, kind))
-    }
+    left = {path: kind for path, kind in wanted.items() if not guess.enough(path, kind)}
     folders_ = around.folders if around else frozenset()
     rest = stat.Around(folders_ - guess.around.folders, around.aliases if around else {})
     # What else lies in a folder is told only beside all that belongs there.

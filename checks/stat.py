@@ -206,9 +206,10 @@ def _by_python(
         around.found[:] = answer.around
     if screen is not None:
         screen.clock_ns = answer.clock_ns
-    if not known and len(ready) == len(expected):  # nearly all are as expected
-        return {path: answer.facts.get(path) or ready[path] for path in paths}
-    return {path: answer.facts.get(path) or known.get(path) or _as_expected(expected[path]) for path in paths}
+    return {
+        path: answer.facts.get(path) or known.get(path) or ready.get(path) or _as_expected(expected[path])
+        for path in paths
+    }
 
 
 def _also(ahead: Ahead, prepare: Callable[[], None]) -> Ahead:
