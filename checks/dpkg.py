@@ -56,7 +56,7 @@ END = b"\0end\0"
 """How the output of `SCRIPT` ends."""
 
 _LINE = re.compile(r"[ \t]|[A-Za-z0-9][A-Za-z0-9-]*:")
-_HEADER = re.compile(rb"(?:\A|\n)==> ([^\n/]+) <==\n")
+_HEADER = re.compile(rb"\n==> ([^\n/]+) <==\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def _package(
     stem = f"{name}:{architecture}" if f"{name}:{architecture}" in lists else name
     listed, summed = lists.get(stem), sums.get(stem, b"")
     md5sums, odd = parse_sums(summed)
-    paths = None if listed is None else tuple(_paths(listed))
+    paths = None if listed is None else _paths(listed)
     if summed and not summed.endswith(b"\n") and md5sums and (last := list(md5sums)[-1]) not in (paths or ()):
         del md5sums[last]  # half a name: the file was cut
         odd += 1
@@ -302,18 +302,20 @@ def parse_sums(data: bytes) -> tuple[dict[str, str], int]:
     return md5sums, odd
 
 
-def _paths(listed: bytes) -> Iterator[str]:
+def _paths(listed: bytes) -> tuple[str, ...]:
     lines = listed.decode("utf-8", "surrogateescape").split("\n")
-    return (
-        line if line[-1] not in "/." else line.rstrip("/").removesuffix("/.") or "/"
-        for line in lines
-        if line[:1] == "/"
+    return tuple(
+        [  # a list is filled in half the time of a generator
+            line if line[-1] not in "/." else line.rstrip("/").removesuffix("/.") or "/"
+            for line in lines
+            if line[:1] == "/"
+        ]
     )
 
 
 def _files(part: bytes) -> dict[str, bytes]:
     """Contents by file name without its ending, from `tail -v`; one blank line stands before each later header."""
-    pieces = _HEADER.split(part)
+    pieces = _HEADER.split(b"\n" + part)
     return {
         name.decode("utf-8", "surrogateescape").rpartition(".")[0]: body
         for name, body in zip(pieces[1::2], pieces[2::2], strict=True)
@@ -343,7 +345,11 @@ def _diversions(text: str) -> dict[str, tuple[str, str]]:
 
 def aliases(links: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Only links from the top to the folder of that name in /usr: the ones Debian makes."""
-    return ((link, f"/usr{link}") for link, target in links if target.lstrip("/") == f"usr{link}")
+    return (
+        (link, f"/usr{link}")
+        for link, target in links
+        if target.lstrip("/") == f"usr{link}" and link.count("/") == 1
+    )
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

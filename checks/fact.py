@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from model.command import Result
@@ -45,6 +47,39 @@ class Fact(NamedTuple):
             attributes=None if self.attributes is None
             else tuple(Attribute(name=name, value=value) for name, value in self.attributes),
         )  # fmt: skip
+
+
+class Facts(Mapping[str, Fact]):
+    """Facts by path; of a path that is as an entry says, the fact is made when somebody asks for it."""
+
+    def __init__(self, looked: Mapping[str, Fact], same: Mapping[str, Entry]) -> None:
+        """Each path stands in one of the two."""
+        self.looked = looked
+        self.same = same
+
+    def __getitem__(self, path: str) -> Fact:
+        """The fact of a path."""
+        fact = self.looked.get(path)
+        return fact if fact is not None else _as_expected(self.same[path])
+
+    def __contains__(self, path: object) -> bool:
+        """Whether the path was looked at."""
+        return path in self.looked or path in self.same
+
+    def __iter__(self) -> Iterator[str]:
+        """First those that are not as expected."""
+        return chain(self.looked, self.same)
+
+    def __len__(self) -> int:
+        """How many paths were looked at."""
+        return len(self.looked) + len(self.same)
+
+
+def _as_expected(entry: Entry) -> Fact:
+    return Fact(
+        entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, entry.link, "",
+        entry.sha256, entry.capabilities,
+    )  # fmt: skip
 
 
 def require(result: Result, where: str, what: str) -> None:

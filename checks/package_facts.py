@@ -6,12 +6,13 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from blocks.hosts.base import Connection
 from checks import alternatives, hash_lists, package_guess, stat, status_copies
 from checks.dpkg import Database, Package
-from checks.fact import Fact
+from checks.fact import Fact, Facts
 from checks.many import making_many
 from checks.package_guess import largest_first
 from checks.package_rules import Owned
@@ -31,7 +32,7 @@ class PackagesData:
     Attributes:
         database: the whole dpkg database.
         owned: the paths looked at.
-        facts: by place.
+        facts: by place; those in `facts.same` are as the baseline says.
         strangers: what belongs to no package, by path; None: not looked for.
         skipped: paths left out because of path excludes and `ignore`.
         root: the dpkg root.
@@ -40,7 +41,7 @@ class PackagesData:
 
     database: Database
     owned: tuple[Owned, ...]
-    facts: Mapping[str, Fact]
+    facts: Facts
     strangers: Mapping[str, Fact] | None = None
     skipped: int = 0
     root: str = "/"
@@ -131,19 +132,31 @@ def _ask(
 def _look(
     connection: Connection, wanted: Mapping[str, stat.Digests], around: stat.Around | None, guess: package_guess.Guess,
     progress: stat.Tell | None,
-) -> tuple[dict[str, Fact], list[str]]:  # fmt: skip
+) -> tuple[Facts, list[str]]:  # fmt: skip
     """Every fact that is wanted, and what else lies around; what was guessed is not asked again."""
-    guessed = guess.facts
-    left = {path: kind for path, kind in wanted.items() if not guess.enough(path, kind)}
+    same = guess.same
+    left = {
+        path: kind
+        for path, kind in wanted.items()
+        if not (path in same and kind == "sha256") and not guess.enough(path, kind)  # nearly every path
+    }
     folders_ = around.folders if around else frozenset()
     rest = stat.Around(folders_ - guess.around.folders, around.aliases if around else {})
     # What else lies in a folder is told only beside all that belongs there.
     beside = dict.fromkeys(wanted, "none") if rest.folders and guess.facts else {}
     asked: dict[str, stat.Digests] = {**beside, **left}  # type: ignore[dict-item]  # the literal is widened
     more = stat.collect(connection, asked, asked, around=rest, progress=None if guess.facts else progress)
-    facts = {path: more[path] if path in left else guess.facts[path] for path in wanted}
+    looked = {
+        path: more[path] if path in left else guess.facts[path]
+        for path in wanted
+        if path in left or path not in same
+    }
+    facts = Facts(looked, {path: same[path] for path in wanted if path not in looked})
     # What was guessed and nothing asks for any more is found there like anything else.
-    there = (path for path in guessed.keys() - wanted.keys() if guessed[path].type is not FileType.ABSENT)
+    guessed = Facts(guess.facts, same)
+    there = (
+        path for path in {*guess.facts, *same}.difference(wanted) if guessed[path].type is not FileType.ABSENT
+    )
     before = (
         path
         for path in (*guess.around.found, *there)
@@ -158,17 +171,19 @@ def _wanted(
     """Which hashes each path needs."""
     marked = hash_lists.recorded(database.packages, baseline)
     kept = {entry.path for entry in baseline if entry.sha256}
-    places = {one.place for one in owned} if baseline else set()
-    wanted: dict[str, stat.Digests] = {path: "none" for path in largest_first(baseline) if path in places}
+    places = {place for _, _, place in owned} if baseline else set()
+    wanted: dict[str, stat.Digests] = {path: "sha256" for path in largest_first(baseline) if path in places}
     for package, path, place in owned:
         if digests != "md5" or place in agreed:
             wanted[place] = "both"
-        elif path in package.conffiles or package.name not in marked:
+        elif (
+            path in package.conffiles
+            or package.name not in marked
+            or (place not in kept and path in package.md5sums)
+        ):
             wanted[place] = "md5"
-        elif place in kept:
-            wanted[place] = "sha256" if wanted.get(place, "none") == "none" else wanted[place]
-        elif path in package.md5sums or wanted.get(place, "none") == "none":
-            wanted[place] = "md5" if path in package.md5sums else "sha256"
+        elif place not in wanted:
+            wanted[place] = "sha256"
     return wanted
 
 
@@ -183,18 +198,19 @@ def _ignored(asset: DpkgAsset) -> Callable[[str, str], bool]:
 def _owned(database: Database, asset: DpkgAsset) -> tuple[list[Owned], set[str]]:
     """The paths to look at, and those left out on purpose."""
     ignored, root = _ignored(asset), asset.root.rstrip("/")
-    listed = {path for package in database.packages.values() for path in package.paths or ()}
-    owned, skipped = [], set()
+    listed = set(chain.from_iterable(package.paths or () for package in database.packages.values()))
+    owned, skipped = list[Owned](), set[str]()
     # Nearly every host: no path lies elsewhere, and none is left out.
     plain = not root and not asset.ignore and not database.filters and not database.diversions
     for package in database.packages.values():
         if not whole(package) or not named(package, asset):
             continue
         # A path with a hash that stands in nobody's list was lost from a damaged list.
-        lost = [path for path in package.md5sums if path not in listed]
-        paths = tuple(dict.fromkeys((*(package.paths or ()), *lost))) if lost else package.paths or ()
+        paths = package.paths or ()
+        if not listed.issuperset(package.md5sums):
+            paths = tuple(dict.fromkeys((*paths, *(path for path in package.md5sums if path not in listed))))
         if plain:
-            owned += [Owned(package, path, path) for path in paths]
+            owned += map(Owned._make, zip(repeat(package), paths, paths))
             continue
         for path in paths:
             place = root + database.placed(package.name, path)

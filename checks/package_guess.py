@@ -33,16 +33,20 @@ class Guess:
 
     Attributes:
         database: as far as it is whole; None: it must be read again.
-        facts: by path.
+        facts: by path, of those that are not as the baseline says.
+        same: the others.
         around: what else lies in the folders that were guessed.
     """
 
     database: Database | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    same: Mapping[str, Entry] = field(default_factory=dict)
     around: stat.Around = field(default_factory=lambda: stat.Around(frozenset()))
 
     def enough(self, path: str, wanted: stat.Digests) -> bool:
         """Whether what is known of a path answers what is wanted."""
+        if path in self.same:
+            return wanted in {"none", "sha256"} or self.same[path].type is not FileType.FILE
         fact = self.facts.get(path)
         if fact is None:
             return False
@@ -68,21 +72,16 @@ def look(
     """
     root = asset.root.rstrip("/")
     configuration = f"{root}/etc/"
+    known = {entry.path: entry for entry in baseline if entry.path[:1] == "/"}
+    files = [path for path, entry in known.items() if entry.sha256]
     wanted: dict[str, stat.Digests] = dict.fromkeys(largest_first(baseline), "sha256")
-    files, links = [], {}
-    for entry in baseline:
-        path = entry.path
-        if entry.sha256 and path[:1] == "/":
-            files.append(path)
-            both = path in agreed or path.startswith(configuration)  # edited or not is a question of MD5
-            wanted[path] = "both" if both else "sha256"
-        elif path[:1] == "/":
-            wanted[path] = "sha256"
-            if entry.type is FileType.LINK:
-                links[path] = entry.link
-        elif path.startswith(OTHERS + "/"):
-            wanted[path[len(OTHERS) :]] = "none"
-    aliases = dict(dpkg.aliases((path[len(root) :], to) for path, to in links.items()))
+    wanted.update(dict.fromkeys(known, "sha256"))
+    # Whether configuration was edited is a question of MD5.
+    wanted.update((path, "both") for path in files if path.startswith(configuration) or path in agreed)
+    others = (entry.path for entry in baseline if entry.path.startswith(OTHERS + "/"))
+    wanted.update((path[len(OTHERS) :], "none") for path in others)
+    links = ((path[len(root) :], entry.link) for path, entry in known.items() if entry.link)
+    aliases = dict(dpkg.aliases(links))
     around = stat.Around(
         folders_of(files, aliases, root), {root + link: root + target for link, target in aliases.items()}
     )
@@ -95,9 +94,9 @@ def look(
             prepare(database)
 
     ahead = stat.Ahead(dpkg.SCRIPT, asset.root, dpkg.END, take)
-    known = {entry.path: entry for entry in baseline if entry.path[:1] == "/"}
-    capable = any(entry.path == CAPABILITIES for entry in baseline)
+    expected = stat.Expected(known if any(entry.path == CAPABILITIES for entry in baseline) else {})
     guess.facts = stat.collect(
-        connection, wanted, wanted, around=around, ahead=ahead, expected=known if capable else None, progress=progress
-    )  # fmt: skip
+        connection, wanted, wanted, around=around, ahead=ahead, expected=expected, progress=progress
+    )
+    guess.same = expected.same
     return guess

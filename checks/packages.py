@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from checks import alternatives, hash_lists
 from checks.compare import degree
@@ -38,7 +39,6 @@ class _Case:
     marked: Mapping[str, tuple[str, str]]
     agreed: Mapping[str, Accepted]
     settled: frozenset[str]
-    rules: Rules
     findings: dict[tuple[Code, str], Finding] = field(default_factory=dict)
     distrusted: set[str] = field(default_factory=set)
     mislisted: set[str] = field(default_factory=set)
@@ -47,6 +47,16 @@ class _Case:
     @property
     def root(self) -> str:
         return self.asset.root.rstrip("/")
+
+    @property
+    def capabilities(self) -> bool:
+        return CAPABILITIES in self.known and self.data.capable
+
+    @cached_property
+    def rules(self) -> Rules:
+        data = self.data
+        parents = frozenset(place.rpartition("/")[0] for _, place, _ in data.owned)
+        return Rules(data.database, data.root == "/" and not data.rootless, parents, self.capabilities)
 
     def add(
         self, code: Code, subject: str, expected: str, actual: str, package: Package | None,
@@ -83,26 +93,19 @@ def judge(
     """
     known = {entry.path: entry for entry in baseline}
     agreed = {one.entry.path: one for one in accepted}
-    parents = frozenset(owned.path.rpartition("/")[0] for owned in data.owned)
     case = _Case(
         name, asset, data, known, hash_lists.recorded(data.database.packages, baseline), agreed,
         frozenset(path for path, one in agreed.items() if _as_accepted(data, path, one)),
-        Rules(data.database, data.root == "/" and not data.rootless, parents, CAPABILITIES in known and data.capable),
     )  # fmt: skip
     for subject, expected, actual, package, code in _states(asset, data.database):
         case.add(code, subject, expected, actual, package)
     _judge_lists(case, delivered)
-    facts, marked, distrusted = data.facts, case.marked, case.distrusted
+    as_recorded, trusted = data.facts.same, case.marked.keys() - case.distrusted
     for owned in data.owned:
         package, _, place = owned
-        entry = known.get(place) if package.name in marked else None
         # Nearly every path is as the baseline says.
-        if (
-            entry is None
-            or package.name in distrusted
-            or not same(entry, facts[place], case.rules.capabilities)
-        ):
-            _judge_path(case, owned, entry)
+        if place not in as_recorded or package.name not in trusted:
+            _judge_path(case, owned, known.get(place) if package.name in case.marked else None)
     if not asset.packages:
         _judge_alternatives(case)
         _judge_strangers(case)
@@ -116,7 +119,7 @@ def _judge_path(case: _Case, owned: Owned, entry: Entry | None) -> None:
     package, path, place = owned
     fact = case.data.facts[place]
     distrusted = package.name in case.distrusted
-    if place in case.settled:
+    if place in case.settled or (entry and not distrusted and same(entry, fact, case.capabilities)):
         return
     unnamed = entry is None and path not in package.md5sums and path not in package.kept
     if unnamed and package.name in case.mislisted and fact.type is FileType.ABSENT:
@@ -222,28 +225,24 @@ def _states(asset: DpkgAsset, database: Database) -> Iterator[tuple[str, str, st
 
 
 def _not_checked(case: _Case) -> Iterator[str]:
-    data, names = case.data, {owned.package.name for owned in case.data.owned}
+    data, names = case.data, {package.name for package, _, _ in case.data.owned}
     without = len(names - set(case.marked))
     if without:
         yield (
             f"modes, owners and link targets of {without} of {len(names)} packages: no baseline of their version; "
             "only unreadable, world-writable and not root-owned system files were looked for"
         )
-    if case.marked and not case.rules.capabilities:
+    if case.marked and not case.capabilities:
         yield "file capabilities: the host has no Python that could be asked, or the baseline was recorded without it"
     if not case.asset.packages and (data.strangers is None or case.cut):
         yield "files that belong to nobody: the list of a package's files, or its entry, is damaged"
     if data.skipped:
         yield f"{data.skipped} paths left out by dpkg's path excludes and the plan's `ignore`"
     edited = 0
-    for owned in data.owned:
-        if (
-            owned.package.conffiles
-            and owned.path in owned.package.conffiles
-            and owned.place not in case.settled
-        ):
-            now = data.facts[owned.place].md5
-            edited += bool(now and now != owned.package.conffiles[owned.path])
+    for package, path, place in data.owned:
+        if path in package.conffiles and place not in case.settled:
+            now = data.facts[place].md5
+            edited += bool(now and now != package.conffiles[path])
     if edited:
         yield f"the content of {edited} configuration files edited on this host: edits are not damage"
     if case.settled:

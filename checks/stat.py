@@ -7,7 +7,7 @@ has none, or one that lies, the host's own tools do it (`checks.stat_shell`), sl
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from checks.fact import Digests, Fact, require
 from checks.stat_answer import KINDS, Ahead, Answer, Tell
 from model.command import Command
 from model.errors import PreconditionFailed, ReinstateError
-from model.manifest import MOST_PATHS, Entry
+from model.manifest import MOST_PATHS, Entry, FileType
 
 __all__ = ["Ahead", "Digests", "Fact", "Tell", "collect", "excluded", "list_tree", "require"]
 
@@ -35,6 +35,21 @@ class Around:
     folders: frozenset[str]
     aliases: Mapping[str, str] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Expected:
+    """What paths should be: mode, owner, SHA-256, link and capabilities.
+
+    The host says of those that are so only how many they are, which saves time.
+
+    Attributes:
+        entries: by path.
+        same: the answer: those that are so; they stand nowhere else.
+    """
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    same: Mapping[str, Entry] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,11 +75,13 @@ PROBE = Path(__file__).with_name("stat_probe.py")
 # The interpreters of Debian and of RHEL (there `python3` may be missing); status 97: none.
 _RUN = r"""
 ahead=$1 argument=$2; shift 2
-[ -z "$ahead" ] || sh -c "$ahead" reinstate-ahead "$argument" </dev/null || exit 96
-for python in python3 /usr/libexec/platform-python; do
-    command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -c "$@"
-done
-exit 97
+exec 3<&0 4>&1
+{ [ -z "$ahead" ] || sh -c "$ahead" reinstate-ahead "$argument" </dev/null >&4 3<&-; echo $?; } | {
+    for python in python3 /usr/libexec/platform-python; do
+        command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -c "$@"
+    done
+    exit 97
+}
 """
 
 _TREE = r"""
@@ -91,7 +108,7 @@ def collect(
     *,
     around: Around | None = None,
     ahead: Ahead | None = None,
-    expected: Mapping[str, Entry] | None = None,
+    expected: Expected | None = None,
     more: bool = False,
     screen: Screen | None = None,
     jobs: int = 0,
@@ -106,8 +123,7 @@ def collect(
         digests: which hashes of regular files; a mapping says it for each path.
         around: asks also for what else lies in some folders; the answer is put into it.
         ahead: what else is asked by the same command.
-        expected: what paths should be (their mode, owner, SHA-256, link and capabilities); the host says of those that
-            are so only how many they are, which saves time. Their facts have size and time from here.
+        expected: what paths should be, of those whose SHA-256 is asked for; the answer is put into it.
         more: ask also for extended attributes, hard links, holes and ctime; it costs some time, and Python on the host.
         screen: what need not be read again; asks for more, too.
         jobs: processes on the host; 0: one per processor, eight at most.
@@ -115,7 +131,7 @@ def collect(
         progress: told now and then.
 
     Returns:
-        A fact for every path; a path that is not there has the type ABSENT.
+        A fact for every path that is not as expected; a path that is not there has the type ABSENT.
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or give wrong answers.
@@ -135,7 +151,7 @@ def collect(
     for folder in around.folders if around else ():
         wanted.setdefault(folder, "none")
     facts = _by_python(
-        connection, wanted, jobs, timeout, progress, around, ahead, expected or {}, screen,
+        connection, wanted, jobs, timeout, progress, around, ahead, expected, screen,
         more=more or screen is not None,
     )  # fmt: skip
     if facts is None:
@@ -159,28 +175,23 @@ def _by_python(
     progress: Tell | None,
     around: Around | None,
     ahead: Ahead | None,
-    expected: Mapping[str, Entry],
+    expected: Expected | None,
     screen: Screen | None,
     *,
     more: bool,
 ) -> dict[str, Fact] | None:
     """The facts by the host's Python; None when there is none or it cannot be trusted."""
     paths = list(wanted)
-    ready: dict[str, Fact] = {}
-    if ahead is not None:
-        ahead = _also(ahead, lambda: ready.update((path, _as_expected(e)) for path, e in expected.items()))
     answer = Answer(paths, progress, ahead)
-    texts = {path: _expected(entry) for path, entry in expected.items() if wanted.get(path) == "sha256"}
+    entries = expected.entries if expected else {}
+    texts = _texts(entries, wanted)
     known = {path: screen.known[path] for path in wanted if path in screen.known} if screen else {}
     texts |= {path: _unchanged(fact) for path, fact in known.items() if wanted[path] == "sha256"}
-    records = [f"{_LETTER[d]}{p}\0{texts.get(p, '')}\0" for p, d in wanted.items()]
+    records = {p: f"{_LETTER[d]}{p}\0{texts.get(p, '')}\0" for p, d in wanted.items()}
     aliases: tuple[str, ...] = ()
     if around is not None:
-        folders = around.folders
-        records = [
-            record[0].upper() + record[1:] if path in folders else record
-            for path, record in zip(paths, records, strict=True)
-        ]
+        for folder in around.folders:
+            records[folder] = records[folder][0].upper() + records[folder][1:]
         aliases = tuple(word for pair in around.aliases.items() for word in pair)
     command = Command(
         (
@@ -195,50 +206,44 @@ def _by_python(
             "x" if more else "-",
             *aliases,
         ),
-        stdin="".join([*records, _CANARY]).encode("utf-8", "surrogateescape"),
+        stdin="".join([*records.values(), _CANARY]).encode("utf-8", "surrogateescape"),
         sudo=True,
         timeout=timeout,
     )
     result = connection.run(command, on_stdout=answer.feed)
     if not result.ok or answer.wrong or not answer.whole:
         return None  # a lost connection shows again with the host's own tools
+    same = [path for path in paths if path not in answer.facts]
+    if not texts.keys() >= set(same):
+        return None  # nothing was expected there
     if around is not None:
         around.found[:] = answer.around
     if screen is not None:
         screen.clock_ns = answer.clock_ns
-    return {
-        path: answer.facts.get(path) or known.get(path) or ready.get(path) or _as_expected(expected[path])
-        for path in paths
-    }
+    if expected is not None:
+        expected.same = {path: entries[path] for path in same if path not in known}
+    looked = known | answer.facts
+    return {path: looked[path] for path in paths if path in looked}
 
 
-def _also(ahead: Ahead, prepare: Callable[[], None]) -> Ahead:
-    """What is asked ahead, with something more to do once it is answered: the host still works then."""
-
-    def take(output: bytes) -> None:
-        ahead.take(output)
-        prepare()
-
-    return Ahead(ahead.script, ahead.argument, ahead.end, take)
+def _texts(entries: Mapping[str, Entry], wanted: Mapping[str, Digests]) -> dict[str, str]:
+    """Entries as the probe writes what it sees."""
+    heads: dict[tuple[FileType, int, int, int], str] = {}
+    texts: dict[str, str] = {}
+    for path, entry in entries.items():
+        if wanted.get(path) == "sha256":
+            key = entry.type, entry.mode, entry.uid, entry.gid
+            head = heads.get(key)
+            if head is None:
+                head = heads[key] = f"{_KIND_OF[entry.type]}{entry.mode:o},{entry.uid},{entry.gid},"
+            texts[path] = f"{head}{entry.sha256},{entry.capabilities},{entry.link}"
+    return texts
 
 
 def _unchanged(fact: Fact) -> str:
     """What must be the same for a file not to be read again."""
     device, inode = fact.file or (0, 0)
     return f"#{device},{inode},{fact.ctime_ns},{fact.size},{fact.mtime_ns}"
-
-
-def _expected(entry: Entry) -> str:
-    """An entry as the probe writes what it sees."""
-    kind = _KIND_OF[entry.type]
-    return f"{kind}{entry.mode:o},{entry.uid},{entry.gid},{entry.sha256},{entry.capabilities},{entry.link}"
-
-
-def _as_expected(entry: Entry) -> Fact:
-    return Fact(
-        entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, entry.link, "",
-        entry.sha256, entry.capabilities,
-    )  # fmt: skip
 
 
 def excluded(relative: str, patterns: Sequence[str]) -> bool:

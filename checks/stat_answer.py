@@ -24,7 +24,7 @@ _KNOWN = [
 
 @dataclass
 class Ahead:
-    """A script run on the host before it looks, by the same command: its answer is dealt with while the host hashes.
+    """A script run on the host by the same command: it answers first, and is dealt with while the host hashes.
 
     Attributes:
         script: for sh; it must end with 0.

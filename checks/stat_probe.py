@@ -1,7 +1,8 @@
 """Runs on the host, by `python3 -I -S -c`: facts and hashes of many paths, read once, by several processes.
 
 Arguments: the number of processes, `x` where more is asked for or `-`, then pairs of a link at the top and the folder
-it stands for. Standard input: pairs of `<digests><path>` and what is expected there, each ended by NUL. The digests:
+it stands for. Standard input: the status of what writes to the same output before. Descriptor 3: pairs of
+`<digests><path>` and what is expected there, each ended by NUL. The digests:
 `n`one, `m`d5, `s`ha256 or `b`oth; a capital letter asks also for what lies in that folder and is none of the paths.
 What is expected may be `#device,inode,ctime,size,mtime`: a path that still has these is as expected, unread.
 Output, a line each: the answers to known questions; lists of how many paths are as expected, then of the others
@@ -216,6 +217,12 @@ def child(act: "Callable[[], None]") -> int:
     return pid
 
 
+def await_turn() -> None:
+    """Return when what writes before has written everything."""
+    if sys.stdin.buffer.read() != b"0\n":
+        sys.exit(1)
+
+
 def main() -> int:
     """Known answers, the work, and a last line that proves that it is everything."""
     known = [
@@ -223,15 +230,16 @@ def main() -> int:
         hashlib.sha256(b"abc").hexdigest(),
         stat.S_ISDIR(os.lstat("/").st_mode),
     ]
-    write((json.dumps(known) + "\n").encode())
+    greeting = (json.dumps(known) + "\n").encode()
     clock = int(time.time() * 1e9)
-    pairs = sys.stdin.buffer.read().split(b"\0")
+    with os.fdopen(3, "rb") as questions:
+        pairs = questions.read().split(b"\0")
     records, expected = pairs[0:-1:2], pairs[1:-1:2]
     gc.disable()
     jobs = int(sys.argv[1]) or min(8, len(os.sched_getaffinity(0)))
     (take, give), lock = os.pipe(), os.pipe()
-    os.write(lock[1], b"x")
-    children = {child(lambda: hand_out(len(records), give))}
+    first = child(await_turn)
+    children = {first, child(lambda: hand_out(len(records), give))}
     os.close(give)
     children |= {
         child(lambda: work(records, expected, take, lock))
@@ -245,6 +253,9 @@ def main() -> int:
     while children:
         pid, status = os.wait()
         children.discard(pid)
+        if pid == first and not status:
+            write(greeting)
+            os.write(lock[1], b"x")
         if status and not failed:  # it may hold the lock: nobody waits for it
             failed = True
             for other in children:

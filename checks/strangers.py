@@ -20,17 +20,21 @@ MADE_ANEW = re.compile(r".*(/__pycache__|\.py[co])|/(usr/)?lib/modules/[^/]+/mod
 
 def folders(owned: Iterable[Owned], aliases: Mapping[str, str], root: str) -> frozenset[str]:
     """Folders, as they are on the host, that hold delivered files; a path without a hash is none for this purpose."""
-    return folders_of((one.place for one in owned if one.path in one.package.md5sums), aliases, root)
+    return folders_of((place for package, path, place in owned if path in package.md5sums), aliases, root)
 
 
 def folders_of(files: Iterable[str], aliases: Mapping[str, str], root: str) -> frozenset[str]:
     """The folders of delivered files, as they are on the host, where nothing else may lie."""
-    found = {path.rpartition("/")[0][len(root) :] for path in files}
-    for link, target in aliases.items():
-        found = {target + path[len(link) :] if f"{path}/".startswith(f"{link}/") else path for path in found}
-    return frozenset(
-        root + f for f in found if f"{f}/".startswith(SYSTEM) and not f"{f}/".startswith(ELSEWHERE)
-    )
+    found = {path.rpartition("/")[0] for path in files}
+    true = {_aliased(path[len(root) :], aliases) + "/" for path in found}
+    return frozenset(root + f[:-1] for f in true if f.startswith(SYSTEM) and not f.startswith(ELSEWHERE))
+
+
+def _aliased(path: str, aliases: Mapping[str, str]) -> str:
+    """The path behind a link at the top."""
+    end = path.find("/", 1)
+    top = path if end < 0 else path[:end]
+    return aliases[top] + path[len(top) :] if top in aliases else path
 
 
 def strangers(found: Iterable[str], database: Database, known: Collection[str], root: str) -> Iterator[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from checks.stat import Around, Digests, Fact, collect, excluded, list_tree
+from checks.fact import Facts
+from checks.stat import Around, Digests, Expected, Fact, collect, excluded, list_tree
 from model.errors import PreconditionFailed, ReinstateError
 from model.manifest import FileType
 from tests.checks.local import LocalConnection
@@ -32,6 +33,11 @@ LIARS = {
     "wrong-hash": 'exec /usr/bin/python3 -c \'import sys; print(["00", "11", True]); print(["end", 1])\'',
     "cut-off": '/usr/bin/python3 "$@" | head -c 300',
     "killed": "kill -9 $$",
+    "all-as-expected": """exec /usr/bin/python3 -c 'import hashlib, json, sys
+count = sys.stdin.buffer.read().count(b"\\0") // 2
+print(json.dumps([hashlib.md5(b"abc").hexdigest(), hashlib.sha256(b"abc").hexdigest(), True]))
+print(json.dumps([count - 1, [count - 1, "d", 0, 0, 0, 0, 0, "", "", "", "", ""]]))
+print(json.dumps(["end", count, 0]))'""",
 }
 """Interpreters of a damaged host."""
 
@@ -172,6 +178,21 @@ def test_python_that_lies_is_not_believed(tmp_path: Path, tree: Path, liar: str)
     paths = [f"{tree}/-dash", f"{tree}/link", f"{tree}/none"]
     assert plain(collect(LocalConnection(), paths)) == plain(collect(host, paths))
     assert {None} == {fact.capabilities for fact in collect(host, paths).values()}
+
+
+def test_only_what_is_not_as_expected_is_answered(host: LocalConnection, tree: Path) -> None:
+    """Where there is no Python, everything is."""
+    looked = collect(LocalConnection(), [f"{tree}/-dash", f"{tree}/link", f"{tree}/folder"])
+    right = {path: fact.entry() for path, fact in looked.items()}
+    expected = Expected(
+        {**right, f"{tree}/link": right[f"{tree}/link"].model_copy(update={"link": "elsewhere"})}
+    )
+    asked = [*looked, f"{tree}/pipe"]
+    found = Facts(collect(host, asked, expected=expected), expected.same)
+    assert sorted(asked) == sorted(found)
+    assert [right[path] for path in looked] == [found[path].entry() for path in looked]
+    by_python = found[f"{tree}/pipe"].capabilities is not None
+    assert ({f"{tree}/-dash", f"{tree}/folder"} if by_python else set()) == set(expected.same)
 
 
 def test_what_else_lies_in_folders_is_told(host: LocalConnection, tree: Path) -> None:
