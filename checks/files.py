@@ -11,7 +11,7 @@ from checks.compare import degree, differences, moment
 from checks.stat import Fact, Screen, excluded
 from model.assets import FilesAsset
 from model.finding import CheckResult, Code, Finding, judged
-from model.manifest import Entry, FileType, Manifest
+from model.manifest import Entry, FileType, Manifest, absolute
 
 SETTLED_NS = 2_000_000_000
 """How long before the look a file must have been changed last for a screen to know it again."""
@@ -23,11 +23,6 @@ class FileSetData:
 
     facts: Mapping[str, Fact]
     extra: int = 0
-
-
-def absolute(root: str, relative: str) -> str:
-    """The path on the host of a manifest's entry; `.` is the root itself."""
-    return root if relative == "." else f"{root.rstrip('/')}/{relative}"
 
 
 def collect(

@@ -248,6 +248,8 @@ def _unchanged(fact: Fact) -> str:
 
 def excluded(relative: str, patterns: Sequence[str]) -> bool:
     """Whether a relative path, or a directory above it, matches one of the glob patterns (`*` also matches `/`)."""
+    if not patterns:
+        return False
     parts = relative.split("/")
     above = ["/".join(parts[: count + 1]) for count in range(len(parts))]
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in above)

@@ -24,6 +24,8 @@ def storable(text: str) -> str:
 
     JSON and digests need real characters; these 128 lie in the last private-use plane, where no name uses them.
     """
+    if text.isascii():
+        return text
     return _ODD.sub(lambda match: chr(ord(match[0]) - 0xDC00 + 0x10FE00), text)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Literal
 
 from model.finding import Finding
@@ -37,11 +36,6 @@ def minutes(fixed: float, count: int) -> float:
 def counted(count: int, noun: str) -> str:
     """`1 file`, `3 files`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def absolute(root: str, path: str) -> str:
-    """The path on the host of a manifest's entry; `.` is the root itself."""
-    return root if path == "." else str(PurePosixPath(root) / path)
 
 
 @dataclass

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model.assets import FilesAsset
-from model.draft import Draft, absolute, counted
+from model.draft import Draft, counted
 from model.finding import Code, Finding
+from model.manifest import absolute
 from model.mistake import FileDifference
 from model.rungs import all_names, restore_paths
 from model.supplies import MistakeSupply, PointSupply

@@ -36,6 +36,11 @@ def _attribute(name: str) -> str:
     return name
 
 
+def absolute(root: str, path: str) -> str:
+    """Where a path of a manifest lies on the host; `.` is the root itself."""
+    return root if path == "." else f"{root.rstrip('/')}/{path}"
+
+
 class Attribute(Value):
     """An extended attribute: of a user, or an access control list as the kernel keeps it.
 

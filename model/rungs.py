@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 from model import cluster_rungs, package_state
 from model.assets import DpkgAsset, FilesAsset, PostgresAsset
-from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
+from model.draft import UNNUMBERED, Draft, counted, minutes
 from model.finding import ACCEPTED_CONTENT, Code, Finding
-from model.manifest import Entry, FileType
+from model.manifest import Entry, FileType, absolute
 from model.outcome import Stage
 from model.proposal import (
     Loss,
@@ -187,9 +187,7 @@ def files(
     dressed = [f for f in here if f.code in METADATA and f.subject not in worse]
     worn = {finding.subject for finding in dressed}
     same = [f for f in others if f.subject in entries] if asset.role == "configuration" else []
-    known = {
-        path: e.model_copy(update={"path": path, "offset": -1, "same_as": ""}) for path, e in entries.items()
-    }
+    known = {p: entries[p].model_copy(update={"path": p, "offset": -1, "same_as": ""}) for p in worn}
     _metadata(draft, name, asset.host, dressed, known, [f for f in same if f.subject in worn])
     damaged = sorted(all_names({finding.subject for finding in here} - worn, asset, entries))
     if supply is not None and damaged:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from model.assets import DpkgAsset, ServiceAsset, SystemAsset
 from model.command import printable
-from model.draft import UNNUMBERED, Draft, absolute, counted, minutes
+from model.draft import UNNUMBERED, Draft, counted, minutes
 from model.finding import Code, Finding
+from model.manifest import absolute
 from model.outcome import Stage
 from model.proposal import (
     FreeSpace,

@@ -10,7 +10,7 @@ from checks.compare import moment
 from checks.fact import Fact
 from model.assets import FilesAsset
 from model.finding import Code
-from model.manifest import Entry, FileType
+from model.manifest import Entry, FileType, absolute
 from model.mistake import FileDifference, Mistake
 from model.supplies import MistakeSupply, PointSupply
 from tasks.render import size
@@ -53,8 +53,8 @@ def see(
         )
     data = files.collect(connection, asset, supply.manifest)
     findings = files.judge(name, asset, data, supply.manifest).findings
-    entries = {files.absolute(asset.path, entry.path): entry for entry in supply.manifest.entries}
-    wanted = [files.absolute(asset.path, path) for path in mistake.paths]
+    entries = {absolute(asset.path, entry.path): entry for entry in supply.manifest.entries}
+    wanted = [absolute(asset.path, path) for path in mistake.paths]
     differ = sorted({finding.subject for finding in findings if _within(finding.subject, wanted)})
     gone = {finding.subject for finding in findings if finding.code is Code.FILE_MISSING}
     return MistakeSupply(

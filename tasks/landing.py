@@ -10,7 +10,7 @@ from blocks.hosts.base import Connection
 from checks.stat import collect
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Refused
-from model.manifest import MOST_PATHS, Entry, FileType, Manifest, RecoveryPoint
+from model.manifest import MOST_PATHS, Entry, FileType, Manifest, RecoveryPoint, absolute
 
 _REMEDY = "use another recovery point; keep this one for the investigation"
 _KEPT = frozenset({FileType.FILE, FileType.DIRECTORY, FileType.LINK})
@@ -44,11 +44,6 @@ def proven_manifest(
             "choose a recovery point of this host; restoring another host's backup needs its own sign-off",
         )
     return manifest
-
-
-def target(root: str, path: str) -> str:
-    """Where a path of a backup lies on the host."""
-    return root if path == "." else f"{root.rstrip('/')}/{path}"
 
 
 def judge(manifest: Manifest, where: str) -> dict[str, Entry]:
@@ -153,7 +148,7 @@ def require_told_apart(connection: Connection, root: str, paths: Iterable[str]) 
 
 def _respelt(connection: Connection, root: str, path: str) -> tuple[str, str]:
     """The nearest folder above a path that is there, and the same with its name in the other case."""
-    above = [target(root, one) for one in reversed(ancestors(path))]
+    above = [absolute(root, one) for one in reversed(ancestors(path))]
     facts = collect(connection, above, "none")
     folder = next((one for one in above if facts[one].type is FileType.DIRECTORY), root)
     parent, _, name = folder.rpartition("/")
@@ -197,10 +192,10 @@ def missing_folders(
         PreconditionFailed: a missing directory is not in the backup either.
     """
     above = {folder for path in wanted for folder in ancestors(path) if folder not in wanted}
-    facts = collect(connection, [target(root, path) for path in sorted(above)], "none")
+    facts = collect(connection, [absolute(root, path) for path in sorted(above)], "none")
     missing: dict[str, Entry] = {}
     for path in sorted(above):
-        live = facts[target(root, path)]
+        live = facts[absolute(root, path)]
         if live.type is FileType.ABSENT:
             if path not in known:
                 raise PreconditionFailed(

@@ -13,7 +13,7 @@ from checks.stat import collect
 from model.assets import FilesAsset
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Refused
-from model.manifest import FILE_FORMATS, Entry, Manifest
+from model.manifest import FILE_FORMATS, Entry, Manifest, absolute
 from model.proposal import RestoreFiles
 from tasks import landing
 from tasks.attributes import dress_staged
@@ -78,9 +78,9 @@ def perform(
     known = landing.judge(manifest, where)
     wanted = landing.chosen(known, action.files, where)
     wanted |= landing.missing_folders(connection, action.root, known, wanted)
-    targets = {landing.target(action.root, path): _placed(action.root, e) for path, e in wanted.items()}
+    targets = {absolute(action.root, path): _placed(action.root, e) for path, e in wanted.items()}
     landing.require_told_apart(connection, action.root, wanted)
-    names = Counter(landing.target(action.root, e.same_as or e.path) for e in known.values())
+    names = Counter(absolute(action.root, e.same_as or e.path) for e in known.values())
     work = compare(targets, collect(connection, list(targets), more=True), names)
     if not work.paths:
         return Performed(
@@ -107,9 +107,7 @@ def perform(
 
 def _placed(root: str, entry: Entry) -> Entry:
     """An entry whose other name is a path on the host."""
-    return (
-        entry.model_copy(update={"same_as": landing.target(root, entry.same_as)}) if entry.same_as else entry
-    )
+    return entry.model_copy(update={"same_as": absolute(root, entry.same_as)}) if entry.same_as else entry
 
 
 def _stage(

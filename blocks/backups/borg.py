@@ -20,7 +20,7 @@ from model.assets import FilesAsset
 from model.backup_sources import BorgSource
 from model.command import Result, printable
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
-from model.manifest import Entry, FileType, Manifest, ManifestFormat
+from model.manifest import Entry, FileType, Manifest, ManifestFormat, absolute
 
 _REMEDY = "use another recovery point; keep this one for the investigation"
 _FORMAT = "{type}{NUL}{size}{NUL}{path}{NUL}{source}{NUL}"
@@ -121,7 +121,7 @@ class BorgEngine:
         total = sum(entry.size for entry in files.values())
         seen = self._judge(connection, manifest, files.values(), content=content)
         for path, entry in files.items() if content else ():
-            at = tooling.absolute(manifest.root, path).lstrip("/")
+            at = absolute(manifest.root, path).lstrip("/")
             if entry.sha256 not in seen.hashes(_plain(at)):
                 raise Damaged(
                     f"{printable(path)} in the archive is not what was backed up.",
@@ -144,9 +144,7 @@ class BorgEngine:
         total, done = sum(entry.size for entry in files.values()), 0
         for group in tooling.groups(files):
             target = tooling.clear(connection, folder)
-            paths = {
-                name: tooling.absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()
-            }
+            paths = {name: absolute(manifest.root, entry.path).lstrip("/") for name, entry in group.items()}
             size = sum(entry.size for entry in group.values())
             answer = self._run(
                 connection, "extract", "--bypass-lock", "--noacls", "--noxattrs", "--noflags", archive, lists="some",
@@ -226,7 +224,7 @@ class BorgEngine:
         """Require that the archive lists each wanted file once, as a file of its size."""
         where = self._where(manifest.snapshot)
         archive = archive or self._archive(connection, manifest)
-        files = {tooling.absolute(manifest.root, entry.path).lstrip("/"): entry for entry in wanted}
+        files = {absolute(manifest.root, entry.path).lstrip("/"): entry for entry in wanted}
         listing = _Listing(hashed=content)
         # Whole archives where contents are compared: a hard link's content is listed with the first of its names.
         some = [] if content else [f"pf:{path}" for path in files]

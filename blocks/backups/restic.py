@@ -24,7 +24,7 @@ from model.assets import FilesAsset
 from model.backup_sources import ResticSource
 from model.command import Result, printable
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
-from model.manifest import Entry, FileType, Manifest, ManifestFormat
+from model.manifest import Entry, FileType, Manifest, ManifestFormat, absolute
 
 _REMEDY = "use another recovery point; keep this one for the investigation"
 _SPECIAL = re.compile(r"([\\*?\[\]])")
@@ -124,7 +124,7 @@ class ResticEngine:
             self._secret(), tooling.seconds(total),
         )  # fmt: skip
         for path, entry in files.items():
-            at = tooling.absolute(manifest.root, path).lstrip("/")
+            at = absolute(manifest.root, path).lstrip("/")
             if hashed.files.get(at, hashed.files.get(path)) != (entry.sha256, entry.size):
                 raise tooling.lost([path], files, hashed.said, where)
         progress(total, total)
@@ -143,7 +143,7 @@ class ResticEngine:
         total, done = sum(entry.size for entry in files.values()), 0
         for group in tooling.groups(files):
             target = tooling.clear(connection, folder)
-            paths = {name: tooling.absolute(manifest.root, entry.path) for name, entry in group.items()}
+            paths = {name: absolute(manifest.root, entry.path) for name, entry in group.items()}
             size = sum(entry.size for entry in group.values())
             answer = self._run(
                 connection, "restore", "--no-lock", "--no-cache", "--target", target, manifest.snapshot, lists="some",
@@ -181,7 +181,7 @@ class ResticEngine:
     def _judge(self, connection: Connection, manifest: Manifest, wanted: Iterable[Entry]) -> None:
         """Require that the snapshot lists each wanted file once, as a file of its size, below real folders."""
         where = self._where(manifest.snapshot)
-        files = {tooling.absolute(manifest.root, entry.path): entry for entry in wanted}
+        files = {absolute(manifest.root, entry.path): entry for entry in wanted}
         folders = {str(above) for path in files for above in PurePosixPath(path).parents}
         listing = _Listing()
         answer = self._run(

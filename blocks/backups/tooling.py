@@ -227,11 +227,6 @@ def lost(names: Sequence[str], files: Mapping[str, Entry], said: str, where: str
     )
 
 
-def absolute(root: str, path: str) -> str:
-    """A manifest's path on the host."""
-    return root if path == "." else f"{root.rstrip('/')}/{path}"
-
-
 def seconds(size: int) -> float:
     """How long a transfer may take."""
     return 900.0 + size / SLOWEST

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ACCESS_KEY, SECRET_KEY = "lab:lab", "labsecret"
+_ROOT = Path(__file__).parents[2]
 _SERVERS = ("account", "container", "object", "proxy")
 
 _BACKEND = """[DEFAULT]
@@ -43,9 +44,11 @@ user = {user}
 swift_dir = {folder}
 log_level = ERROR
 [pipeline:main]
-pipeline = catch_errors listing_formats s3api tempauth copy slo versioned_writes symlink proxy-server
+pipeline = catch_errors cache listing_formats s3api tempauth copy slo versioned_writes symlink proxy-server
 [filter:catch_errors]
 use = egg:swift#catch_errors
+[filter:cache]
+paste.filter_factory = tests.support.swift_cache:filter_factory
 [filter:listing_formats]
 use = egg:swift#listing_formats
 [filter:s3api]
@@ -136,7 +139,7 @@ def start_s3(folder: Path, address: str = "127.0.0.1", certificate: Path | None 
             tls=f"cert_file = {certificate}\nkey_file = {certificate}" if certificate else "",
         )
     )
-    server_env = dict(os.environ, HOME=str(folder), PYTHONWARNINGS="ignore")
+    server_env = dict(os.environ, HOME=str(folder), PYTHONWARNINGS="ignore", PYTHONPATH=str(_ROOT))
     started = S3Server(f"{'https' if certificate else 'http'}://{address}:{ports['proxy']}", [])
     for server in _SERVERS:
         with (folder / f"{server}.log").open("ab") as log:
