@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
-from checks.stat import collect
+from checks.stat import Fact, collect
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Refused
 from model.manifest import MOST_PATHS, Entry, FileType, Manifest, RecoveryPoint, absolute
@@ -182,20 +182,31 @@ def chosen(known: Mapping[str, Entry], files: Iterable[Entry], where: str) -> di
     return found
 
 
+def folders_above(root: str, wanted: Collection[str]) -> dict[str, str]:
+    """Path on the host → path in the backup of every directory above the wanted paths that is not wanted itself."""
+    above = sorted({folder for path in wanted for folder in ancestors(path) if folder not in wanted})
+    return {absolute(root, path): path for path in above}
+
+
 def missing_folders(
-    connection: Connection, root: str, known: Mapping[str, Entry], wanted: Mapping[str, Entry]
-) -> dict[str, Entry]:
+    connection: Connection, root: str, known: Mapping[str, Entry], above: Mapping[str, str], facts: Mapping[str, Fact]
+) -> dict[str, Entry]:  # fmt: skip
     """Directories above the wanted paths that are not there; refuses those that are something else.
+
+    Args:
+        connection: the host, for its name.
+        root: of the file set.
+        known: the manifest's entries.
+        above: from `folders_above`.
+        facts: what is there now.
 
     Raises:
         Damaged: a path would pass through a link or a file of the live tree.
         PreconditionFailed: a missing directory is not in the backup either.
     """
-    above = {folder for path in wanted for folder in ancestors(path) if folder not in wanted}
-    facts = collect(connection, [absolute(root, path) for path in sorted(above)], "none")
     missing: dict[str, Entry] = {}
-    for path in sorted(above):
-        live = facts[absolute(root, path)]
+    for place, path in above.items():
+        live = facts[place]
         if live.type is FileType.ABSENT:
             if path not in known:
                 raise PreconditionFailed(

@@ -77,11 +77,13 @@ def perform(
         )
     known = landing.judge(manifest, where)
     wanted = landing.chosen(known, action.files, where)
-    wanted |= landing.missing_folders(connection, action.root, known, wanted)
+    above = landing.folders_above(action.root, wanted)
+    live = collect(connection, [*above, *(absolute(action.root, path) for path in wanted)], more=True)
+    wanted |= landing.missing_folders(connection, action.root, known, above, live)
     targets = {absolute(action.root, path): _placed(action.root, e) for path, e in wanted.items()}
     landing.require_told_apart(connection, action.root, wanted)
     names = Counter(absolute(action.root, e.same_as or e.path) for e in known.values())
-    work = compare(targets, collect(connection, list(targets), more=True), names)
+    work = compare(targets, live, names)
     if not work.paths:
         return Performed(
             f"All {len(action.files)} paths of {action.asset} are as in {action.point.id} already."
