@@ -217,7 +217,7 @@ def perform(
                 proof = _recover(cluster, manifest, number)
             except Damaged as error:
                 _LOG.warning("%s", error)
-                wrong.append(error.what)
+                wrong.append(f"{error.where}: {error.what}" if error.where else error.what)
                 continue
             progress(2, 3)
             done = _serve(cluster, point.id, proof, moved)

@@ -14,7 +14,13 @@ from ruamel.yaml import YAML
 
 from model.errors import Damaged, PreconditionFailed, ReinstateError
 from model.manifest import RecoveryPoint
+from tests.engines.clusters import ClusterWorld
+from tests.engines.databases import DUMPS, DatabaseWorld
 from tests.engines.worlds import ARCHIVES, EngineWorld, make_repository
+
+Sick = EngineWorld | DatabaseWorld | ClusterWorld
+PLAIN = (*ARCHIVES, *DUMPS)
+"""Kept in our own archive."""
 
 POSITIONS = int(os.environ.get("REINSTATE_POSITIONS", "1"))
 """Places of each mutilation; 20 in a full run."""
@@ -37,7 +43,7 @@ def load() -> list[Mutation]:
 
 def applies(kind: str, mutation: Mutation) -> bool:
     """Whether a store of this kind has that part: archives have neither an index nor a record of their own."""
-    return kind not in ARCHIVES or mutation.part in {"data", "manifest", "repository"}
+    return kind not in PLAIN or mutation.part in {"data", "manifest", "repository"}
 
 
 @dataclass
@@ -51,7 +57,7 @@ class Patient:
         disk: folder of the S3 server's objects.
     """
 
-    world: EngineWorld
+    world: Sick
     old: RecoveryPoint
     new: RecoveryPoint
     pristine: dict[str, tuple[object, ...]]
@@ -73,6 +79,7 @@ class Patient:
 
     def heal(self) -> None:
         """The backup as it was, and the live tree damaged so that everything has to be restored."""
+        self.world.damage()  # first: a cluster archives while it stops
         if self.world.repository:
             self._copy(self._kept, self._repository)
         for path, (data, attributes) in self._before.items():
@@ -81,9 +88,6 @@ class Patient:
             for name, value in attributes.items():
                 os.setxattr(path, name, value)
         self._before.clear()
-        for path in sorted(self.world.live.rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size:
-                path.write_bytes(b"")
 
     def spoil(self, mutation: Mutation, position: int) -> None:
         """Do it, at one of the positions."""
@@ -108,7 +112,7 @@ class Patient:
         world, manifest = self.world, self.world.manifest(self.new)
         if on == "manifest":
             return [self._manifest(self.new)]
-        if world.kind in ARCHIVES:
+        if world.kind in PLAIN:
             return [self._archive(self.new), self._archive(self.old)]
         if world.kind == "s3-tree":
             return self._on_disk(on)
@@ -118,6 +122,10 @@ class Patient:
             "tree": {
                 "data": f"{manifest.snapshot}/**/*", "index": f"{manifest.snapshot}/deep/*",
                 "snapshot": f"{manifest.snapshot}/*",
+            },
+            "pgbackrest": {
+                "data": f"backup/ledger/{manifest.snapshot}/*/*", "index": "backup/ledger/backup.info*",
+                "snapshot": f"backup/ledger/{manifest.snapshot}/backup.manifest*",
             },
         }[world.kind]  # fmt: skip
         found = [
@@ -144,7 +152,7 @@ class Patient:
         return sorted(found, key=lambda path: (-path.stat().st_size, path.name))
 
     def _archive(self, point: RecoveryPoint) -> Path:
-        if self.world.kind == "directory":
+        if self.world.kind != "s3":
             return self.world.folder / "store" / point.key
         return self._holding({point.sha256})[0]
 
@@ -153,15 +161,15 @@ class Patient:
         if self.world.kind == "s3":
             signed = b"".join(self.world.store.read(f"site/{point.id}/manifest.json"))
             return self._holding({hashlib.sha256(signed).hexdigest()})[0]
-        if self.world.kind == "directory":
-            return self.world.folder / "store" / "site" / point.id / "manifest.json"
+        if self.world.kind in PLAIN:
+            return self._archive(point).parent / "manifest.json"
         return (
             self.world.folder / "home" / "manifests" / "plan" / "kept" / "site" / point.id / "manifest.json"
         )
 
     def _repository_itself(self, do: str) -> None:
         world, manifest = self.world, self.world.manifest(self.new)
-        if world.kind in ARCHIVES:
+        if world.kind in PLAIN:
             gone = (self.new,) if do == "older" else (self.new, self.old)
             for path in [path for point in gone for path in (self._archive(point), self._manifest(point))]:
                 self._before.setdefault(path, (path.read_bytes(), _attributes(path)))
@@ -176,7 +184,10 @@ class Patient:
             shutil.rmtree(self._repository)
             if world.kind == "tree":
                 self._repository.mkdir()
-            make_repository(world.kind, world.host, world.repository)
+            if isinstance(world, ClusterWorld):
+                world.create_repository()
+            else:
+                make_repository(world.kind, world.host, world.repository)
         elif world.kind == "restic":
             next(self._repository.glob(f"snapshots/{manifest.snapshot}")).unlink()
         elif world.kind == "tree":
@@ -207,13 +218,13 @@ def attempt(patient: Patient, mutation: Mutation | None, position: int) -> str:
     """
     world = patient.world
     patient.heal()
-    action = world.action(patient.new)
+    restore = world.prepared(patient.new)
     if mutation is not None:
         patient.spoil(mutation, position)
     before = world.state()
     caught: ReinstateError | None = None
     try:
-        world.restore(action)
+        restore()
     except (Damaged, PreconditionFailed) as error:
         caught = error
     if caught is not None:
@@ -226,26 +237,22 @@ def attempt(patient: Patient, mutation: Mutation | None, position: int) -> str:
     return "harmless"
 
 
-def names_something(world: EngineWorld, text: str) -> bool:
+def names_something(world: Sick, text: str) -> bool:
     """Whether an error says where to look: the source with its snapshot, object or file."""
-    return text.startswith("kept:") or any(
-        name in text for name in ("manifest.json", world.repository or "\0")
-    )
+    return any(name in text for name in (f"{world.store.name}:", "manifest.json", world.repository or "\0"))
 
 
-def prepare(
-    world: EngineWorld, later: Callable[[EngineWorld, str], RecoveryPoint], disk: Path | None
-) -> Patient:
+def prepare(world: Sick, later: Callable[[Sick, str], RecoveryPoint], disk: Path | None) -> Patient:
     """A world with two points, its repository kept."""
     world.fill()
-    (world.live / "deep" / "second").write_bytes(os.urandom(300_000))
     old = world.back_up()
     older = Patient(world, old, old, {}, disk)
     older.keep_older()
-    for name in ("large", "deep/-rf"):
-        (world.live / name).write_bytes(os.urandom(len((world.live / name).read_bytes())))
+    world.change()
     new = later(world, old.id)
-    return Patient(world, old, new, world.state(), disk)
+    pristine = world.state()
+    world.damage()
+    return Patient(world, old, new, pristine, disk)
 
 
 def _attributes(path: Path) -> dict[str, bytes]:

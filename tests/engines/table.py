@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from pathlib import Path
 
+from tests.engines.databases import WORLDS
 from tests.engines.worlds import STORES
+
+KINDS = (*STORES, *WORLDS, "pgbackrest")
+SEEN = Path(__file__).with_name("seen.json")
+"""What a full run of each engine saw: `{engine: {"positions": N, "clean": N, "rows": {mutation: {outcome: N}}}}`."""
 
 HEAD = """\
 <!-- Written by tests/engines from what it saw:
-     REINSTATE_POSITIONS=20 REINSTATE_WRITE_DOCS=1 pytest tests/engines/test_mutations.py -->
+     REINSTATE_POSITIONS=20 REINSTATE_WRITE_DOCS=1 pytest tests/engines/test_mutations.py -k "sqlite or page" -->
 
 # Damaged backups that are found
 
@@ -17,40 +23,46 @@ Each cell is a number of restores from a backup that the tests had spoilt behind
 host, or on the disk of a real S3 server. **Found** means: refused before anything live was touched, with the source and
 the snapshot, object or file named. **Whole** means: the mutilation did not touch what the restore needed (a rebuilt
 index, another file's bytes), and every restored file had the content, mode, owner and time it was backed up with. There
-is no third outcome. `directory` and `s3` are our own archives, which have neither an index nor a record of a tool.
+is no third outcome. `directory` and `s3` are our own archives, which have neither an index nor a record of a tool;
+`postgresql`, `mariadb` and `sqlite` are dumps and copies of databases in such an archive; `pgbackrest`
+is a whole cluster.
 
-{count} restores from spoilt backups, {positions} position{plural} each: {found} found, {whole} restored whole, 0
-restored wrong. {clean} restores from whole backups: 0 false alarms.
+{count} restores from spoilt backups: {found} found, {whole} restored whole, 0 restored wrong. {clean} restores from
+whole backups: 0 false alarms.
 """
 
 
-def page(seen: Mapping[str, Mapping[str, Counter[str]]], positions: int) -> str:
-    """The whole page."""
-    spoilt = {name: kinds for name, kinds in seen.items() if name}
-    every = [counts for kinds in spoilt.values() for counts in kinds.values()]
-    found, whole = (sum(counts[what] for counts in every) for what in ("found", "harmless"))
+def record(seen: dict[str, dict[str, Counter[str]]], positions: int) -> None:
+    """Put the engines of a run into `seen.json`; what was seen of others stays.
+
+    Args:
+        seen: counts by mutation (empty: clean runs) and engine.
+        positions: of each mutation.
+    """
+    kept = json.loads(SEEN.read_text(encoding="utf-8")) if SEEN.exists() else {}
+    for kind in {kind for kinds in seen.values() for kind in kinds}:
+        rows = {name: dict(kinds[kind]) for name, kinds in seen.items() if name and kind in kinds}
+        kept[kind] = {"positions": positions, "clean": seen[""][kind]["clean"], "rows": rows}
+    SEEN.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def page(names: list[str]) -> str:
+    """The whole page, with a row for each mutation."""
+    seen = json.loads(SEEN.read_text(encoding="utf-8"))
+    every = [counts for one in seen.values() for counts in one["rows"].values()]
+    found, whole = (sum(counts.get(what, 0) for counts in every) for what in ("found", "harmless"))
+    kinds = [kind for kind in KINDS if kind in seen]
     head = HEAD.format(
-        count=found + whole, positions=positions, plural="" if positions == 1 else "s", found=found, whole=whole,
-        clean=sum(counts["clean"] for counts in seen.get("", {}).values()),
+        count=found + whole, found=found, whole=whole, clean=sum(one["clean"] for one in seen.values())
     )  # fmt: skip
-    lines = [f"| what was done | {' | '.join(STORES)} |", f"| --- |{' --- |' * len(STORES)}"]
-    for name, kinds in spoilt.items():
-        lines.append(f"| {name} | {' | '.join(_cell(kinds.get(kind, Counter())) for kind in STORES)} |")
+    lines = [f"| what was done | {' | '.join(kinds)} |", f"| --- |{' --- |' * len(kinds)}"]
+    lines += [f"| positions of each | {' | '.join(str(seen[kind]['positions']) for kind in kinds)} |"]
+    for name in names:
+        cells = [_cell(seen[kind]["rows"].get(name, {})) for kind in kinds]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return head + "\n" + "\n".join(lines) + "\n"
 
 
-def names(text: str) -> list[str]:
-    """What the table's rows are about."""
-    return [
-        line.split(" | ")[0][2:]
-        for line in text.splitlines()
-        if line.startswith("| ") and not line.startswith(("| what ", "| --- "))
-    ]
-
-
-def _cell(counts: Counter[str]) -> str:
-    parts = [
-        f"{counts['found']} found" if counts["found"] else "",
-        f"{counts['harmless']} whole" if counts["harmless"] else "",
-    ]
-    return ", ".join(part for part in parts if part) or "–"
+def _cell(counts: dict[str, int]) -> str:
+    words = {"found": "found", "harmless": "whole"}
+    return ", ".join(f"{counts[what]} {word}" for what, word in words.items() if counts.get(what)) or "–"

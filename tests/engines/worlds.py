@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,6 +108,7 @@ class EngineWorld:
                 (root / os.fsdecode(raw)).write_bytes(raw * 3)
         (root / "empty").write_bytes(b"")
         (root / "large").write_bytes(os.urandom((1 << 20) + 17))
+        (root / "deep" / "second").write_bytes(os.urandom(300_000))
         (root / "deep" / "er" / ("long" * 50)).write_bytes(b"a long path")
         (root / "tool").write_bytes(b"#!/bin/sh\n")
         (root / "tool").chmod(0o4755)
@@ -119,6 +121,17 @@ class EngineWorld:
         (root / "cache" / "x").write_text("left out")
         (root / "deep" / "y.tmp").write_text("left out")
         os.mkfifo(root / "pipe")
+
+    def change(self) -> None:
+        """Other content in two files, of the same size."""
+        for name in ("large", "deep/-rf"):
+            (self.live / name).write_bytes(os.urandom((self.live / name).stat().st_size))
+
+    def damage(self) -> None:
+        """Everything has to be restored."""
+        for path in sorted(self.live.rglob("*")):
+            if path.is_file() and not path.is_symlink() and path.stat().st_size:
+                path.write_bytes(b"")
 
     def back_up(self) -> RecoveryPoint:
         point = back_up_files(self.connection, "site", self.asset, "web", self.store, quiet)
@@ -143,6 +156,10 @@ class EngineWorld:
             self.connection, self.asset, action, self.store, job_prefix=f"inc-20261101-000000-a01-{next(_NUMBERS)}",
             token=1, progress=quiet,
         )  # fmt: skip
+
+    def prepared(self, point: RecoveryPoint) -> Callable[[], object]:
+        """The restore of everything, proposed now."""
+        return partial(self.restore, self.action(point))
 
     def state(self) -> dict[str, tuple[object, ...]]:
         """Everything of the tree that must come back."""
