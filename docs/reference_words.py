@@ -45,6 +45,7 @@ from model.plan import (
 )
 from model.points import PointRule
 from model.scanning import BackUpRule, ScanRule
+from model.verification import VerificationRule
 
 PLAN_INTRO = """\
 # The plan file
@@ -128,6 +129,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`checks.tables.refers`", Reference, ""),
     ("`scan`", ScanRule, ""),
     ("`back_up`", BackUpRule, "[Recovery points](recovery-points.md) says what stops it."),
+    ("`verification`", VerificationRule, "[Backups proven](backup-verification.md) says what a run does."),
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
@@ -153,6 +155,7 @@ KEYS = {
     "Plan.signoff": "who signs what",
     "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
+    "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
@@ -302,8 +305,8 @@ EXIT_CODES: tuple[tuple[int, str, str], ...] = (
     (
         2,
         "",
-        "`scan`: damage was found, or a check could not run. `scan`, `backups`: a recovery point is missing, altered "
-        "or overdue. Also: the command line was wrong.",
+        "`scan`: damage was found, or a check could not run. `scan`, `backups`, `verify-backups`: a recovery point is "
+        "missing, altered, not whole or overdue. Also: the command line was wrong.",
     ),
     (10, "ROLLED_BACK", "`demo`, `recover --local`: the recovery was rolled back."),
     (

@@ -15,6 +15,7 @@ from model.canonical import Value
 from model.points import PointRule
 from model.scanning import BackUpRule, ScanRule
 from model.severity import DEFAULT_MATRIX, Level
+from model.verification import VerificationRule
 
 
 def _host_key(text: str) -> str:
@@ -226,6 +227,7 @@ class Plan(Value):
     scan: ScanRule = ScanRule()
     back_up: BackUpRule = BackUpRule()
     recovery_points: PointRule = PointRule()
+    verification: VerificationRule = VerificationRule()
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
@@ -324,6 +326,13 @@ class Plan(Value):
             yield from _known(f"checks.probes.{number}.from_host", probe.from_host, self.hosts, "host")
 
     def _rules_wrong(self) -> Iterator[tuple[str, str]]:
+        yield from _known("verification.host", self.verification.host, self.hosts, "host")
+        sandbox = self.hosts.get(self.verification.host or "")
+        if sandbox is not None and sandbox.role != "staging":
+            yield (
+                "verification.host",
+                f"{self.verification.host!r} is a {sandbox.role} host; a sandbox is on staging",
+            )
         for degree in dict.fromkeys((*DEFAULT_MATRIX, *self.severity)):
             scopes, given = DEFAULT_MATRIX.get(degree, {}), self.severity.get(degree, {})
             if not scopes:

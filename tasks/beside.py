@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from blocks.backups.pgbackrest import PgBackRestStore
 from blocks.hosts.base import Connection
@@ -18,7 +19,7 @@ from model.assets import PostgresAsset
 from model.command import Command, Result
 from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient
 from model.manifest import RecoveryPoint
-from model.mistake import Mistake, TableDifference
+from model.mistake import TableDifference
 from tasks import cluster_scripts as scripts
 from tasks import rows_sql
 from tasks.cluster_layout import (
@@ -38,6 +39,28 @@ Step = Callable[[str, Command], Result]
 """Runs a named command on the host: as a job in an effect, plainly while people only look."""
 
 _LOG = logging.getLogger("reinstate.beside")
+
+
+class Target(Protocol):
+    """Where a recovery ends: a mistake's last good moment, or the end of the backup itself."""
+
+    @property
+    def when(self) -> str:
+        """The moment, for people."""
+        ...
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Lines of PostgreSQL's configuration."""
+        ...
+
+
+@dataclass(frozen=True)
+class EndOfBackup:
+    """The first consistent state: what the set holds, and nothing that only its WAL would bring."""
+
+    when: str = "the end of the backup"
+    settings: tuple[str, ...] = ("recovery_target = 'immediate'",)
 
 
 @dataclass(frozen=True)
@@ -129,11 +152,11 @@ def beside(
     secrets: Secrets,
     store: PgBackRestStore,
     points: Sequence[RecoveryPoint],
-    mistake: Mistake,
+    target: Target,
     layout: Layout,
     step: Step,
 ) -> Iterator[Beside]:
-    """Restore the moment before the mistake beside the live cluster; it is gone again afterwards.
+    """Restore a cluster to a moment beside the live one; it is gone again afterwards.
 
     Args:
         connection: the host.
@@ -141,7 +164,7 @@ def beside(
         secrets: resolver of the plan's references.
         store: where the points are.
         points: tried in this order.
-        mistake: the moment.
+        target: where recovery ends.
         layout: folders of this effect.
         step: how commands are run.
 
@@ -157,7 +180,7 @@ def beside(
     try:
         for number, point in enumerate(points):
             try:
-                _open(connection, asset, store, point, mistake, layout, timeline, step, number)
+                _open(connection, asset, store, point, target, layout, timeline, step, number)
             except Damaged as error:
                 _LOG.warning("%s", error)
                 wrong.append(error.what)
@@ -168,7 +191,7 @@ def beside(
             step("end", end)
             return
         raise Damaged(
-            f"no recovery point reaches {mistake.when}: {' '.join(wrong) or 'there is none'}", connection.name,
+            f"no recovery point reaches {target.when}: {' '.join(wrong) or 'there is none'}", connection.name,
             "name another moment; nothing was changed",
         )  # fmt: skip
     except Transient:
@@ -179,7 +202,7 @@ def beside(
 
 
 def _open(
-    connection: Connection, asset: PostgresAsset, store: PgBackRestStore, point: RecoveryPoint, mistake: Mistake,
+    connection: Connection, asset: PostgresAsset, store: PgBackRestStore, point: RecoveryPoint, target: Target,
     layout: Layout, timeline: str, step: Step, number: int,
 ) -> None:  # fmt: skip
     manifest = proven_set(connection, asset, store, point, point.asset)
@@ -188,12 +211,12 @@ def _open(
     )
     command = script(
         scripts.BESIDE, asset, layout.live, layout.new, layout.private, asset.bin_dir,
-        timeline if timeline.isdigit() else "latest", *mistake.settings,
+        timeline if timeline.isdigit() else "latest", *target.settings,
     )  # fmt: skip
     result = step(f"beside-{number}", command)
     if result.status == NOT_WHOLE:
         raise Damaged(
-            f"set {manifest.snapshot} does not reach {mistake.when}: {result.tail(3)}.", connection.name
+            f"set {manifest.snapshot} does not reach {target.when}: {result.tail(3)}.", connection.name
         )
     if not result.ok:
         raise PreconditionFailed(

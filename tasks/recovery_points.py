@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from blocks.backups.base import BackupStore
@@ -26,6 +27,7 @@ from model.points import Judgement, Lost
 from model.proposal import RestoreFiles
 from model.scanning import History
 from model.supplies import Supplies
+from model.verification import unproven
 from tasks.open_incidents import open_on, states_of
 from tasks.work import PlanFile, signing_key
 
@@ -37,6 +39,7 @@ class AssetPoints(Value):
         judged: newest first; `chosen` is the one a recovery would use.
         lost: those that should be there and are not.
         overdue: one sentence when the newest sound one is older than the plan allows.
+        unproven: one sentence when none was restored by a verification run for longer than the plan allows.
         remarks: why nothing more is known.
     """
 
@@ -48,6 +51,7 @@ class AssetPoints(Value):
     judged: tuple[Judgement, ...] = ()
     lost: tuple[Lost, ...] = ()
     overdue: str = ""
+    unproven: str = ""
     remarks: tuple[str, ...] = ()
 
     @property
@@ -55,7 +59,7 @@ class AssetPoints(Value):
         """What a person must know at once, one sentence each."""
         grave = tuple(f"{one.why}: {one.sentence}" for one in self.lost if one.grave)
         refused = () if self.chosen or not self.judged else (f"{self.asset} has no usable recovery point.",)
-        return (*grave, *refused, *([self.overdue] if self.overdue else ()))
+        return (*grave, *refused, *(said for said in (self.overdue, self.unproven) if said))
 
 
 def ledger_of(plan: Plan, journal: JournalStore) -> Ledger:
@@ -262,6 +266,10 @@ def _survey(
             ledger.remember(name, tuple(looked.judged))
         except Damaged:
             pass
+    proofs: list[datetime] | None = None
+    if ledger is not None:
+        with suppress(Damaged):  # told with the judgement
+            proofs = [p.at for p in ledger.verdicts(name).proofs if p.how == "restored" and p.ok]
     late = overdue(inventory, plan.objectives.rpo, now()) if inventory is not None else ""
     if not looked.judged:
         late = f"{name} has no recovery point."
@@ -273,5 +281,6 @@ def _survey(
         update={
             "chosen": looked.supplies[0].point.id if looked.supplies else "", "judged": tuple(looked.judged),
             "lost": tuple(looked.lost), "overdue": late, "remarks": tuple(remarks),
+            "unproven": "" if proofs is None else unproven(name, plan.verification, proofs, now()),
         }
     )  # fmt: skip

@@ -93,7 +93,7 @@ def perform(
             return Performed(f"{names.live} was restored from {action.point.id} already.")
         moved = 0
         if names.damaged not in there:
-            moved = _restore(effect, store, manifest, progress)
+            moved = restore_beside(effect, store, manifest, progress)
         _swap(effect, tools.databases())
     rows = sum(count.rows for count in manifest.tables)
     return Performed(
@@ -103,8 +103,12 @@ def perform(
     )
 
 
-def _restore(effect: DatabaseEffect, store: BackupStore, manifest: Manifest, progress: Progress) -> int:
-    """Fetch, load and count; returns the bytes moved."""
+def restore_beside(effect: DatabaseEffect, store: BackupStore, manifest: Manifest, progress: Progress) -> int:
+    """Fetch a dump, load it into the fresh database and count its rows; returns the bytes moved.
+
+    Raises:
+        Damaged: the dump is not what its manifest says. PreconditionFailed: roles are missing.
+    """
     names, connection = effect.names, effect.tools.connection
     with staging(connection, effect.prefix, effect.token) as stage:
         piece = Piece("dump", "the dump", 0, manifest.object_bytes, manifest.object_sha256)
@@ -112,7 +116,7 @@ def _restore(effect: DatabaseEffect, store: BackupStore, manifest: Manifest, pro
         effect.create()
         try:
             _load(effect, f"{stage.path}/dump")
-            _count(effect, manifest)
+            require_counts(effect, manifest)
         except Transient:
             raise
         except ReinstateError:
@@ -148,8 +152,12 @@ def _load(effect: DatabaseEffect, dump: str) -> None:
     )  # fmt: skip
 
 
-def _count(effect: DatabaseEffect, manifest: Manifest) -> None:
-    """The restored rows against the manifest's; names the first table that differs."""
+def require_counts(effect: DatabaseEffect, manifest: Manifest) -> None:
+    """The rows of the fresh database against the manifest's.
+
+    Raises:
+        Damaged: naming the first table that differs.
+    """
     result = effect.tools.psql(COUNTS, database=effect.names.fresh, timeout=SECONDS)
     if result.status is None or result.status == 2:
         raise Transient("the connection was lost while rows were counted.", effect.where, "run it again")

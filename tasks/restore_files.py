@@ -49,6 +49,7 @@ def perform(
     token: int,
     progress: Progress,
     machine_id: str = "",
+    into: str = "",
 ) -> Performed:
     """Bring the files of a signed action back.
 
@@ -61,6 +62,7 @@ def perform(
         token: our fencing token.
         progress: told (bytes fetched, bytes in all).
         machine_id: machine the backup must come from, for a cross-restore signed as such; default: this host.
+        into: another folder to restore into, whose parent is there: a sandbox; default: where the files were.
 
     Raises:
         Damaged: backup or manifest is wrong, or a path leaves the root; nothing live was touched.
@@ -76,13 +78,14 @@ def perform(
             "propose again with a recovery point of this path",
         )
     known = landing.judge(manifest, where)
+    root = into or action.root
     wanted = landing.chosen(known, action.files, where)
-    above = landing.folders_above(action.root, wanted)
-    live = collect(connection, [*above, *(absolute(action.root, path) for path in wanted)], more=True)
-    wanted |= landing.missing_folders(connection, action.root, known, above, live)
-    targets = {absolute(action.root, path): _placed(action.root, e) for path, e in wanted.items()}
-    landing.require_told_apart(connection, action.root, wanted)
-    names = Counter(absolute(action.root, e.same_as or e.path) for e in known.values())
+    above = landing.folders_above(root, wanted)
+    live = collect(connection, [*above, *(absolute(root, path) for path in wanted)], more=True)
+    wanted |= landing.missing_folders(connection, root, known, above, live)
+    targets = {absolute(root, path): _placed(root, e) for path, e in wanted.items()}
+    landing.require_told_apart(connection, root, wanted)
+    names = Counter(absolute(root, e.same_as or e.path) for e in known.values())
     work = compare(targets, live, names)
     if not work.paths:
         return Performed(

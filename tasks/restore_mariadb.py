@@ -78,10 +78,10 @@ def perform(
         if swapped and names.fresh not in there:
             return Performed(f"{names.live} was restored from {action.point.id} already.")
         with staging(connection, job_prefix, token) as stage:
-            moved = _fetch(stage, store, manifest, progress)
+            moved = fetch_dump(stage, store, manifest, progress)
             dump = f"{stage.path}/dump"
             if not swapped:
-                _restore(effect, manifest, dump)
+                restore_beside(effect, manifest, dump)
                 _swap(effect, there)
             effect.load_code(dump)
         effect.drop("empty", names.fresh)
@@ -103,7 +103,7 @@ def _is_swapped(effect: MariadbEffect, there: set[str]) -> bool:
     return begun and (names.fresh not in there or not effect.tools.tables(names.fresh))
 
 
-def _fetch(stage: Staging, store: BackupStore, manifest: Manifest, progress: Progress) -> int:
+def fetch_dump(stage: Staging, store: BackupStore, manifest: Manifest, progress: Progress) -> int:
     """Bring the dump to the host; it is judged line by line before the server sees its first statement."""
     reader = DumpReader(f"{store.name}:{manifest.object_key}")
     for chunk in store.read(manifest.object_key):
@@ -120,24 +120,38 @@ def _fetch(stage: Staging, store: BackupStore, manifest: Manifest, progress: Pro
     return fetch(stage, store, manifest.object_key, manifest.object_bytes, [piece], progress)
 
 
-def _restore(effect: MariadbEffect, manifest: Manifest, dump: str) -> None:
+def restore_beside(effect: MariadbEffect, manifest: Manifest, dump: str) -> None:
+    """Load a staged dump into the fresh database, and compare it with the manifest.
+
+    Raises:
+        Damaged: it is not what the manifest says.
+    """
     effect.create()
     try:
         effect.load(dump)
-        fresh = effect.names.fresh
-        seen = look(effect.tools, fresh, effect.tools.tables(fresh))
-        differs = first_difference(manifest.tables, seen.counts, seen.sums)
-        if seen.errors or differs:
-            why = differs or f"table {next(iter(seen.errors))}: {next(iter(seen.errors.values()))}"
-            raise Damaged(
-                f"{why}; the live database was not touched.", effect.where,
-                "use another recovery point; keep this one for the investigation",
-            )  # fmt: skip
+        require_counts(effect, manifest)
     except Transient:
         raise
     except ReinstateError:
         effect.drop("discard", effect.names.fresh)
         raise
+
+
+def require_counts(effect: MariadbEffect, manifest: Manifest) -> None:
+    """Rows and checksums of the fresh database against the manifest's.
+
+    Raises:
+        Damaged: naming the first table that differs.
+    """
+    fresh = effect.names.fresh
+    seen = look(effect.tools, fresh, effect.tools.tables(fresh))
+    differs = first_difference(manifest.tables, seen.counts, seen.sums)
+    if seen.errors or differs:
+        why = differs or f"table {next(iter(seen.errors))}: {next(iter(seen.errors.values()))}"
+        raise Damaged(
+            f"{why}; the live database was not touched.", effect.where,
+            "use another recovery point; keep this one for the investigation",
+        )  # fmt: skip
 
 
 def _marker(effect: MariadbEffect) -> str:

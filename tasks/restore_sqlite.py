@@ -119,10 +119,10 @@ def perform(
     if begun and asset.path in there and paths.new not in there:
         return Performed(f"{asset.path} was restored from {action.point.id} already.")
     with staging(connection, job_prefix, token) as stage:
-        moved = _stage(stage, store, manifest, progress)
+        moved = stage_copy(stage, store, manifest, progress)
         _run(
             connection, f"{job_prefix}-beside", _BESIDE,
-            (f"{stage.path}/database", paths.new, *_dress(manifest, there.get(asset.path))), token,
+            (staged_copy(stage), paths.new, *_dress(manifest, there.get(asset.path))), token,
         )  # fmt: skip
     if asset.path not in there and not begun:
         connection.write_file(_marker(connection, paths), b"")  # so that an undo knows
@@ -147,11 +147,32 @@ def _there(connection: Connection, path: str, paths: _Paths) -> dict[str, Entry]
     }  # fmt: skip
 
 
-def _stage(stage: Staging, store: BackupStore, manifest: Manifest, progress: Progress) -> int:
-    """Fetch the copy, and have SQLite check it and count its rows before it is near its place."""
+def stage_copy(stage: Staging, store: BackupStore, manifest: Manifest, progress: Progress) -> int:
+    """Fetch the copy, and have SQLite check it and count its rows before it is near its place; returns the bytes moved.
+
+    Raises:
+        Damaged: it is not what the manifest says.
+    """
     piece = Piece("database", "the database", 0, manifest.object_bytes, manifest.object_sha256)
     moved = fetch(stage, store, manifest.object_key, manifest.object_bytes, [piece], progress)
-    file = SqliteFile(stage.connection, f"{stage.path}/database")
+    require_counts(
+        SqliteFile(stage.connection, staged_copy(stage)), manifest, f"{store.name}:{manifest.object_key}"
+    )
+    stage.verify(staged_copy(stage), manifest.object_sha256)
+    return moved
+
+
+def staged_copy(stage: Staging) -> str:
+    """Where the copy is."""
+    return f"{stage.path}/database"
+
+
+def require_counts(file: SqliteFile, manifest: Manifest, where: str) -> None:
+    """SQLite's own checks, rows and checksums of a file against the manifest's.
+
+    Raises:
+        Damaged: naming what differs first.
+    """
     data = look(file)
     counts = recorded(file, data)
     differs = data.errors[0][1] if data.errors else first_difference(
@@ -159,11 +180,9 @@ def _stage(stage: Staging, store: BackupStore, manifest: Manifest, progress: Pro
     )  # fmt: skip
     if differs:
         raise Damaged(
-            f"{differs}; the live database was not touched.", f"{store.name}:{manifest.object_key}",
+            f"{differs}; the live database was not touched.", where,
             "use another recovery point; keep this one for the investigation",
         )  # fmt: skip
-    stage.verify(f"{stage.path}/database", manifest.object_sha256)
-    return moved
 
 
 def _dress(manifest: Manifest, live: Entry | None) -> tuple[str, str]:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployments.cli.output import JSON, emit, out, reported, show_table
-from deployments.cli.recovery import PlanRef, quiet_prefect
+from deployments.cli.output import JSON, PlanRef, emit, out, reported, show_table
+from deployments.cli.recovery import quiet_prefect
 from model.errors import BadInput
 
 

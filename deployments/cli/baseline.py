@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import JSON, emit, out, reported, say, show_table
-from deployments.cli.recovery import PlanRef, quiet_prefect
+from deployments.cli.output import JSON, PlanRef, emit, out, reported, say, show_table
+from deployments.cli.recovery import quiet_prefect
 from model.errors import BadInput
 
 

@@ -24,6 +24,9 @@ R = TypeVar("R")
 console = Console(stderr=True, highlight=False)
 """For people: progress, questions, errors. Standard output is for results."""
 
+PlanRef = Annotated[
+    str, typer.Argument(help="A plan file, or the name of a registered plan.", show_default=False)
+]
 JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

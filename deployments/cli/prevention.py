@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.output import JSON, emit, out, reported, show_table
+from deployments.cli.output import JSON, PlanRef, emit, out, reported, show_table
 from model.errors import BadInput
 from model.finding import CheckResult
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from tasks.work import PlanFile
 
 RUNS_SHOWN = 10
+TROUBLED_EXIT = 2
+"""Exit code when a recovery point is not whole, missing or overdue."""
 
 
 @reported
 def updates(
-    plan: Annotated[
-        str, typer.Argument(help="A plan file, or the name of a registered plan.", show_default=False)
-    ],
+    plan: PlanRef,
     host: Annotated[list[str] | None, typer.Option(help="Only this host; may be repeated.")] = None,
     refresh: Annotated[
         bool | None,
@@ -60,6 +61,54 @@ def updates(
             out("No asset of these hosts has versions.")
 
     emit(reports, as_json, text)
+
+
+@reported
+def verify_backups(
+    plan: PlanRef,
+    asset: Annotated[list[str] | None, typer.Option(help="Only this asset; may be repeated.")] = None,
+    point: Annotated[str, typer.Option(help="This recovery point of the asset.")] = "",
+    history: Annotated[
+        bool, typer.Option("--history", help="Show when each asset was last proven, and restore nothing.")
+    ] = False,
+    as_json: JSON = False,
+) -> None:
+    """Restore recovery points into a sandbox, check them there, and remove them again; nothing live is touched.
+
+    Exit code 2 when one is not whole, missing or overdue.
+    """
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    from blocks.home import open_store
+    from flows.verify_backups import try_points
+    from tasks.verifying import proven_rows, trial_rows, trials_of
+    from tasks.work import load_plan
+
+    store = open_store()
+    file = load_plan(plan, store)
+
+    def show_proven() -> None:
+        rows = proven_rows(file.plan, trials_of(store, file.plan.name))
+        if rows:
+            show_table("Backups proven", tuple(rows[0]), [tuple(row.values()) for row in rows])
+        else:
+            out("No asset of this plan is backed up.")
+
+    if history:
+        emit(trials_of(store, file.plan.name), as_json, show_proven)
+        return
+    seen = asyncio.run(try_points(plan, list(asset or ()), point))
+
+    def text() -> None:
+        rows = trial_rows(seen.trials)
+        if rows:
+            show_table("Restored into the sandbox", tuple(rows[0]), [tuple(row.values()) for row in rows])
+        show_proven()
+        for said in (seen.sentence, *seen.wrong):
+            out(said)
+
+    emit(seen, as_json, text)
+    if seen.wrong:
+        raise typer.Exit(TROUBLED_EXIT)
 
 
 def show_history(file: PlanFile, store: JournalStore, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import JSON, emit, out, reported, say, show_markdown, show_table
+from deployments.cli.output import JSON, PlanRef, emit, out, reported, say, show_markdown, show_table
 from deployments.cli.prevention import remember_scan, show_history
 from model.command import printable
 from model.errors import BadInput
@@ -22,9 +22,6 @@ from model.mistake import Mistake, read_mistake
 from model.outcome import Gate, RunVerdict
 from model.signoff import Decision
 
-PlanRef = Annotated[
-    str, typer.Argument(help="A plan file, or the name of a registered plan.", show_default=False)
-]
 DAMAGED_EXIT = 2
 """Exit code of a scan that found damage."""
 

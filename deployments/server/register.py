@@ -29,13 +29,14 @@ from flows.back_up import back_up
 from flows.recover import recover
 from flows.scan import scan
 from flows.stages import STAGES, report
+from flows.verify_backups import verify_backups
 from model.scanning import Schedule
 from tasks.work import PlanFile
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """After a pause the runs that were missed come all at once: one is enough."""
 
-SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up)
+SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up, verify_backups)
 """What a plan can have run by itself."""
 
 LOST_AFTER = timedelta(seconds=90)
@@ -70,7 +71,8 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
     for file in plans:
         name, plan = file.plan.name, file.plan
         wanted: list[tuple[str, Schedule, dict[str, Any]]] = [
-            (scan.name, plan.scan, {}), (back_up.name, plan.back_up, {"scheduled": True})
+            (scan.name, plan.scan, {}), (back_up.name, plan.back_up, {"scheduled": True}),
+            (verify_backups.name, plan.verification, {}),
         ]  # fmt: skip
         for flow_name, rule, given in wanted:
             await _schedule(client, deployed[f"{flow_name}/{name}"], rule, off[flow_name, name], given)
@@ -87,6 +89,7 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield report, plan.name, {"plan": plan.name}, tags
         yield back_up, plan.name, {"plan": plan.name}, tags
         yield scan, plan.name, {"plan": plan.name}, tags
+        yield verify_backups, plan.name, {"plan": plan.name}, tags
     for flow in STAGES.values():
         yield flow, flow.name, {}, []
 
