@@ -25,6 +25,7 @@ from model.backup_sources import (
     S3TreeSource,
     TreeSource,
 )
+from model.communication import Audience, Channel, Communication
 from model.plan import (
     Checks,
     DirectoryPackages,
@@ -131,6 +132,13 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
+    (
+        "`communication`",
+        Communication,
+        "[Information](information.md) says how messages are sent and proven.",
+    ),
+    ("`communication.channels`", Channel, ""),
+    ("`communication.audiences`", Audience, ""),
 )
 
 KEYS = {
@@ -154,6 +162,7 @@ KEYS = {
     "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
+    "Plan.communication": "who is told what, when and how: [Information](information.md); left out: nobody is told",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
     "Service.owner": "the person who answers for it",
@@ -279,7 +288,10 @@ PATTERNS = {
 
 PLURALS = {"a mapping": "mappings", "id": "ids", "name": "names", "text": "texts"}
 
-VALUES = {"GateRule.roles": "list of roles"}
+VALUES = {
+    "GateRule.roles": "list of roles",
+    "Audience.moments": "list of `opened`, `confirmed`, `decided`, `progress`, `impact_changed`, `recovered`, `ended`",
+}
 """Values that the schema describes at too great a length."""
 
 COMMANDS_INTRO = """\
