@@ -25,6 +25,7 @@ from model.backup_sources import (
     S3TreeSource,
     TreeSource,
 )
+from model.communication import Audience, Channel, Communication
 from model.plan import (
     Checks,
     DirectoryPackages,
@@ -133,6 +134,13 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
+    (
+        "`communication`",
+        Communication,
+        "[Information](information.md) says how messages are sent and proven.",
+    ),
+    ("`communication.channels`", Channel, ""),
+    ("`communication.audiences`", Audience, ""),
 )
 
 KEYS = {
@@ -157,6 +165,7 @@ KEYS = {
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
     "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
+    "Plan.communication": "who is told what, when and how: [Information](information.md); left out: nobody is told",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
     "Service.owner": "the person who answers for it",
@@ -282,7 +291,10 @@ PATTERNS = {
 
 PLURALS = {"a mapping": "mappings", "id": "ids", "name": "names", "text": "texts"}
 
-VALUES = {"GateRule.roles": "list of roles"}
+VALUES = {
+    "GateRule.roles": "list of roles",
+    "Audience.moments": "list of `opened`, `confirmed`, `decided`, `progress`, `impact_changed`, `recovered`, `ended`",
+}
 """Values that the schema describes at too great a length."""
 
 COMMANDS_INTRO = """\

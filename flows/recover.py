@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 
 from blocks.home import open_store
 from flows.gate import ask
+from flows.informing import Informing
 from flows.showing import name_run, show_end
 from flows.stage import in_prefect, say
 from flows.stages import STAGES, report
@@ -20,7 +21,7 @@ from model.incident import Kind, Source
 from model.mistake import Mistake
 from model.outcome import Stage
 from model.steps import Ask, Finished, Run, next_step
-from tasks.work import open_work
+from tasks.work import Work, open_work
 
 FINAL = frozenset({Stage.CLOSE, Stage.REVIEW})
 """Stages whose failure ends the run: after them the journal has nothing else to offer."""
@@ -63,14 +64,24 @@ async def recover(
     )
     work = await asyncio.to_thread(open_work, incident)
     await name_run(work)
+    async with Informing(work) as informing:
+        return await _through(work, informing)
+
+
+async def _through(work: Work, informing: Informing) -> str:
+    """Step by step to the end; people are told at every edge (R-RESP-8)."""
+    incident = work.incident.id
     while True:
         step = next_step(await asyncio.to_thread(work.state))
+        informing.poke()
         match step:
             case Finished(verdict=verdict, reason=reason):
                 say(f"{verdict}: {reason}")
+                await informing.flush()
                 await show_end(work)
                 return f"{verdict}: {reason}"
             case Ask(gate=gate):
+                await informing.flush()
                 await ask(work, gate)
             case Run(stage=stage):
                 try:

@@ -15,6 +15,7 @@ from model.diagnosis import Diagnosis
 from model.errors import Damaged
 from model.finding import CheckResult, Finding
 from model.incident import Incident
+from model.messages import Telling, Told
 from model.outcome import Gate, RunVerdict, Stage
 from model.proposal import Proposal
 from model.severity import Severity
@@ -233,6 +234,8 @@ Payload = Annotated[
     | Verified
     | Ended
     | Reviewed
+    | Telling
+    | Told
     | Noted,
     Field(discriminator="type"),
 ]
@@ -403,7 +406,7 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
                 data["ended"] = end
             case Reviewed() as review:
                 data["reviewed"] = review
-            case StageStarted() | Noted():
+            case StageStarted() | Telling() | Told() | Noted():
                 pass
     return State.model_validate(
         data

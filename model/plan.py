@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from model.assets import Asset, DatabaseAsset, Name, PostgresAsset, Seconds, SecretRef, ServiceAsset, Word
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
+from model.communication import Communication
 from model.points import PointRule
 from model.scanning import BackUpRule, ScanRule
 from model.severity import DEFAULT_MATRIX, Level
@@ -228,6 +229,7 @@ class Plan(Value):
     back_up: BackUpRule = BackUpRule()
     recovery_points: PointRule = PointRule()
     verification: VerificationRule = VerificationRule()
+    communication: Communication | None = None
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
@@ -259,7 +261,7 @@ class Plan(Value):
         """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
         return [
             *self._people_wrong(), *self._backups_wrong(), *self._assets_wrong(), *self._checks_wrong(),
-            *self._rules_wrong(),
+            *self._rules_wrong(), *self._communication_wrong(),
         ]  # fmt: skip
 
     def _people_wrong(self) -> Iterator[tuple[str, str]]:
@@ -267,6 +269,10 @@ class Plan(Value):
         for role in Roles.model_fields:
             for person in getattr(self.roles, role):
                 yield from _known(f"roles.{role}", person, self.people, "person")
+
+    def _communication_wrong(self) -> Iterator[tuple[str, str]]:
+        for path, what in self.communication.wrong(self.people) if self.communication else ():
+            yield f"communication.{path}", what
 
     def _backups_wrong(self) -> Iterator[tuple[str, str]]:
         stores = {name: one for name, one in self.backups.items() if not isinstance(one, EngineSource)}

@@ -31,6 +31,7 @@ from model.journal import (
     Voted,
     VoteRefused,
 )
+from model.messages import Telling, Told
 from model.plan import Plan
 from model.proposal import (
     Action,
@@ -50,6 +51,11 @@ from tasks.render_points import choices, helpers, reimport
 from tasks.render_system import what_of_system
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$%@]|:(?=//)|(?<=www)\.)")
+OUTCOMES = {
+    "delivered": "delivered", "failed": "not delivered", "unknown": "may have been sent", "": "may have been sent",
+}  # fmt: skip
+"""What became of a message; empty: nobody knows."""
+
 ROW_LIMIT = 200
 """Rows shown in a table; the journal holds all of them and the table says how many are left out."""
 
@@ -333,5 +339,9 @@ def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of rec
             return f"{verdict}: {sentence}"
         case Reviewed(report=report):
             return f"Report written: {report}"
+        case Telling(message=message, channel=channel, to=to):
+            return f"Message {message} about to be sent{f' to {to}' if to else ''} by {channel}."
+        case Told(message=message, channel=channel, to=to, result=result, sentence=sentence):
+            return f"Message {message}{f' to {to}' if to else ''} by {channel}: {OUTCOMES[result]}. {sentence}".strip()
         case Noted(sentence=sentence):
             return sentence

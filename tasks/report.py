@@ -13,13 +13,15 @@ from model.canonical import Value, canonical_json
 from model.diagnosis import Diagnosis
 from model.finding import CheckResult, Finding
 from model.incident import Incident
-from model.journal import Effect, Ended, Intent, Preserved, Record, StageEnded, StageStarted, State
+from model.informing import OVERDUE, unreached
+from model.journal import Effect, Ended, Intent, Noted, Preserved, Record, StageEnded, StageStarted, State
+from model.messages import Telling, Told
 from model.outcome import Stage
 from model.proposal import Loss, PointChoice, Proposal, Reimport
 from model.severity import Severity
 from model.signoff import Vote
 from tasks.diagnosis_page import sections
-from tasks.render import duration, guide_markdown, line, mark, safe, size, table, what
+from tasks.render import OUTCOMES, duration, guide_markdown, line, mark, safe, size, table, what
 from tasks.render_points import choices, helpers, reimport
 from tasks.work import Work
 
@@ -56,6 +58,20 @@ class ActionLine(Value):
     findings: tuple[str, ...]
 
 
+class MessageLine(Value):
+    """One message over one channel to one recipient, and what became of it."""
+
+    at: str
+    message: str
+    audience: str
+    subject: str
+    channel: str
+    to: str
+    result: str
+    sentence: str
+    sha256: str
+
+
 class Report(Value):
     """Everything the report says.
 
@@ -82,6 +98,7 @@ class Report(Value):
     user_service: str = ""
     checks: tuple[CheckResult, ...]
     votes: tuple[Vote, ...]
+    messages: tuple[MessageLine, ...] = ()
     preserved: tuple[Preserved, ...]
     stages: tuple[StageTime, ...]
     timeline: tuple[TimelineLine, ...]
@@ -125,6 +142,7 @@ def build_report(work: Work) -> Report:
         user_service=helpers(work.plan),
         checks=_last_checks(state) or found,
         votes=state.votes,
+        messages=_messages(records),
         preserved=state.preserved,
         stages=_stage_times(records),
         timeline=tuple(
@@ -135,7 +153,7 @@ def build_report(work: Work) -> Report:
             )
             for record in records
         ),
-        items=_items(work),
+        items=_items(work, records),
         proposal_digest=state.proposal.digest if state.proposal else "",
         records=len(records),
         head=records[-1].digest,
@@ -184,7 +202,25 @@ def _stage_times(records: list[Record]) -> tuple[StageTime, ...]:
     return tuple(times)
 
 
-def _items(work: Work) -> tuple[str, ...]:
+def _messages(records: list[Record]) -> tuple[MessageLine, ...]:
+    """Who was told what, when, by which channel, and the proof that it was delivered (R-RESP-8)."""
+    told = {(p.message, p.channel, p.to): p for r in records if isinstance(p := r.payload, Told)}
+    lines = []
+    for record in records:
+        if not isinstance(sent := record.payload, Telling):
+            continue
+        outcome = told.get((sent.message, sent.channel, sent.to))
+        lines.append(
+            MessageLine(
+                at=f"{record.at:%H:%M:%S}", message=sent.message, audience=sent.audience, subject=sent.subject,
+                channel=sent.channel, to=sent.to, result=outcome.result if outcome else "unknown",
+                sentence=outcome.sentence if outcome else "", sha256=sent.sha256,
+            )
+        )  # fmt: skip
+    return tuple(lines)
+
+
+def _items(work: Work, records: list[Record]) -> tuple[str, ...]:
     """Rectification items that follow from the journal (R-REV-2)."""
     state, objectives = work.state(), work.plan.objectives
     items = []
@@ -207,6 +243,7 @@ def _items(work: Work) -> tuple[str, ...]:
     )
     items += [f"Not checked: {note}" for note in unchecked]
     items += state.remarks
+    items += _not_told(work, records)
     if state.refused:
         items.append(f"{len(state.refused)} sign-off answers were refused; see the timeline.")
     kept = [
@@ -215,6 +252,23 @@ def _items(work: Work) -> tuple[str, ...]:
     if state.ended and state.ended.verdict == "RECOVERED":
         items += [f"Drop the damaged copy of database {name} once its retention has passed." for name in kept]
     return tuple(items)
+
+
+def _not_told(work: Work, records: list[Record]) -> list[str]:
+    """What to improve about telling people."""
+    plan = work.plan.communication
+    if plan is None:
+        return []
+    overdue = [
+        p.sentence for r in records if isinstance(p := r.payload, Noted) and p.sentence.startswith(OVERDUE)
+    ]
+    return [
+        *(
+            f"The message {name} did not surely reach {member}: see Messages and mend their channels."
+            for name, member in unreached(records, plan, work.plan.people)
+        ),
+        *overdue,
+    ]
 
 
 def timeline_markdown(work: Work) -> str:
@@ -290,6 +344,27 @@ def report_markdown(report: Report) -> str:
                 for v in report.votes
             ],
         ),
+        *(
+            [
+                "## Messages",
+                table(
+                    ("when (UTC)", "message", "to", "channel", "result", "subject"),
+                    [
+                        (
+                            m.at,
+                            m.message,
+                            m.to or m.channel,
+                            m.channel,
+                            f"{OUTCOMES[m.result]}. {m.sentence}".strip(),
+                            m.subject,
+                        )
+                        for m in report.messages
+                    ],
+                ),
+            ]
+            if report.messages
+            else []
+        ),
         "## What proves it",
         table(
             ("verdict", "check", "asset", "examined", "sentence"),
@@ -320,7 +395,7 @@ def report_html(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters |= {"duration": duration, "size": size}
+    environment.filters |= {"duration": duration, "size": size, "outcome": OUTCOMES.__getitem__}
     span = max((stage.end for stage in report.stages), default=1.0) or 1.0
     return environment.get_template("report.html.j2").render(
         r=report, span=span, choices=choices(report.points), guide=reimport(report.reimport)

@@ -20,6 +20,7 @@ from blocks.home import home, open_store
 from deployments.demo.processes import alive, end, free_port
 from deployments.server import register, runs
 from deployments.server.engine import Child, start_server, start_worker
+from deployments.server.informer import keep_telling
 from deployments.server.paths import Paths, paths, running
 from deployments.server.postgres import Postgres
 from deployments.server.settings import UNREACHABLE, client_settings
@@ -91,7 +92,8 @@ class Up:
             return await self._go_on(client)
 
     def watch(self, stopping: threading.Event) -> None:
-        """Until told to stop: restart a dead worker, let incidents whose run crashed go on."""
+        """Until told to stop: restart a dead worker, let incidents whose run crashed go on, tell people what is due."""
+        keep_telling(open_store(), stopping, self.say)
         while not stopping.wait(WATCH_SECONDS):
             if self.server is not None and not self.server.alive():
                 self.say("The Prefect server ended; it is started again.")

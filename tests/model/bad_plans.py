@@ -122,6 +122,48 @@ BAD: dict[str, tuple[str, str, str, str, str]] = {
         "signoff:", "severity: {slight: {part: V}}\nsignoff:", "part: V", "severity.slight.part",
         "'I'",
     ),
+    "channel's URL in the plan": (
+        "url: env:ROOM_URL", "url: slack://token-a/token-b", "slack", "communication.channels.room.url", "pattern",
+    ),
+    "unknown channel of the order": (
+        "fall_back: [mail, room]", "fall_back: [mail, fax]", "fall_back", "communication.fall_back",
+        "channel 'fax' is not defined; defined: mail, room",
+    ),
+    "no order of channels": ("fall_back: [mail, room]", "fall_back: []", "fall_back", "communication.fall_back", "1"),
+    "member who is nobody": (
+        "members: [room]", "members: [eve]", "members: [eve]", "communication.audiences.users.members",
+        "'eve' is neither a person nor a channel",
+    ),
+    "member that is a channel to people": (
+        "members: [room]", "members: [mail]", "members: [mail]", "communication.audiences.users.members",
+        "name the people",
+    ),
+    "audience of nobody": (
+        "members: [room]", "members: []", "members: []", "communication.audiences.users.members", "",
+    ),
+    "unknown moment": (
+        "moments: [opened, decided,", "moments: [open, decided,", "[open,", "communication.audiences.leaders.moments.0",
+        "'opened'",
+    ),
+    "unknown language": (
+        "language: zh", "language: fr", "language: fr", "communication.audiences.users.language", "'zh'",
+    ),
+    "progress every second": ("every: 10m", "every: 1s", "every", "communication.audiences.leaders.every", "60"),
+    "template that is none": (
+        "Down: {{ service }}", "Down: {{ service", "Down", "communication.audiences.users.templates.opened",
+        "no Jinja template",
+    ),
+    "template with an unknown word": (
+        "Down: {{ service }}", "Down: {{ hostname }}", "Down", "communication.audiences.users.templates.opened",
+        "'hostname' is no word of a message",
+    ),
+    "template for a moment nobody is told at": (
+        "templates: {opened:", "templates: {progress:", "templates", "communication.audiences.users.templates.progress",
+        "add it to `moments`",
+    ),
+    "unknown way to reach people": (
+        "reaches: email", "reaches: pigeon", "pigeon", "communication.channels.mail.reaches", "'email' or 'phone'",
+    ),
     "another version of the format": ("reinstate: 1\n", "reinstate: 2\n", "reinstate", "reinstate", "1"),
 }  # fmt: skip
 """Name → what is replaced, by what, words on the line at fault, dotted path, words of the problem or its remedy."""

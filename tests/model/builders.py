@@ -86,6 +86,14 @@ checks:
         - {{type: expect_table_row_count_to_be_between, kwargs: {{min_value: 1}}}}
 signoff:
   decide: {{roles: [leading_group], quorum: 2}}
+communication:
+  channels:
+    mail: {{url: env:MAIL_URL, reaches: email}}
+    room: {{url: env:ROOM_URL}}
+  fall_back: [mail, room]
+  audiences:
+    leaders: {{members: [ann], details: true, moments: [opened, decided, progress, ended], every: 10m}}
+    users: {{members: [room], language: zh, templates: {{opened: "Down: {{{{ service }}}}"}}}}
 """
 
 

@@ -1,0 +1,51 @@
+"""What `up` does about information while a recovery waits for people: messages that fall due are sent (R-RESP-8)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from blocks.journals.base import JournalStore
+from model.errors import ReinstateError, Transient
+from model.steps import Finished, next_step
+from tasks.inform import something_due, tell
+from tasks.work import open_work
+
+LOOK_SECONDS = 15.0
+
+
+def tell_open(store: JournalStore, over: set[str], say: Callable[[str], None]) -> None:
+    """Tell what is due about every incident.
+
+    Args:
+        store: the journal store.
+        over: incidents about which nothing is left to tell; added to, so that no journal is read again for nothing.
+        say: told what went wrong; that incident is then left to its own recovery.
+    """
+    for incident in set(store.incidents()) - over:
+        try:
+            work = open_work(incident, store)
+            if something_due(work):
+                tell(work)
+            elif work.plan.communication is None or isinstance(next_step(work.state()), Finished):
+                over.add(incident)
+        except Transient:  # its own recovery tells about it just now
+            continue
+        except ReinstateError as error:
+            say(f"People could not be told about {incident}: {error}")
+            over.add(incident)
+
+
+def keep_telling(
+    store: JournalStore, stopping: threading.Event, say: Callable[[str], None]
+) -> threading.Thread:
+    """Do that again and again beside everything else, until told to stop."""
+    over: set[str] = set()
+
+    def keep() -> None:
+        while not stopping.wait(LOOK_SECONDS):
+            tell_open(store, over, say)
+
+    thread = threading.Thread(target=keep, name="informer", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,84 @@
+"""`inform` at the edges of every stage: beside the recovery, which neither waits for a channel nor fails with one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from flows.stage import run, say
+from model.errors import ReinstateError, Transient
+from model.journal import Noted
+from tasks.inform import inform, something_due
+from tasks.work import Work
+
+LOOK_SECONDS = 15.0
+"""Seconds between two looks while a stage goes on: messages of progress are due by the clock."""
+
+
+class Informing:
+    """Tells people what is due, from entry to exit; `poke` at each edge, `flush` before nothing runs any more."""
+
+    def __init__(self, work: Work) -> None:
+        """For this incident."""
+        self._work = work
+        self._poked = asyncio.Event()
+        self._one = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin, if the plan names anybody to tell."""
+        if self._work.plan.communication is not None:
+            self._task = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tell what is left, unless the run itself is being ended (a signal, a suspension: `flush` came before)."""
+        if kind is None or issubclass(kind, Exception):
+            await self.flush()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def poke(self) -> None:
+        """Something happened."""
+        self._poked.set()
+
+    async def flush(self) -> None:
+        """Tell everything that is due now, and return when it was told or cannot be."""
+        if self._work.plan.communication is None:
+            return
+        async with self._one:
+            await tell(self._work)
+
+    async def _keep(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), LOOK_SECONDS)
+            self._poked.clear()
+            await self.flush()
+
+
+async def tell(work: Work) -> None:
+    """Tell what is due; whatever goes wrong is noted and never stops a recovery (R-RESP-8)."""
+    try:
+        if await asyncio.to_thread(something_due, work):
+            say(await run(inform, work.incident.id))
+    except Transient:
+        pass  # another process is telling people about this incident
+    except Exception as error:  # noqa: BLE001 - people not told are no reason to leave a host half repaired
+        said = str(error) if isinstance(error, ReinstateError) else f"{type(error).__name__}: {error}"
+        with suppress(
+            ReinstateError
+        ):  # the recovery itself meets, and tells, what keeps records from being written
+            await asyncio.to_thread(_note_once, work, f"People could not be told: {said}")
+
+
+def _note_once(work: Work, sentence: str) -> None:
+    noted = {r.payload.sentence for r in work.store.read(work.incident.id) if isinstance(r.payload, Noted)}
+    if sentence not in noted:
+        work.record(Noted(sentence=sentence))

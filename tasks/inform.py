@@ -1,0 +1,192 @@
+"""Telling people: what is due is written down, sent, and its delivery written down (R-RESP-8, R-ORG-4, G1).
+
+At most one message leaves over one channel to one recipient: `model.informing` says when another channel is tried.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from blocks import durable
+from blocks.channels import Answer, Channel
+from blocks.home import home
+from checks.many import AT_ONCE, side_by_side
+from model.canonical import now
+from model.communication import Channel as Declared
+from model.communication import Communication, address
+from model.errors import ReinstateError, Transient
+from model.informing import OVERDUE, Send, interrupted, late, sends
+from model.journal import Noted, Record
+from model.messages import Telling, Told
+from tasks.messages import Text, compose
+from tasks.one_act import one_act
+from tasks.work import Work, open_work
+
+ATTEMPTS = 3
+"""So often a channel is tried that surely did not take the message; then the next one."""
+
+WAIT = 1.0
+"""Seconds before the second attempt; twice that before the third."""
+
+Open = Callable[[Work, str, Declared], Channel]
+
+
+def open_channel(work: Work, name: str, declared: Declared) -> Channel:
+    """Open a channel of the plan.
+
+    Raises:
+        BadInput: its secret is not there, or is no Apprise URL. Transient: the secret's keeper does not answer.
+    """
+    url = work.file.secrets.resolve(declared.url)
+    return Channel(name, url, declared.url, personal=declared.reaches is not None)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A message whose intent is durable."""
+
+    send: Send
+    text: Text
+
+
+def something_due(work: Work, at: datetime | None = None) -> bool:
+    """Whether anybody must be told anything now; reads only the journal."""
+    plan = work.plan.communication
+    if plan is None:
+        return False
+    records = work.store.read(work.incident.id)
+    at = at or now()
+    return bool(interrupted(records) or late(records, plan, at) or sends(records, plan, work.plan.people, at))
+
+
+@one_act(name="inform", task_run_name="tell people about {incident}")
+def inform(incident: str) -> str:
+    """Tell everybody who is due a message (R-RESP-8)."""
+    return tell(open_work(incident))
+
+
+def tell(work: Work, opened: Open = open_channel) -> str:
+    """Send what is due, over the next channel where one fails, until nothing is left to try.
+
+    Args:
+        work: the incident.
+        opened: opens a channel.
+
+    Returns:
+        What was sent, in one sentence.
+
+    Raises:
+        Transient: another process is doing it.
+    """
+    plan = work.plan.communication
+    if plan is None:
+        return "The plan names nobody to tell."
+    delivered = failed = 0
+    with durable.locked(_lock(work), patience=0):
+        _settle_interrupted(work)
+        _note_late(work, plan)
+        while batch := _begin(work, plan):
+            results = [
+                told.result for told in side_by_side(lambda one: _send(work, plan, one, opened), batch)
+            ]
+            delivered += results.count("delivered")
+            failed += len(results) - results.count("delivered")
+    return f"{delivered} messages delivered, {failed} not or not surely."
+
+
+def _lock(work: Work) -> Path:
+    """Held while messages of this incident are sent; the kernel releases it when its holder dies."""
+    return durable.make_folder(home() / "locks") / f"{work.incident.id}.inform.lock"
+
+
+def _settle_interrupted(work: Work) -> None:
+    """Nobody else sends now, so what has no outcome was interrupted: it may have been sent."""
+    for left in interrupted(work.store.read(work.incident.id)):
+        work.record(
+            Told(
+                message=left.message, channel=left.channel, to=left.to, result="unknown",
+                sentence="It was interrupted while it was being sent.",
+            )
+        )  # fmt: skip
+
+
+def _note_late(work: Work, plan: Communication) -> None:
+    records = work.store.read(work.incident.id)
+    said = {r.payload.sentence for r in records if isinstance(r.payload, Noted)}
+    for one in late(records, plan, now()):
+        sentence = (
+            f"{OVERDUE}: progress to {one.audience} was due at {one.due:%Y-%m-%d %H:%M} UTC and was not sent."
+        )
+        if sentence not in said:
+            work.record(Noted(sentence=sentence))
+
+
+def _begin(work: Work, plan: Communication) -> list[Ready]:
+    """Write down the next few messages that are about to be sent; all are durable when this returns (G1)."""
+    records, at = work.store.read(work.incident.id), now()
+    ready = []
+    for send in sends(records, plan, work.plan.people, at)[:AT_ONCE]:
+        text = compose(work.plan, work.incident, records, send.message, at)
+        _keep(work, records, text)
+        sha256 = hashlib.sha256(f"{text.subject}\n\n{text.body}".encode()).hexdigest()
+        work.store.put(
+            f"incidents/{work.incident.id}/messages/{sha256}.txt", f"{text.subject}\n\n{text.body}".encode()
+        )
+        work.record(
+            Telling(
+                message=send.message.name, moment=send.message.occasion.moment, audience=send.message.audience,
+                channel=send.route.channel, to=send.route.to, subject=text.subject, sha256=sha256,
+                language=plan.audiences[send.message.audience].language,
+            )
+        )  # fmt: skip
+        ready.append(Ready(send, text))
+    return ready
+
+
+def _keep(work: Work, records: list[Record], text: Text) -> None:
+    """Note once that a template of the plan was not used."""
+    if text.problem and not any(
+        isinstance(r.payload, Noted) and r.payload.sentence == text.problem for r in records
+    ):
+        work.record(Noted(sentence=text.problem))
+
+
+def _send(work: Work, plan: Communication, ready: Ready, opened: Open) -> Told:
+    """Send one message over one channel; every way it can end is an outcome (R-RESP-8)."""
+    send, begun = ready.send, time.monotonic()
+    declared = plan.channels[send.route.channel]
+    to = address(work.plan.people[send.route.to], declared.reaches) if declared.reaches else ""
+    text = ready.text
+    again = Retrying(
+        retry=retry_if_exception_type(Transient), stop=stop_after_attempt(ATTEMPTS), wait=wait_exponential(WAIT),
+        reraise=True,
+    )  # fmt: skip
+    phone = declared.reaches == "phone"
+
+    def once() -> Answer:
+        channel = opened(work, send.route.channel, declared)
+        return channel.send("", text.short, to) if phone else channel.send(text.subject, text.body, to)
+
+    result, sentence = "failed", ""
+    try:
+        answer = again(once)
+        result, sentence = answer.result, answer.sentence
+    except ReinstateError as error:
+        sentence = str(error)
+    except Exception as error:  # noqa: BLE001 - a defect below must not stop a recovery, nor be sent again
+        result, sentence = "unknown", f"A defect of the channel: {type(error).__name__}."
+    told = Told.model_validate(
+        {
+            "message": send.message.name, "channel": send.route.channel, "to": send.route.to, "result": result,
+            "sentence": sentence, "seconds": round(time.monotonic() - begun, 1),
+        }
+    )  # fmt: skip
+    work.record(told)  # at once: whoever is killed while others are still being sent loses only those
+    return told
