@@ -44,6 +44,7 @@ from model.plan import (
     TableChecks,
 )
 from model.points import PointRule
+from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 
 PLAN_INTRO = """\
@@ -129,6 +130,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`scan`", ScanRule, ""),
     ("`back_up`", BackUpRule, "[Recovery points](recovery-points.md) says what stops it."),
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
+    ("`review`", ReviewRule, "[End and review](review.md) says how items are tracked."),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
 )
@@ -154,6 +156,7 @@ KEYS = {
     "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
+    "Plan.review": "rectification items after the end: [End and review](review.md)",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
     "Service.owner": "the person who answers for it",

@@ -13,6 +13,7 @@ from model.assets import Asset, DatabaseAsset, Name, PostgresAsset, Seconds, Sec
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
 from model.points import PointRule
+from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.severity import DEFAULT_MATRIX, Level
 
@@ -226,6 +227,7 @@ class Plan(Value):
     scan: ScanRule = ScanRule()
     back_up: BackUpRule = BackUpRule()
     recovery_points: PointRule = PointRule()
+    review: ReviewRule = ReviewRule()
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
@@ -237,6 +239,15 @@ class Plan(Value):
     def services(self) -> dict[str, ServiceAsset]:
         """The service assets by name."""
         return {name: asset for name, asset in self.assets.items() if isinstance(asset, ServiceAsset)}
+
+    @property
+    def reviewer(self) -> str:
+        """The person `review.owner` means: that person, or the first of that role; empty when there is none."""
+        owner = self.review.owner
+        if owner in self.people:
+            return owner
+        holders: tuple[str, ...] = getattr(self.roles, owner) if owner in Roles.model_fields else ()
+        return next(iter(holders), "")
 
     def order(self) -> list[str]:
         """Names of assets, what is depended on first; otherwise in the plan's own order."""
@@ -265,6 +276,12 @@ class Plan(Value):
         for role in Roles.model_fields:
             for person in getattr(self.roles, role):
                 yield from _known(f"roles.{role}", person, self.people, "person")
+        if not self.reviewer:
+            yield (
+                "review.owner",
+                f"{self.review.owner!r} is no person of the plan and no role that somebody fills; people: "
+                f"{', '.join(self.people) or 'none'}",
+            )
 
     def _backups_wrong(self) -> Iterator[tuple[str, str]]:
         stores = {name: one for name, one in self.backups.items() if not isinstance(one, EngineSource)}

@@ -16,11 +16,13 @@ from model.incident import Incident
 from model.journal import Effect, Ended, Intent, Preserved, Record, StageEnded, StageStarted, State
 from model.outcome import Stage
 from model.proposal import Loss, PointChoice, Proposal, Reimport
+from model.review import Item, Said
 from model.severity import Severity
 from model.signoff import Vote
 from tasks.diagnosis_page import sections
 from tasks.render import duration, guide_markdown, line, mark, safe, size, table, what
 from tasks.render_points import choices, helpers, reimport
+from tasks.reviewing import items_of
 from tasks.work import Work
 
 
@@ -62,6 +64,9 @@ class Report(Value):
     Attributes:
         rto: measured seconds from detection to acceptance, and `rto_target` of the plan; None when not recovered.
         rpo: measured seconds of data lost, and `rpo_target`.
+        items: what to improve, as the journal says now.
+        tracked: the rectification items of the report that was written, and those people added, as they stand.
+        opinions: what the leading group said of it.
         head: digest of the journal's newest record: an anchor outside the journal store.
     """
 
@@ -86,6 +91,8 @@ class Report(Value):
     stages: tuple[StageTime, ...]
     timeline: tuple[TimelineLine, ...]
     items: tuple[str, ...]
+    tracked: tuple[Item, ...] = ()
+    opinions: tuple[Said, ...] = ()
     proposal_digest: str
     records: int
     head: str
@@ -136,6 +143,8 @@ def build_report(work: Work) -> Report:
             for record in records
         ),
         items=_items(work),
+        tracked=items_of(work, state),
+        opinions=state.opinions,
         proposal_digest=state.proposal.digest if state.proposal else "",
         records=len(records),
         head=records[-1].digest,
@@ -301,7 +310,21 @@ def report_markdown(report: Report) -> str:
             [(p.what, p.host, p.files, size(p.bytes), p.sha256) for p in report.preserved],
         ),
         "## What to improve",
-        "\n".join(f"- {safe(item, 600)}" for item in report.items) or "Nothing was noticed.",
+        _improvements(report),
+        "## What the leading group said",
+        table(
+            ("when (UTC)", "who", "decision", "proof", "opinion"),
+            [
+                (
+                    f"{s.at:%Y-%m-%d %H:%M:%S}",
+                    s.opinion.person,
+                    s.opinion.decision,
+                    s.opinion.proof,
+                    s.opinion.text,
+                )
+                for s in report.opinions
+            ],
+        ),
         "## Timeline",
         table(
             ("time (UTC)", "since detection", "what"),
@@ -310,6 +333,16 @@ def report_markdown(report: Report) -> str:
         f"Journal: {report.records} records, newest `{report.head}`.",
     ]
     return "\n\n".join(parts)
+
+
+def _improvements(report: Report) -> str:
+    """The items as they are tracked; before there are any, what the journal says so far."""
+    if not report.tracked:
+        return "\n".join(f"- {safe(item, 600)}" for item in report.items) or "Nothing was noticed."
+    rows = [
+        (i.id, i.state, i.owner, i.due, i.text + (f" – {i.note}" if i.note else "")) for i in report.tracked
+    ]
+    return table(("item", "state", "owner", "due", "what"), rows)
 
 
 def report_html(report: Report) -> str:
