@@ -1,4 +1,4 @@
-"""Signing a gate outside the form, and waking the run that waits for it."""
+"""Signing a gate or an opinion outside the form, and waking the run that waits for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from blocks.people import sign_statement, statement
 from deployments.server.paths import running
 from deployments.server.remote import wake
 from model.outcome import Gate
+from model.review import Judgement, Opinion
 from model.signoff import Decision, Standing
+from tasks.reviewing import give_opinion, opinion_statement
 from tasks.voting import cast_vote
 from tasks.work import Work
 
@@ -52,3 +54,17 @@ def sign_gate(
         up = running()
         if up is not None:
             wake(up.paths, work)
+
+
+def sign_opinion(
+    work: Work, person: str, decision: Judgement, text: str, *, report: str, key: Path | None, code: str
+) -> Opinion:
+    """Give an opinion on the report by SSH signature (`key`) or one-time code.
+
+    Raises:
+        Refused: the opinion was not admitted; nothing is recorded.
+    """
+    text, signature = text.strip(), ""
+    if key is not None:
+        signature = sign_statement(opinion_statement(work, report, person, decision, text), key)
+    return give_opinion(work, person, decision, text, report=report, code=code, signature=signature)

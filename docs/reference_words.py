@@ -45,6 +45,7 @@ from model.plan import (
     TableChecks,
 )
 from model.points import PointRule
+from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.verification import VerificationRule
 
@@ -132,6 +133,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`back_up`", BackUpRule, "[Recovery points](recovery-points.md) says what stops it."),
     ("`verification`", VerificationRule, "[Backups proven](backup-verification.md) says what a run does."),
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
+    ("`review`", ReviewRule, "[End and review](review.md) says how items are tracked."),
     ("`signoff`", SignOff, ""),
     ("`signoff.decide` and `signoff.accept`", GateRule, ""),
     (
@@ -166,6 +168,7 @@ KEYS = {
     "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
     "Plan.communication": "who is told what, when and how: [Information](information.md); left out: nobody is told",
+    "Plan.review": "rectification items after the end: [End and review](review.md)",
     "Service.name": "as people know it",
     "Service.description": "what stands still without it",
     "Service.owner": "the person who answers for it",

@@ -18,6 +18,18 @@ from model.incident import Incident
 from model.messages import Telling, Told
 from model.outcome import Gate, RunVerdict, Stage
 from model.proposal import Proposal
+from model.review import (
+    Item,
+    ItemAdded,
+    ItemAssigned,
+    ItemClosed,
+    Opinion,
+    Said,
+    added,
+    changed,
+    found,
+)
+from model.review import sentence as about_item
 from model.severity import Severity
 from model.signoff import Decision, Vote
 
@@ -236,6 +248,10 @@ Payload = Annotated[
     | Reviewed
     | Telling
     | Told
+    | ItemAdded
+    | ItemAssigned
+    | ItemClosed
+    | Opinion
     | Noted,
     Field(discriminator="type"),
 ]
@@ -290,6 +306,8 @@ class State(Value):
         effects: newest Effect of each step.
         intents: newest Intent of each step.
         tokens: host → newest fencing token held by this incident.
+        items: rectification items, by number, as people left them; owner and due date of the plan not filled in.
+        opinions: what the leading group said of the report.
     """
 
     incident: Incident | None = None
@@ -308,6 +326,8 @@ class State(Value):
     tokens: dict[str, int] = {}
     ended: Ended | None = None
     reviewed: Reviewed | None = None
+    items: tuple[Item, ...] = ()
+    opinions: tuple[Said, ...] = ()
 
     def require_incident(self) -> Incident:
         """The incident.
@@ -370,6 +390,8 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
     preserved: list[Preserved] = []
     verified: list[Verified] = []
     tokens: dict[str, int] = {}
+    items: tuple[Item, ...] = ()
+    opinions: list[Said] = []
     for record in records:
         match record.payload:
             case Opened(incident=incident):
@@ -406,6 +428,13 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
                 data["ended"] = end
             case Reviewed() as review:
                 data["reviewed"] = review
+                items = found(items, record.incident, review.items, record.at)
+            case ItemAdded(text=text) as addition:
+                items = added(items, record.incident, text, record.at, about_item(addition))
+            case ItemAssigned() | ItemClosed() as step:
+                items = changed(items, step, record.at)
+            case Opinion() as opinion:
+                opinions.append(Said(at=record.at, opinion=opinion))
             case StageStarted() | Telling() | Told() | Noted():
                 pass
     return State.model_validate(
@@ -414,6 +443,6 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
             "gates": gates, "settled": settled, "votes": tuple(votes), "refused": tuple(refused),
             "refusal": refusals,
             "ended_stages": stages, "intents": intents, "effects": effects, "preserved": tuple(preserved),
-            "verified": tuple(verified), "tokens": tokens,
+            "verified": tuple(verified), "tokens": tokens, "items": items, "opinions": tuple(opinions),
         }
     )  # fmt: skip

@@ -14,6 +14,7 @@ from model.backup_sources import BackupSource, DirectorySource, EngineSource, Pg
 from model.canonical import Value
 from model.communication import Communication
 from model.points import PointRule
+from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.severity import DEFAULT_MATRIX, Level
 from model.verification import VerificationRule
@@ -230,6 +231,7 @@ class Plan(Value):
     recovery_points: PointRule = PointRule()
     verification: VerificationRule = VerificationRule()
     communication: Communication | None = None
+    review: ReviewRule = ReviewRule()
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
@@ -241,6 +243,15 @@ class Plan(Value):
     def services(self) -> dict[str, ServiceAsset]:
         """The service assets by name."""
         return {name: asset for name, asset in self.assets.items() if isinstance(asset, ServiceAsset)}
+
+    @property
+    def reviewer(self) -> str:
+        """The person `review.owner` means: that person, or the first of that role; empty when there is none."""
+        owner = self.review.owner
+        if owner in self.people:
+            return owner
+        holders: tuple[str, ...] = getattr(self.roles, owner) if owner in Roles.model_fields else ()
+        return next(iter(holders), "")
 
     def order(self) -> list[str]:
         """Names of assets, what is depended on first; otherwise in the plan's own order."""
@@ -269,6 +280,12 @@ class Plan(Value):
         for role in Roles.model_fields:
             for person in getattr(self.roles, role):
                 yield from _known(f"roles.{role}", person, self.people, "person")
+        if not self.reviewer:
+            yield (
+                "review.owner",
+                f"{self.review.owner!r} is no person of the plan and no role that somebody fills; people: "
+                f"{', '.join(self.people) or 'none'}",
+            )
 
     def _communication_wrong(self) -> Iterator[tuple[str, str]]:
         for path, what in self.communication.wrong(self.people) if self.communication else ():

@@ -46,6 +46,8 @@ from model.proposal import (
     SetAside,
     SetMetadata,
 )
+from model.review import ItemAdded, ItemAssigned, ItemClosed, Opinion
+from model.review import sentence as about_item
 from model.signoff import Standing
 from tasks.render_points import choices, helpers, reimport
 from tasks.render_system import what_of_system
@@ -343,5 +345,9 @@ def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of rec
             return f"Message {message} about to be sent{f' to {to}' if to else ''} by {channel}."
         case Told(message=message, channel=channel, to=to, result=result, sentence=sentence):
             return f"Message {message}{f' to {to}' if to else ''} by {channel}: {OUTCOMES[result]}. {sentence}".strip()
+        case ItemAdded() | ItemAssigned() | ItemClosed() as step:
+            return about_item(step)
+        case Opinion(person=person, role=role, decision=decision, text=text, proof=proof):
+            return f"{person} ({role}) said {decision} of the report, proven by {proof}: {text}"
         case Noted(sentence=sentence):
             return sentence

@@ -18,11 +18,13 @@ from model.journal import Effect, Ended, Intent, Noted, Preserved, Record, Stage
 from model.messages import Telling, Told
 from model.outcome import Stage
 from model.proposal import Loss, PointChoice, Proposal, Reimport
+from model.review import Item, Said
 from model.severity import Severity
 from model.signoff import Vote
 from tasks.diagnosis_page import sections
 from tasks.render import OUTCOMES, duration, guide_markdown, line, mark, safe, size, table, what
 from tasks.render_points import choices, helpers, reimport
+from tasks.reviewing import items_of
 from tasks.work import Work
 
 
@@ -78,6 +80,9 @@ class Report(Value):
     Attributes:
         rto: measured seconds from detection to acceptance, and `rto_target` of the plan; None when not recovered.
         rpo: measured seconds of data lost, and `rpo_target`.
+        items: what to improve, as the journal says now.
+        tracked: the rectification items of the report that was written, and those people added, as they stand.
+        opinions: what the leading group said of it.
         head: digest of the journal's newest record: an anchor outside the journal store.
     """
 
@@ -103,6 +108,8 @@ class Report(Value):
     stages: tuple[StageTime, ...]
     timeline: tuple[TimelineLine, ...]
     items: tuple[str, ...]
+    tracked: tuple[Item, ...] = ()
+    opinions: tuple[Said, ...] = ()
     proposal_digest: str
     records: int
     head: str
@@ -154,6 +161,8 @@ def build_report(work: Work) -> Report:
             for record in records
         ),
         items=_items(work, records),
+        tracked=items_of(work, state),
+        opinions=state.opinions,
         proposal_digest=state.proposal.digest if state.proposal else "",
         records=len(records),
         head=records[-1].digest,
@@ -376,7 +385,21 @@ def report_markdown(report: Report) -> str:
             [(p.what, p.host, p.files, size(p.bytes), p.sha256) for p in report.preserved],
         ),
         "## What to improve",
-        "\n".join(f"- {safe(item, 600)}" for item in report.items) or "Nothing was noticed.",
+        _improvements(report),
+        "## What the leading group said",
+        table(
+            ("when (UTC)", "who", "decision", "proof", "opinion"),
+            [
+                (
+                    f"{s.at:%Y-%m-%d %H:%M:%S}",
+                    s.opinion.person,
+                    s.opinion.decision,
+                    s.opinion.proof,
+                    s.opinion.text,
+                )
+                for s in report.opinions
+            ],
+        ),
         "## Timeline",
         table(
             ("time (UTC)", "since detection", "what"),
@@ -385,6 +408,16 @@ def report_markdown(report: Report) -> str:
         f"Journal: {report.records} records, newest `{report.head}`.",
     ]
     return "\n\n".join(parts)
+
+
+def _improvements(report: Report) -> str:
+    """The items as they are tracked; before there are any, what the journal says so far."""
+    if not report.tracked:
+        return "\n".join(f"- {safe(item, 600)}" for item in report.items) or "Nothing was noticed."
+    rows = [
+        (i.id, i.state, i.owner, i.due, i.text + (f" – {i.note}" if i.note else "")) for i in report.tracked
+    ]
+    return table(("item", "state", "owner", "due", "what"), rows)
 
 
 def report_html(report: Report) -> str:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from deployments.cli import backups, baseline, incidents, packages, plans, prevention, recovery, servers
+from deployments.cli import (
+    actions,
+    backups,
+    baseline,
+    incidents,
+    packages,
+    plans,
+    prevention,
+    recovery,
+    servers,
+)
 
 app = typer.Typer(
     name="reinstate",
@@ -21,6 +31,9 @@ app.add_typer(
 app.add_typer(
     backups.app, name="backups", help="Recovery points: which there are, which is used, which are missed."
 )
+app.add_typer(
+    actions.app, name="actions", help="What is to be put right after incidents, tracked until it is closed."
+)
 app.command()(servers.up)
 app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)
@@ -33,6 +46,7 @@ app.command()(recovery.recover)
 app.command()(recovery.approve)
 app.command("incidents")(incidents.list_incidents)
 app.command()(incidents.report)
+app.command()(actions.review)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from model.messages import Telling, Told
 from model.outcome import Gate
 from tests.support.installation import Installation
 from tests.support.receivers import nobody, webhook
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,7 @@ def test_people_are_told_through_a_whole_recovery(installation: Installation) ->
             installation.sign(work, Gate.DECIDE, "lena")
             installation.sign(work, Gate.ACCEPT, "omar")
             installation.finish(work)
+            wait_for("all messages left", lambda: len(hook.posts) == 7, 60)
         finally:
             installation.plan.write_text(before)
         records = [record.payload for record in installation.store.read(work.incident.id)]

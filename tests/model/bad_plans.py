@@ -164,6 +164,16 @@ BAD: dict[str, tuple[str, str, str, str, str]] = {
     "unknown way to reach people": (
         "reaches: email", "reaches: pigeon", "pigeon", "communication.channels.mail.reaches", "'email' or 'phone'",
     ),
+    "review by nobody": (
+        "signoff:", "review: {owner: eve}\nsignoff:", "review:", "review.owner", "no person of the plan",
+    ),
+    "review by an empty role": (
+        "signoff:", "review: {owner: logistics}\nsignoff:", "review:", "review.owner", "no role that somebody fills",
+    ),
+    "review never due": ("signoff:", "review: {due: soon}\nsignoff:", "review:", "review.due", "30s"),
+    "review with a typo": (
+        "signoff:", "review: {ownr: ann}\nsignoff:", "review:", "review.ownr", "did you mean 'owner'?",
+    ),
     "another version of the format": ("reinstate: 1\n", "reinstate: 2\n", "reinstate", "reinstate", "1"),
 }  # fmt: skip
 """Name → what is replaced, by what, words on the line at fault, dotted path, words of the problem or its remedy."""
