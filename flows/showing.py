@@ -24,7 +24,8 @@ from model.journal import State
 from model.outcome import Gate
 from tasks.diagnosis_page import page
 from tasks.render import findings_markdown, mark, proposal_markdown, result_markdown
-from tasks.report import build_report, report_markdown
+from tasks.report import build_report
+from tasks.report_pages import report_markdown
 from tasks.work import Work
 
 COSMETIC = (OSError, httpx.HTTPError)

@@ -89,6 +89,23 @@ def read_plan(text: str, where: str = "plan") -> Plan:
     )
 
 
+def place(text: str, path: str) -> tuple[int, int]:
+    """Where the value of a key stands in the text of a right plan: offsets of its begin and end.
+
+    Args:
+        text: the YAML.
+        path: dotted path of the key, through mappings only.
+
+    Raises:
+        KeyError: the file does not have this key.
+    """
+    node = _compose(text, "plan")
+    for part in path.split("."):
+        assert isinstance(node, MappingNode)  # noqa: S101 - narrowing: the plan is right
+        node = {str(key.value): value for key, value in node.value}[part]
+    return node.start_mark.index, node.end_mark.index
+
+
 def _refuse(where: str, line: int, what: str, remedy: str) -> BadPlan:
     problem = Problem(line, "", what, remedy)
     return BadPlan(str(problem), where=where, remedy=remedy, problems=(problem,))

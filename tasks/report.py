@@ -7,112 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from model.canonical import Value, canonical_json
-from model.diagnosis import Diagnosis
-from model.finding import CheckResult, Finding
-from model.incident import Incident
+from model.canonical import canonical_json
+from model.finding import CheckResult
 from model.informing import OVERDUE, unreached
-from model.journal import Effect, Ended, Intent, Noted, Preserved, Record, StageEnded, StageStarted, State
+from model.journal import Effect, Intent, Noted, Record, StageEnded, StageStarted, State
 from model.messages import Telling, Told
 from model.outcome import Stage
-from model.proposal import Loss, PointChoice, Proposal, Reimport
-from model.review import Item, Said
-from model.severity import Severity
-from model.signoff import Vote
-from tasks.diagnosis_page import sections
-from tasks.render import OUTCOMES, duration, guide_markdown, line, mark, safe, size, table, what
-from tasks.render_points import choices, helpers, reimport
+from model.proposal import Proposal
+from tasks.render import duration, line, mark, table, what
+from tasks.render_points import helpers
+from tasks.report_measured import asset_times, bars, went_badly, went_well
+from tasks.report_pages import report_html, report_markdown
+from tasks.report_values import ActionLine, MessageLine, Report, StageTime, TimelineLine
 from tasks.reviewing import items_of
 from tasks.work import Work
-
-
-class TimelineLine(Value):
-    """One moment: seconds since detection, clock time, sentence."""
-
-    after: float
-    at: str
-    sentence: str
-
-
-class StageTime(Value):
-    """When a stage ran, in seconds since the incident was opened."""
-
-    stage: Stage
-    begin: float
-    end: float
-
-
-class ActionLine(Value):
-    """One executed action and the findings it cured."""
-
-    id: str
-    kind: str
-    host: str
-    what: str
-    reason: str
-    undo: str
-    result: str
-    sentence: str
-    seconds: float
-    bytes: int
-    findings: tuple[str, ...]
-
-
-class MessageLine(Value):
-    """One message over one channel to one recipient, and what became of it."""
-
-    at: str
-    message: str
-    audience: str
-    subject: str
-    channel: str
-    to: str
-    result: str
-    sentence: str
-    sha256: str
-
-
-class Report(Value):
-    """Everything the report says.
-
-    Attributes:
-        rto: measured seconds from detection to acceptance, and `rto_target` of the plan; None when not recovered.
-        rpo: measured seconds of data lost, and `rpo_target`.
-        items: what to improve, as the journal says now.
-        tracked: the rectification items of the report that was written, and those people added, as they stand.
-        opinions: what the leading group said of it.
-        head: digest of the journal's newest record: an anchor outside the journal store.
-    """
-
-    incident: Incident
-    service: str
-    severity: Severity | None
-    diagnosis: Diagnosis | None = None
-    ended: Ended | None
-    rto: float | None
-    rto_target: float
-    rpo: float | None
-    rpo_target: float
-    findings: tuple[Finding, ...]
-    actions: tuple[ActionLine, ...]
-    losses: tuple[Loss, ...]
-    points: tuple[PointChoice, ...] = ()
-    reimport: tuple[Reimport, ...] = ()
-    user_service: str = ""
-    checks: tuple[CheckResult, ...]
-    votes: tuple[Vote, ...]
-    messages: tuple[MessageLine, ...] = ()
-    preserved: tuple[Preserved, ...]
-    stages: tuple[StageTime, ...]
-    timeline: tuple[TimelineLine, ...]
-    items: tuple[str, ...]
-    tracked: tuple[Item, ...] = ()
-    opinions: tuple[Said, ...] = ()
-    proposal_digest: str
-    records: int
-    head: str
 
 
 @dataclass(frozen=True)
@@ -152,6 +60,10 @@ def build_report(work: Work) -> Report:
         messages=_messages(records),
         preserved=state.preserved,
         stages=_stage_times(records),
+        bars=bars(records),
+        assets=asset_times(records, state),
+        well=went_well(state, work.plan.objectives),
+        badly=went_badly(records, state, work.plan.objectives),
         timeline=tuple(
             TimelineLine(
                 after=(record.at - work.incident.detected_at).total_seconds(),
@@ -285,154 +197,6 @@ def timeline_markdown(work: Work) -> str:
     report = build_report(work)
     rows = [(entry.at, f"{entry.after:+.1f} s", entry.sentence) for entry in report.timeline]
     return mark(work.incident.kind) + table(("time (UTC)", "since detection", "what"), rows)
-
-
-def report_markdown(report: Report) -> str:
-    """The report as Markdown."""
-    i, ended = report.incident, report.ended
-    verdict = f"**{ended.verdict}** – {safe(ended.sentence, 600)}" if ended else "The incident is still open."
-    after = (
-        f"\n\nNext step for people: {safe(ended.next_human_step, 600)}"
-        if ended and ended.next_human_step
-        else ""
-    )
-    objectives = table(
-        ("objective", "target", "measured"),
-        [
-            ("RTO", duration(report.rto_target), "–" if report.rto is None else duration(report.rto)),
-            ("RPO", duration(report.rpo_target), "–" if report.rpo is None else duration(report.rpo)),
-        ],
-    )
-    parts = [
-        f"{mark(i.kind)}# {safe(report.service)}: report of {i.id}",
-        f"{verdict}{after}",
-        f"{safe(i.summary, 600)} Reported by {safe(i.reported_by)} ({i.source}), detected "
-        f"{i.detected_at:%Y-%m-%d %H:%M:%S} UTC. Plan {safe(i.plan)} version {safe(i.plan_version)}, "
-        f"digest `{i.plan_digest[:12]}`.",
-        f"**{safe(report.severity.sentence)}**" if report.severity else "No damage was confirmed.",
-        objectives,
-        "## What was damaged",
-        table(("host", "asset", "finding"), [(f.host, f.asset, f.sentence) for f in report.findings]),
-        *(["## Diagnosis", *sections(report.findings, report.diagnosis)] if report.diagnosis else []),
-        "## What was done",
-        table(
-            ("#", "action", "host", "what", "result", "moved", "took"),
-            [
-                (
-                    a.id,
-                    a.kind.replace("_", " "),
-                    a.host,
-                    a.what,
-                    a.sentence or a.result,
-                    size(a.bytes),
-                    duration(a.seconds),
-                )
-                for a in report.actions
-            ],
-        ),
-        "## What was lost",
-        "\n".join(f"- {safe(loss.sentence, 600)}" for loss in report.losses) or "Nothing.",
-        *(
-            ["## Recovery points", "\n".join(f"- {safe(said, 600)}" for said in choices(report.points))]
-            if report.points
-            else []
-        ),
-        *(
-            [
-                f"## What users must bring back themselves\n\nUser service: {safe(report.user_service)}.",
-                guide_markdown(report.reimport),
-            ]
-            if report.reimport
-            else []
-        ),
-        "## Who decided",
-        table(
-            ("when (UTC)", "who", "role", "gate", "decision", "proof", "reason"),
-            [
-                (f"{v.at:%H:%M:%S}", v.person, v.role, v.gate, v.decision, v.proof, v.reason)
-                for v in report.votes
-            ],
-        ),
-        *(
-            [
-                "## Messages",
-                table(
-                    ("when (UTC)", "message", "to", "channel", "result", "subject"),
-                    [
-                        (
-                            m.at,
-                            m.message,
-                            m.to or m.channel,
-                            m.channel,
-                            f"{OUTCOMES[m.result]}. {m.sentence}".strip(),
-                            m.subject,
-                        )
-                        for m in report.messages
-                    ],
-                ),
-            ]
-            if report.messages
-            else []
-        ),
-        "## What proves it",
-        table(
-            ("verdict", "check", "asset", "examined", "sentence"),
-            [(c.verdict, c.check, c.asset, c.examined, c.sentence) for c in report.checks],
-        ),
-        "## Evidence and snapshots",
-        table(
-            ("what", "host", "files", "bytes", "SHA-256 of its manifest"),
-            [(p.what, p.host, p.files, size(p.bytes), p.sha256) for p in report.preserved],
-        ),
-        "## What to improve",
-        _improvements(report),
-        "## What the leading group said",
-        table(
-            ("when (UTC)", "who", "decision", "proof", "opinion"),
-            [
-                (
-                    f"{s.at:%Y-%m-%d %H:%M:%S}",
-                    s.opinion.person,
-                    s.opinion.decision,
-                    s.opinion.proof,
-                    s.opinion.text,
-                )
-                for s in report.opinions
-            ],
-        ),
-        "## Timeline",
-        table(
-            ("time (UTC)", "since detection", "what"),
-            [(t.at, f"{t.after:+.1f} s", t.sentence) for t in report.timeline],
-        ),
-        f"Journal: {report.records} records, newest `{report.head}`.",
-    ]
-    return "\n\n".join(parts)
-
-
-def _improvements(report: Report) -> str:
-    """The items as they are tracked; before there are any, what the journal says so far."""
-    if not report.tracked:
-        return "\n".join(f"- {safe(item, 600)}" for item in report.items) or "Nothing was noticed."
-    rows = [
-        (i.id, i.state, i.owner, i.due, i.text + (f" – {i.note}" if i.note else "")) for i in report.tracked
-    ]
-    return table(("item", "state", "owner", "due", "what"), rows)
-
-
-def report_html(report: Report) -> str:
-    """The report as one self-contained HTML file; every value is escaped by the template engine."""
-    environment = Environment(
-        loader=PackageLoader("tasks", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "size": size, "outcome": OUTCOMES.__getitem__}
-    span = max((stage.end for stage in report.stages), default=1.0) or 1.0
-    return environment.get_template("report.html.j2").render(
-        r=report, span=span, choices=choices(report.points), guide=reimport(report.reimport)
-    )
 
 
 def write_reports(work: Work) -> Written:

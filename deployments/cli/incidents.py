@@ -73,7 +73,8 @@ def report(
     as_json: JSON = False,
 ) -> None:
     """Print the report of an incident, ended or not, built from its journal now."""
-    from tasks.report import build_report, report_html, report_markdown
+    from tasks.report import build_report
+    from tasks.report_pages import report_html, report_markdown
     from tasks.work import open_work
 
     built = build_report(open_work(incident))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from difflib import unified_diff
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deployments.cli.output import JSON, emit, out, reported, show_table
+from model.command import printable
 from model.errors import BadInput
 from model.plan import Plan
 from model.planfile import plan_digest, read_plan
@@ -81,3 +83,38 @@ def show(file: File, as_json: JSON = False) -> None:
         show_table("Sign-off", ("gate", "roles", "quorum"), rules)
 
     emit(plan, as_json, text)
+
+
+@app.command()
+@reported
+def revise(
+    file: File,
+    incident: Annotated[str, typer.Option("--incident", help="Id of an ended incident.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option(help="Write the new version to this file; without it nothing is written.")
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Propose a new version of a plan from the lessons of an incident, as a unified diff.
+
+    What was missed is set to what was measured; what only a person can decide stands as a comment above the version.
+    """
+    from model.revision import revise as propose
+    from tasks.work import open_work
+
+    read(file)
+    text = file.read_text(encoding="utf-8")
+    revision = propose(text, str(file), open_work(incident).state())
+    if output is not None:
+        try:
+            with output.open("w" if output == file else "x", encoding="utf-8") as new:
+                new.write(revision.text)
+        except FileExistsError:
+            raise BadInput("this file exists already.", str(output), "give another name") from None
+        except OSError as error:
+            raise BadInput(
+                f"it cannot be written: {error.strerror}.", str(output), "check the path"
+            ) from None
+    name = str(output or file)
+    lines = unified_diff(text.splitlines(), revision.text.splitlines(), str(file), name, lineterm="")
+    emit(revision, as_json, lambda: out(printable("\n".join(lines))))

@@ -160,3 +160,29 @@ def test_opinion_before_the_end_is_refused(run: Run, work: Work) -> None:
     result = run("review", work.incident.id, "--opinion", "Fine.", "--person", "lena", "--code", "123456")
     assert 77 == result.exit_code
     assert "there is no report to review yet" in result.stderr
+
+
+def test_revision_is_shown_as_a_diff_and_written_only_where_asked(
+    run: Run, ended: Work, tmp_path: Path
+) -> None:
+    """R-REV-3."""
+    plan, new = tmp_path / "plan.yaml", tmp_path / "plan-2.yaml"
+    before = plan.read_text(encoding="utf-8")
+    words = ("plan", "revise", str(plan), "--incident", ended.incident.id)
+    shown = run(*words)
+    assert 0 == shown.exit_code, shown.output
+    assert '-version: "1"' in shown.stdout
+    assert '+version: "2"' in shown.stdout
+    assert f"+#   - To be put right ({ended.incident.id}.1): Back up more often." in shown.stdout
+    assert before == plan.read_text(encoding="utf-8")
+    assert 0 == run(*words, "--output", str(new)).exit_code
+    assert "ticket-desk version 2 is right" in run("plan", "check", str(new)).stdout
+    again = run(*words, "--output", str(new))
+    assert 64 == again.exit_code
+    assert "this file exists already" in again.stderr
+
+
+def test_revision_before_the_end_is_refused(run: Run, work: Work, tmp_path: Path) -> None:
+    result = run("plan", "revise", str(tmp_path / "plan.yaml"), "--incident", work.incident.id)
+    assert 77 == result.exit_code
+    assert "has not ended" in result.stderr

@@ -70,11 +70,16 @@ def test_up_every_flow_deployed_on_our_pool(installation: Installation) -> None:
     deployments = ask(installation, "deployments/filter", limit=100)
     flows = {flow["id"]: flow["name"] for flow in ask(installation, "flows/filter", limit=100)}
     deployed = {flows[deployment["flow_id"]] for deployment in deployments}
-    assert {stage.value.replace(" ", "_") for stage in Stage} | {"recover", "back_up", "scan"} == deployed
+    assert {stage.value.replace(" ", "_") for stage in Stage} | {
+        "recover",
+        "back_up",
+        "scan",
+        "verify_backups",
+    } == deployed
     assert {POOL} == {deployment["work_pool_name"] for deployment in deployments}
     assert all(deployment["description"] for deployment in deployments)
     by_plan = {flows[d["flow_id"]] for d in deployments if "plan:demo-shop" in d["tags"]}
-    assert {"recover", "report", "back_up", "scan"} == by_plan
+    assert {"recover", "report", "back_up", "scan", "verify_backups"} == by_plan
 
 
 def test_up_ctrl_c_ends_every_process_in_order(installation: Installation) -> None:

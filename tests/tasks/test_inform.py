@@ -31,7 +31,8 @@ from model.signoff import Decision
 from tasks import inform
 from tasks.inform import something_due, tell
 from tasks.message_words import MARKS
-from tasks.report import build_report, report_html, report_markdown
+from tasks.report import build_report
+from tasks.report_pages import report_html, report_markdown
 from tasks.work import PlanFile, Work, load_plan, open_incident, open_work
 from tests.model.builders import PLAN_TEXT
 from tests.support.receivers import SmtpServer, Webhook, nobody, smtp, webhook

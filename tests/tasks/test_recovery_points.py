@@ -38,7 +38,8 @@ from model.points import PointRule, Proof
 from model.proposal import Proposal, RestoreDatabase
 from model.signoff import Decision
 from tasks.render import proposal_markdown
-from tasks.report import build_report, report_html, report_markdown
+from tasks.report import build_report
+from tasks.report_pages import report_html, report_markdown
 from tasks.voting import cast_vote, gate_digest, open_gate
 from tasks.work import load_plan, open_incident, open_work, signing_key
 from tests.checks.local import LocalConnection
