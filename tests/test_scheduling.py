@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scheduling import INSTALLATION, together
+from tests.support.scheduling import ALONE, INSTALLATION, together
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,7 +19,7 @@ def test_files_that_use_the_running_installation_are_all_named() -> None:
         for path in (ROOT / "tests").rglob("test_*.py")
         if re.search(r"^(def test_\w+\(|\s+)installation: Installation", path.read_text(), re.MULTILINE)
     }
-    assert set(INSTALLATION) == using
+    assert {*INSTALLATION, *ALONE} == using
 
 
 @pytest.mark.parametrize(

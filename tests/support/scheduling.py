@@ -12,6 +12,8 @@ INSTALLATION = (
     "tests/e2e/test_kill.py",
 )  # fmt: skip
 """Files whose tests share one running `reinstate up` (`tests.support.fixtures`)."""
+ALONE = ("tests/e2e/test_information.py",)
+"""Those with one of their own: they change the plan that every incident follows."""
 
 
 def together(nodeid: str) -> str:
