@@ -9,7 +9,6 @@ from typing import Self
 
 from flows.stage import run, say
 from model.errors import ReinstateError, Transient
-from model.journal import Noted
 from tasks.inform import inform, something_due
 from tasks.work import Work
 
@@ -75,10 +74,4 @@ async def tell(work: Work) -> None:
         with suppress(
             ReinstateError
         ):  # the recovery itself meets, and tells, what keeps records from being written
-            await asyncio.to_thread(_note_once, work, f"People could not be told: {said}")
-
-
-def _note_once(work: Work, sentence: str) -> None:
-    noted = {r.payload.sentence for r in work.store.read(work.incident.id) if isinstance(r.payload, Noted)}
-    if sentence not in noted:
-        work.record(Noted(sentence=sentence))
+            await asyncio.to_thread(work.note_once, f"People could not be told: {said}")

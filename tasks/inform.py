@@ -23,7 +23,6 @@ from model.communication import Channel as Declared
 from model.communication import Communication, address
 from model.errors import ReinstateError, Transient
 from model.informing import OVERDUE, Send, interrupted, late, sends
-from model.journal import Noted, Record
 from model.messages import Telling, Told
 from tasks.messages import Text, compose
 from tasks.one_act import one_act
@@ -118,14 +117,10 @@ def _settle_interrupted(work: Work) -> None:
 
 
 def _note_late(work: Work, plan: Communication) -> None:
-    records = work.store.read(work.incident.id)
-    said = {r.payload.sentence for r in records if isinstance(r.payload, Noted)}
-    for one in late(records, plan, now()):
-        sentence = (
+    for one in late(work.store.read(work.incident.id), plan, now()):
+        work.note_once(
             f"{OVERDUE}: progress to {one.audience} was due at {one.due:%Y-%m-%d %H:%M} UTC and was not sent."
         )
-        if sentence not in said:
-            work.record(Noted(sentence=sentence))
 
 
 def _begin(work: Work, plan: Communication) -> list[Ready]:
@@ -134,7 +129,8 @@ def _begin(work: Work, plan: Communication) -> list[Ready]:
     ready = []
     for send in sends(records, plan, work.plan.people, at)[:AT_ONCE]:
         text = compose(work.plan, work.incident, records, send.message, at)
-        _keep(work, records, text)
+        if text.problem:
+            work.note_once(text.problem)
         sha256 = hashlib.sha256(f"{text.subject}\n\n{text.body}".encode()).hexdigest()
         work.store.put(
             f"incidents/{work.incident.id}/messages/{sha256}.txt", f"{text.subject}\n\n{text.body}".encode()
@@ -148,14 +144,6 @@ def _begin(work: Work, plan: Communication) -> list[Ready]:
         )  # fmt: skip
         ready.append(Ready(send, text))
     return ready
-
-
-def _keep(work: Work, records: list[Record], text: Text) -> None:
-    """Note once that a template of the plan was not used."""
-    if text.problem and not any(
-        isinstance(r.payload, Noted) and r.payload.sentence == text.problem for r in records
-    ):
-        work.record(Noted(sentence=text.problem))
 
 
 def _send(work: Work, plan: Communication, ready: Ready, opened: Open) -> Told:

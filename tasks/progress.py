@@ -1,12 +1,12 @@
-"""Progress of long work: a Prefect progress artifact inside a task run, log lines without Prefect."""
+"""What a run shows: progress as an artifact inside a task run, log lines without Prefect; tables as artifacts."""
 
 from __future__ import annotations
 
 import time
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 from prefect.logging import get_logger
 
@@ -46,3 +46,9 @@ class Progress:
             update_progress_artifact(
                 self._artifact, percent, description=f"{self.label}: {note}" if note else None
             )
+
+
+def table_artifact(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    """A table on the page of the run; nothing without Prefect."""
+    if TaskRunContext.get() is not None:
+        create_table_artifact(table=rows, key=key, description=description)

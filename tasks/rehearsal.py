@@ -30,16 +30,18 @@ class Rehearsal:
         token: int,  # noqa: ARG002
         on_wait: Callable[[float], None] | None = None,  # noqa: ARG002
     ) -> Result:
-        """Run it now.
+        """Run it now, as `plainly` does."""
+        return self.plainly(name, command)
+
+    def plainly(self, name: str, command: Command) -> Result:
+        """Run a named step.
 
         Raises:
             Transient: the connection was lost.
         """
         result = self._real.run(command)
         if result.status is None:
-            raise Transient(
-                f"the connection was lost during {name}.", self.name, "run the verification again"
-            )
+            raise Transient(f"the connection was lost during {name}.", self.name, "run it again")
         return result
 
     def run(

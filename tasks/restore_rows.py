@@ -25,6 +25,7 @@ from tasks import rows_sql
 from tasks.beside import Beside, Step, beside, socket_of
 from tasks.cluster_layout import Layout, effect_of
 from tasks.performed import Performed
+from tasks.rehearsal import Rehearsal
 from tasks.rows_sql import SETTINGS, Table
 from tasks.staging import Progress
 
@@ -59,18 +60,9 @@ def see(
     """
     layout = Layout.of(asset.data_directory or "", f"see/{digest(mistake)}")
 
-    def step(_name: str, command: Command) -> Result:
-        result = connection.run(command)
-        if result.status is None:
-            raise Transient(
-                "the connection was lost while a cluster was restored beside.",
-                connection.name,
-                "run it again",
-            )
-        return result
-
     try:
-        with beside(connection, asset, secrets, store, points, mistake, layout, step) as both:
+        plainly = Rehearsal(connection).plainly
+        with beside(connection, asset, secrets, store, points, mistake, layout, plainly) as both:
             tables = tuple(_differences(both))
             older = tuple(point for point in points if point.id < both.point.id)
             return MistakeSupply(

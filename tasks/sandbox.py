@@ -19,8 +19,7 @@ from checks.mariadb import MariadbTools, identifier
 from checks.postgres import Tools
 from checks.sqlite import SqliteFile
 from model.assets import Asset, FilesAsset, MariadbAsset, PostgresAsset, SqliteAsset
-from model.command import Command, Result
-from model.errors import Damaged, PreconditionFailed, ReinstateError, Transient, Unsupported
+from model.errors import Damaged, PreconditionFailed, ReinstateError, Unsupported
 from model.finding import CheckResult, Verdict
 from model.manifest import FileType, Manifest, RecoveryPoint, absolute
 from model.outcome import Stage
@@ -215,20 +214,24 @@ def _postgres(
                 "the copy cannot be changed.", effect.where, "give the role its own rights"
             )
 
-        try:
+        with _dropped(effect):
             moved = restore_database.restore_beside(effect, store, manifest, progress)
             yield Copy(
                 asset.model_copy(update={"database": names.fresh, "host": connection.name}), moved,
                 lambda: restore_database.require_counts(effect, manifest), spoil,
             )  # fmt: skip
-        finally:
-            effect.drop("end", names.fresh)
-            _require_gone(names.fresh, tools.databases(), effect.where)
 
 
-def _require_gone(name: str, there: set[str], where: str) -> None:
-    if name in there:
-        raise ReinstateError(f"the sandbox database {name} is still there.", where, _REMEDY)
+@contextmanager
+def _dropped(effect: DatabaseEffect | MariadbEffect) -> Iterator[None]:
+    """The fresh database is gone afterwards, whatever happens."""
+    fresh = effect.names.fresh
+    try:
+        yield
+    finally:
+        effect.drop("end", fresh)
+        if fresh in effect.tools.databases():
+            raise ReinstateError(f"the sandbox database {fresh} is still there.", effect.where, _REMEDY)
 
 
 @contextmanager
@@ -249,33 +252,26 @@ def _mariadb(
                 "the copy cannot be changed", "give the database user DELETE",
             )  # fmt: skip
 
-        try:
+        with _dropped(effect):
             moved = restore_mariadb.fetch_dump(stage, store, manifest, progress)
             restore_mariadb.restore_beside(effect, manifest, f"{stage.path}/dump")
             yield Copy(
                 asset.model_copy(update={"database": names.fresh, "host": connection.name}), moved,
                 lambda: restore_mariadb.require_counts(effect, manifest), spoil,
             )  # fmt: skip
-        finally:
-            effect.drop("end", names.fresh)
-            _require_gone(names.fresh, tools.databases(), effect.where)
 
 
 @contextmanager
 def _cluster(
-    connection: Connection, asset: PostgresAsset, store: PgBackRestStore, point: RecoveryPoint, manifest: Manifest,
+    connection: Rehearsal, asset: PostgresAsset, store: PgBackRestStore, point: RecoveryPoint, manifest: Manifest,
     secrets: Secrets, trial: str,
 ) -> Iterator[Copy]:  # fmt: skip
     """Beside the live cluster, read to the last row; recovery is held there, so nothing in it can be damaged."""
     layout = Layout.of(asset.data_directory or "", trial)
 
-    def step(_name: str, command: Command) -> Result:
-        result = connection.run(command)
-        if result.status is None:
-            raise Transient("the connection was lost.", connection.name, "run the verification again")
-        return result
-
-    with beside(connection, asset, secrets, store, [point], EndOfBackup(), layout, step) as both:
+    with beside(
+        connection, asset, secrets, store, [point], EndOfBackup(), layout, connection.plainly
+    ) as both:
 
         def require() -> None:
             counted = both.then.psql(COUNTS, timeout=4 * 3600.0)

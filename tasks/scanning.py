@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
-from prefect.context import TaskRunContext
-
 from blocks.home import open_store
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
@@ -27,7 +24,7 @@ from model.scanning import History, due, forget_cured, new_damage, remember
 from model.updates import UpdatesReport
 from tasks.one_act import one_act
 from tasks.open_incidents import states_of
-from tasks.progress import Progress
+from tasks.progress import Progress, table_artifact
 from tasks.recovery_points import survey
 from tasks.render import checks_rows, findings_rows
 from tasks.render_points import rows, told
@@ -62,7 +59,7 @@ def scan_host(plan: str, host: str) -> tuple[CheckResult, ...]:
     file = load_plan(plan)
     mine = {name for name, asset in file.plan.assets.items() if asset.host == host}
     results = look(file, open_store(), mine, Progress(f"scan {host}", f"scan-{host}")) if mine else ()
-    _table(f"scan-{host}", checks_rows(results), f"Checks of {host}")
+    table_artifact(f"scan-{host}", checks_rows(results), f"Checks of {host}")
     return results
 
 
@@ -86,7 +83,7 @@ def look_at_points(plan: str, hosts: list[str]) -> list[str]:
     """Whether every recovery point that should be there is, and none is overdue; says what is not so (R-PREV-1)."""
     file = load_plan(plan)
     found = survey(file, open_store(), hosts)
-    _table("recovery-points", rows(found), f"Recovery points ({file.plan.name})")
+    table_artifact("recovery-points", rows(found), f"Recovery points ({file.plan.name})")
     return told(found)
 
 
@@ -139,11 +136,15 @@ def conclude_scan(
     )  # fmt: skip
     save_history(store, file.plan.name, history)
     findings = [finding for result in results for finding in result.findings]
-    _table("scan-findings", findings_rows(findings), f"What is damaged ({file.plan.name})")
-    _table("scan-checks", checks_rows(results), f"Every check and what it examined ({file.plan.name})")
-    _table("scan-history", history_rows(history), f"When each asset was last found whole ({file.plan.name})")
+    table_artifact("scan-findings", findings_rows(findings), f"What is damaged ({file.plan.name})")
+    table_artifact(
+        "scan-checks", checks_rows(results), f"Every check and what it examined ({file.plan.name})"
+    )
+    table_artifact(
+        "scan-history", history_rows(history), f"When each asset was last found whole ({file.plan.name})"
+    )
     if reports:
-        _table("updates", updates_rows(reports), f"Pending updates ({file.plan.name})")
+        table_artifact("updates", updates_rows(reports), f"Pending updates ({file.plan.name})")
     # A person's own report is recovered by that person's run; what a scan opened, by the one that is started now.
     theirs = incident in states and states[incident].require_incident().source is not Source.SCHEDULE
     return _sentence(hosts, results, reports, new, incident), "" if theirs else incident or _left_lying(
@@ -248,8 +249,3 @@ def updates_rows(reports: Iterable[UpdatesReport]) -> list[dict[str, str]]:
         said = "; ".join((report.sentence, *(f"not known: {note}" for note in report.notes)))
         rows.append({"host": report.host, "asset": report.asset, "package": "", "from": printable(said)})
     return rows
-
-
-def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
-    if TaskRunContext.get() is not None:
-        create_table_artifact(table=rows, key=key, description=description)

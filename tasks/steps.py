@@ -9,9 +9,8 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.context import TaskRunContext
 
 from blocks.home import open_store
@@ -44,7 +43,7 @@ from tasks.evidence import collect_evidence
 from tasks.healthy import load_health, save_clean
 from tasks.mistakes import as_reported, look_beside
 from tasks.one_act import one_act
-from tasks.progress import Progress
+from tasks.progress import Progress, table_artifact
 from tasks.prove_supplies import prove_supplies
 from tasks.recovery_points import knowledge, references, remember_judged
 from tasks.render import checks_rows, findings_rows, mark, proposal_markdown, size, what
@@ -72,11 +71,6 @@ PROPOSAL_LIFE = timedelta(hours=24)
 def describe(action: Action) -> str:
     """What an action is about, for a task run's name."""
     return what(action)[:80]
-
-
-def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
-    if TaskRunContext.get() is not None:
-        create_table_artifact(table=rows, key=key, description=description)
 
 
 def _markdown(key: str, text: str, description: str) -> None:
@@ -182,8 +176,8 @@ def confirm_damage(incident: str) -> str:
     if confirmed.diagnosis is not None:
         text = page(results, severity, confirmed.diagnosis, mark(work.incident.kind))
         _markdown("diagnosis", text, f"Diagnosis ({incident})")
-    _table("findings", findings_rows(findings), f"What is damaged ({incident})")
-    _table("checks", checks_rows(results), f"Every check and what it examined ({incident})")
+    table_artifact("findings", findings_rows(findings), f"What is damaged ({incident})")
+    table_artifact("checks", checks_rows(results), f"Every check and what it examined ({incident})")
     errors = sum(result.verdict is Verdict.ERROR for result in results)
     return f"{len(findings)} findings, {errors} checks could not run. {severity.sentence if severity else ''}".strip()
 
@@ -354,7 +348,7 @@ def look_again(incident: str, stage: Stage, assets: list[str]) -> tuple[CheckRes
     work = open_work(incident)
     results = look(work.file, work.store, set(assets), Progress("examine again", f"examine-{stage}"))
     work.record(Verified(stage=stage, results=results))  # type: ignore[arg-type]  # only stages that verify call this
-    _table(f"checks-{stage}", checks_rows(results), f"Checks after {stage} ({incident})")
+    table_artifact(f"checks-{stage}", checks_rows(results), f"Checks after {stage} ({incident})")
     return results
 
 
@@ -376,7 +370,7 @@ def verify_everything(incident: str) -> tuple[CheckResult, ...]:
     known = _compared_with(work)
     results += expect_tables(work.file.plan, work.file.connect, work.file.secrets, known)
     work.record(Verified(stage=Stage.VERIFY, results=results, remarks=_still_run(work)))
-    _table("checks-verify", checks_rows(results), f"Checks of the whole plan ({incident})")
+    table_artifact("checks-verify", checks_rows(results), f"Checks of the whole plan ({incident})")
     return results
 
 
@@ -409,7 +403,7 @@ def soak(incident: str) -> tuple[CheckResult, ...]:
             break
         time.sleep(min(checks.interval, max(0.05, checks.soak - elapsed)))
     work.record(Verified(stage=Stage.ACCEPT, results=results))
-    _table("checks-accept", checks_rows(results), f"Acceptance probes ({incident})")
+    table_artifact("checks-accept", checks_rows(results), f"Acceptance probes ({incident})")
     return results
 
 

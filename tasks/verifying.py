@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
-from prefect.context import TaskRunContext
-
-from blocks.home import open_store
+from blocks import durable
+from blocks.home import home, open_store
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
@@ -25,12 +24,15 @@ from model.plan import Plan
 from model.points import Proof
 from model.verification import Trial, Trials, Verified, choose, proofs_of, since_proven, slower, unproven
 from tasks.one_act import one_act
-from tasks.progress import Progress
+from tasks.progress import Progress, table_artifact
 from tasks.recovery_points import backed_up, ledger_of, survey
 from tasks.render import duration, size
 from tasks.render_points import told
 from tasks.sandbox import Copy, sandboxed
 from tasks.work import PlanFile, load_plan
+
+PATIENCE = 3600.0
+"""Seconds to wait for another trial on the same host."""
 
 
 def trials_of(store: JournalStore, plan: str) -> Trials:
@@ -59,7 +61,7 @@ def choose_points(plan: str, assets: list[str], point: str) -> tuple[list[tuple[
         BadInput: no such asset or point.
     """
     file, journal = load_plan(plan), open_store()
-    known = [name for name, _ in backed_up(file.plan).items() if file.plan.assets[name].kind != "rpm"]
+    known = [name for name in backed_up(file.plan) if file.plan.assets[name].kind != "rpm"]
     if unknown := sorted(set(assets) - set(known)):
         raise BadInput(
             f"{unknown[0]!r} is no asset that can be restored.", "assets", f"give {', '.join(known)}"
@@ -92,23 +94,24 @@ def choose_points(plan: str, assets: list[str], point: str) -> tuple[list[tuple[
 def verify_point(plan: str, asset: str, point: str) -> Trial:
     """Restore one recovery point into the sandbox, check it, make sure the checks see damage, remove it."""
     file, journal = load_plan(plan), open_store()
-    trial = try_point(file, asset, point)
-    remember(file.plan, journal, file, trial)
+    source = backed_up(file.plan)[asset]
+    found = next((one for one in file.backups()[source].points(asset) if one.id == point), None)
+    if found is None:
+        raise BadInput(f"{asset} has no recovery point {point!r}.", source, "see `reinstate backups`")
+    trial = try_point(file, asset, found)
+    remember(file.plan, journal, trial, found)
     return trial
 
 
-def try_point(file: PlanFile, asset: str, ident: str) -> Trial:
-    """The trial of one recovery point.
+def try_point(file: PlanFile, asset: str, point: RecoveryPoint) -> Trial:
+    """The trial of one recovery point; one at a time on each host of a sandbox.
 
     Raises:
-        BadInput: there is no such point. Transient: the connection was lost. ReinstateError: the sandbox is not gone.
+        Transient: the connection was lost, or another trial goes on there. ReinstateError: the sandbox is not gone.
     """
     plan, wanted = file.plan, file.plan.assets[asset]
-    source = backed_up(plan)[asset]
+    source = point.source
     store = file.backups()[source]
-    point = next((one for one in store.points(asset) if one.id == ident), None)
-    if point is None:
-        raise BadInput(f"{asset} has no recovery point {ident!r}.", source, "see `reinstate backups`")
     cluster = isinstance(plan.backups[source], PgBackRestSource)
     host = wanted.host if cluster else plan.verification.host or wanted.host
     began = time.monotonic()
@@ -117,7 +120,7 @@ def try_point(file: PlanFile, asset: str, ident: str) -> Trial:
         outcome="not tried", sentence="",
     )  # fmt: skip
     progress = Progress(f"verify {asset}", f"verify-{asset}")
-    with file.connect(host) as connection:
+    with _alone(plan.hosts[host].machine_id), file.connect(host) as connection:
         prove(connection)
         machine = plan.hosts[wanted.host].machine_id
         try:
@@ -147,14 +150,23 @@ def try_point(file: PlanFile, asset: str, ident: str) -> Trial:
     )  # fmt: skip
 
 
+def _alone(machine_id: str) -> AbstractContextManager[None]:
+    """Sandboxes have fixed names, so that the next run finds what a killed one left: two at once would meet."""
+    return durable.locked(durable.make_folder(home() / "locks") / f"{machine_id}.sandbox.lock", PATIENCE)
+
+
 def _control(copy: Copy) -> bool | None:
-    """Whether the check that passed the copy also fails it once it is damaged (negative control)."""
+    """Whether the check that passed the copy also finds it damaged once it is (negative control).
+
+    Raises:
+        PreconditionFailed: the check could not run any more, which shows nothing.
+    """
     if copy.spoil is None:
         return None
     copy.spoil()
     try:
         copy.require()
-    except (Damaged, PreconditionFailed):
+    except Damaged:
         return True
     return False
 
@@ -165,7 +177,7 @@ def _expectations(file: PlanFile, name: str, copy: Copy, manifest: Manifest, con
     Freshness is left out: a copy is as old as its recovery point.
 
     Raises:
-        Damaged: one of them did not pass.
+        Damaged: one of them does not hold. PreconditionFailed: one could not be asked, which says nothing of the copy.
     """
     asset: Asset | None = copy.asset
     mine = [
@@ -182,6 +194,11 @@ def _expectations(file: PlanFile, name: str, copy: Copy, manifest: Manifest, con
     )  # fmt: skip
     results = expect_tables(plan, lambda _host: file.connect(connection.name), file.secrets, {name: manifest})
     for result in results:
+        if result.verdict is Verdict.ERROR:
+            raise PreconditionFailed(
+                f"an expectation of the plan could not be asked: {result.sentence}", connection.name,
+                "make it possible, or take it out of the plan's checks",
+            )  # fmt: skip
         if result.verdict is not Verdict.PASSED:
             raise Damaged(
                 f"an expectation of the plan does not hold in it: {result.sentence}",
@@ -191,20 +208,15 @@ def _expectations(file: PlanFile, name: str, copy: Copy, manifest: Manifest, con
     return f", {len(results)} suites of expectations passed"
 
 
-def remember(plan: Plan, journal: JournalStore, file: PlanFile, trial: Trial) -> None:
+def remember(plan: Plan, journal: JournalStore, trial: Trial, point: RecoveryPoint) -> None:
     """Keep a trial in the history and in the ledger, where the choice of a recovery point sees it."""
-    store = file.backups()[trial.source]
-    point = next(one for one in store.points(trial.asset) if one.id == trial.point)
     if trial.outcome in {"whole", "damaged"}:  # all else proves nothing, and refutes nothing
-        ledger_of(plan, journal).prove(trial.asset, _proof(trial, point))
+        proof = Proof(
+            point=point.id, manifest_sha256=point.manifest_sha256, at=trial.at, how="restored", ok=trial.ok,
+            sentence=trial.sentence,
+        )  # fmt: skip
+        ledger_of(plan, journal).prove(trial.asset, proof)
     journal.put(_key(plan.name), trials_of(journal, plan.name).with_trial(trial).model_dump_json().encode())
-
-
-def _proof(trial: Trial, point: RecoveryPoint) -> Proof:
-    return Proof(
-        point=point.id, manifest_sha256=point.manifest_sha256, at=trial.at, how="restored", ok=trial.ok,
-        sentence=trial.sentence,
-    )  # fmt: skip
 
 
 @one_act(name="conclude", task_run_name="what the trials of {plan} showed")
@@ -223,8 +235,8 @@ def conclude_trials(plan: str, tried: Sequence[Trial], troubles: Collection[str]
         said for trial in tried
         if (said := slower(trial, [one for one in known.of(trial.asset) if one.at < trial.at]))
     ]  # fmt: skip
-    _table("backup-trials", trial_rows(tried), f"Restored into the sandbox ({file.plan.name})")
-    _table("backups-proven", proven_rows(file.plan, known), f"Days since proven ({file.plan.name})")
+    table_artifact("backup-trials", trial_rows(tried), f"Restored into the sandbox ({file.plan.name})")
+    table_artifact("backups-proven", proven_rows(file.plan, known), f"Days since proven ({file.plan.name})")
     unproven_still = [
         said for name in dict.fromkeys(trial.asset for trial in tried)
         if (said := unproven(name, file.plan.verification, proofs_of(known.of(name)), now()))
@@ -266,8 +278,3 @@ def proven_rows(plan: Plan, known: Trials) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
-
-
-def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
-    if TaskRunContext.get() is not None:
-        create_table_artifact(table=rows, key=key, description=description)

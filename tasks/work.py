@@ -29,7 +29,7 @@ from model.assets import FilesAsset, PostgresAsset
 from model.canonical import now
 from model.errors import BadInput, Refused, ReinstateError
 from model.incident import Incident, Kind, Source, new_incident_id
-from model.journal import Opened, Payload, Record, State, fold
+from model.journal import Noted, Opened, Payload, Record, State, fold
 from model.manifest import Entry
 from model.mistake import Mistake
 from model.plan import Plan
@@ -108,6 +108,12 @@ class Work:
     def record(self, payload: Payload) -> Record:
         """Append to the journal; durable on return."""
         return self.store.append(self.incident.id, payload)
+
+    def note_once(self, sentence: str) -> None:
+        """Note something in the journal, unless it says so already."""
+        records = self.store.read(self.incident.id)
+        if all(not isinstance(r.payload, Noted) or r.payload.sentence != sentence for r in records):
+            self.record(Noted(sentence=sentence))
 
     def folder(self, name: str) -> Path:
         """Folder of this incident for bulk files (`evidence/HOST`, `snapshot/HOST`)."""

@@ -11,8 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from deployments.cli.incidents import IncidentId
-from deployments.cli.output import JSON, emit, out, reported, show_table
-from deployments.cli.recovery import quiet_prefect
+from deployments.cli.output import JSON, emit, out, quiet_prefect, reported, show_table
 from model.canonical import now
 from model.command import printable
 from model.errors import BadInput

@@ -7,8 +7,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployments.cli.output import JSON, PlanRef, emit, out, reported, show_table
-from deployments.cli.recovery import quiet_prefect
+from deployments.cli.output import (
+    JSON,
+    TROUBLED_EXIT,
+    PlanRef,
+    emit,
+    out,
+    quiet_prefect,
+    reported,
+    show_table,
+)
 from model.errors import BadInput
 
 
@@ -26,8 +34,6 @@ app = typer.Typer(no_args_is_help=True, cls=ShowByDefault)
 
 Asset = Annotated[str, typer.Argument(help="An asset of the plan with a backup.", show_default=False)]
 Point = Annotated[str, typer.Argument(help="Id of a recovery point.", show_default=False)]
-TROUBLED_EXIT = 2
-"""Exit code when a recovery point is missing, altered or overdue."""
 
 
 @app.command()

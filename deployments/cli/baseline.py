@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import JSON, PlanRef, emit, out, reported, say, show_table
-from deployments.cli.recovery import quiet_prefect
+from deployments.cli.output import JSON, PlanRef, emit, out, quiet_prefect, reported, say, show_table
 from model.errors import BadInput
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
@@ -28,6 +29,14 @@ PlanRef = Annotated[
     str, typer.Argument(help="A plan file, or the name of a registered plan.", show_default=False)
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+TROUBLED_EXIT = 2
+"""Exit code when a recovery point is missing, altered, not whole or overdue."""
+
+
+def quiet_prefect() -> None:
+    """Without a server our own log lines suffice."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
 
 
 def clean(text: object) -> str:

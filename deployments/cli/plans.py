@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from difflib import unified_diff
 from pathlib import Path
 from typing import Annotated
@@ -99,6 +100,7 @@ def revise(
 
     What was missed is set to what was measured; what only a person can decide stands as a comment above the version.
     """
+    from blocks import durable
     from model.revision import revise as propose
     from tasks.work import open_work
 
@@ -107,8 +109,13 @@ def revise(
     revision = propose(text, str(file), open_work(incident).state())
     if output is not None:
         try:
-            with output.open("w" if output == file else "x", encoding="utf-8") as new:
-                new.write(revision.text)
+            if output == file:  # all of the new text or all of the old one, whatever happens
+                mode = stat.S_IMODE(file.stat().st_mode)
+                durable.replace(file, revision.text.encode(), file.parent)
+                file.chmod(mode)
+            else:
+                with output.open("x", encoding="utf-8") as new:
+                    new.write(revision.text)
         except FileExistsError:
             raise BadInput("this file exists already.", str(output), "give another name") from None
         except OSError as error:

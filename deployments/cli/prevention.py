@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.output import JSON, PlanRef, emit, out, reported, show_table
+from deployments.cli.output import (
+    JSON,
+    TROUBLED_EXIT,
+    PlanRef,
+    emit,
+    out,
+    quiet_prefect,
+    reported,
+    show_table,
+)
 from model.errors import BadInput
 from model.finding import CheckResult
 
@@ -18,8 +26,6 @@ if TYPE_CHECKING:
     from tasks.work import PlanFile
 
 RUNS_SHOWN = 10
-TROUBLED_EXIT = 2
-"""Exit code when a recovery point is not whole, missing or overdue."""
 
 
 @reported
@@ -35,7 +41,7 @@ def updates(
     as_json: JSON = False,
 ) -> None:
     """Show pending updates of a plan's hosts and which of them mend vulnerabilities; changes nothing."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    quiet_prefect()
     from blocks.home import open_store
     from tasks.scanning import updates_of, updates_rows
     from tasks.work import load_plan
@@ -77,7 +83,7 @@ def verify_backups(
 
     Exit code 2 when one is not whole, missing or overdue.
     """
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    quiet_prefect()
     from blocks.home import open_store
     from flows.verify_backups import try_points
     from tasks.verifying import proven_rows, trial_rows, trials_of

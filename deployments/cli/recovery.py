@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import JSON, PlanRef, emit, out, reported, say, show_markdown, show_table
+from deployments.cli.output import (
+    JSON,
+    PlanRef,
+    emit,
+    out,
+    quiet_prefect,
+    reported,
+    say,
+    show_markdown,
+    show_table,
+)
 from deployments.cli.prevention import remember_scan, show_history
 from model.command import printable
 from model.errors import BadInput
@@ -27,11 +36,6 @@ DAMAGED_EXIT = 2
 
 ENDED_EXIT: Mapping[str, int] = {RunVerdict.ROLLED_BACK: 10, RunVerdict.STOPPED_SAFE: 11}
 """Exit codes of a recovery that ended without bringing the service back."""
-
-
-def quiet_prefect() -> None:
-    """Without a server our own log lines suffice."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
 
 
 @reported

@@ -6,12 +6,11 @@ import threading
 from collections.abc import Callable
 
 from blocks.journals.base import JournalStore
-from model.errors import ReinstateError, Transient
+from flows.informing import LOOK_SECONDS
+from model.errors import Transient
 from model.steps import Finished, next_step
 from tasks.inform import something_due, tell
 from tasks.work import open_work
-
-LOOK_SECONDS = 15.0
 
 
 def tell_open(store: JournalStore, over: set[str], say: Callable[[str], None]) -> None:
@@ -31,7 +30,7 @@ def tell_open(store: JournalStore, over: set[str], say: Callable[[str], None]) -
                 over.add(incident)
         except Transient:  # its own recovery tells about it just now
             continue
-        except ReinstateError as error:
+        except Exception as error:  # noqa: BLE001 - one journal's trouble leaves nobody else untold
             say(f"People could not be told about {incident}: {error}")
             over.add(incident)
 

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from blocks import channels
 from blocks.channels import Channel
 from model.errors import BadInput, PreconditionFailed, ReinstateError, Transient
-from tests.support.receivers import SmtpServer, Webhook, nobody, smtp, webhook
+from tests.support.receivers import SmtpServer, Webhook, hook, mail, nobody
+
+__all__ = ["hook", "mail"]
 
 CANARY = "canary-9d2f"
-
-
-@pytest.fixture
-def hook() -> Iterator[Webhook]:
-    with webhook() as running:
-        yield running
-
-
-@pytest.fixture
-def mail() -> Iterator[SmtpServer]:
-    with smtp() as running:
-        yield running
 
 
 def test_message_arrives_at_the_webhook_once_and_as_it_was(hook: Webhook) -> None:

@@ -99,7 +99,7 @@ def left_over(host: LabHost) -> list[str]:
     """What of ours is on the host beside what live is."""
     names = psql(host, "SELECT datname FROM pg_database WHERE datname ~ '_new_'", "postgres").split()
     names += host.must(["mariadb", "--no-defaults", "-N"], text="SHOW DATABASES LIKE '%\\_new\\_%'").split()
-    for folder in ("staging", "sandbox"):
+    for folder in ("staging", "sandbox", "set-aside"):
         place = host.inside(f"/var/lib/reinstate/{folder}")
         names += [path.name for path in place.iterdir()] if place.exists() else []
     return names
@@ -173,6 +173,24 @@ def test_blind_check_is_told_and_proves_nothing(many: ToolWorld, monkeypatch: py
     assert ["blind"] == [trial.outcome for trial in seen.trials]
     assert {"borg"} == flagged(seen)
     assert before == book.verdicts("borg").proofs
+    assert [] == left_over(many.host)
+
+
+def test_expectation_that_cannot_be_asked_says_nothing_of_the_backup(many: ToolWorld) -> None:
+    """A check that could not run refutes no recovery point: this database is reached by a socket only."""
+    book, text = ledger_of(many.plan(), open_store()), many.plan_file.read_text()
+    before = book.verdicts("shop").proofs
+    expected = [{"database": "shop", "table": "orders", "recorded": ["rows"]}]
+    try:
+        many.plan_file.write_text(
+            json.dumps(merged(json.loads(text), {"checks": {"tables": expected}}), indent=1)
+        )
+        seen = verified(many, "shop")
+    finally:
+        many.plan_file.write_text(text)
+    assert ["not tried"] == [trial.outcome for trial in seen.trials]
+    assert "could not be asked" in seen.trials[0].sentence
+    assert before == book.verdicts("shop").proofs
     assert [] == left_over(many.host)
 
 

@@ -16,6 +16,8 @@ from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 
@@ -169,3 +171,17 @@ def nobody() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield int(held.getsockname()[1])
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    """A webhook for one test."""
+    with webhook() as running:
+        yield running
+
+
+@pytest.fixture
+def mail() -> Iterator[SmtpServer]:
+    """A mail server for one test."""
+    with smtp() as running:
+        yield running

@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,8 +34,10 @@ from tasks.report import build_report
 from tasks.report_pages import report_html, report_markdown
 from tasks.work import PlanFile, Work, load_plan, open_incident, open_work
 from tests.model.builders import PLAN_TEXT
-from tests.support.receivers import SmtpServer, Webhook, nobody, smtp, webhook
+from tests.support.receivers import SmtpServer, Webhook, hook, mail, nobody
 from tests.support.waiting import wait_for
+
+__all__ = ["hook", "mail"]
 
 FORK = multiprocessing.get_context("fork")
 SECRET = "hook-0c71"
@@ -54,18 +55,6 @@ communication:
       moments: [opened, confirmed, decided, progress, impact_changed, recovered, ended]
     users: {members: [room], language: zh}
 """
-
-
-@pytest.fixture
-def hook() -> Iterator[Webhook]:
-    with webhook() as running:
-        yield running
-
-
-@pytest.fixture
-def mail() -> Iterator[SmtpServer]:
-    with smtp() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
