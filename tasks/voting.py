@@ -50,11 +50,68 @@ def open_gate(work: Work, gate: Gate) -> State:
 
 
 def gate_standing(work: Work, state: State, gate: Gate) -> Standing:
-    """Where the gate stands for what it asks now."""
-    return standing(
-        work.plan, rule_of(work, gate), work.incident.reported_by, gate_digest(state, gate),
-        [vote for vote in state.votes if vote.gate is gate],
-    )  # fmt: skip
+    """Where the gate stands for what it asks now, counting only votes whose proof holds when it is read again."""
+    votes, left_out = _counted(work, state, gate)
+    current = gate_digest(state, gate)
+    where = standing(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes)
+    return where.model_copy(update={"sentence": " ".join((where.sentence, *left_out))})
+
+
+def _counted(work: Work, state: State, gate: Gate) -> tuple[list[Vote], list[str]]:
+    """The votes at a gate that count, and a sentence for each approval that does not.
+
+    A denial needs no second look: it lets nothing happen.
+    """
+    current = gate_digest(state, gate)
+    counted: list[Vote] = []
+    left_out: list[str] = []
+    for vote in (vote for vote in state.votes if vote.gate is gate):
+        try:
+            if vote.decision is Decision.APPROVE and vote.digest == current:
+                _prove_again(work, state, vote)
+        except Refused as refusal:
+            left_out.append(f"A vote of {vote.person} in the journal does not count: {refusal.what}")
+        else:
+            counted.append(vote)
+    return counted, left_out
+
+
+def _prove_again(work: Work, state: State, vote: Vote) -> None:
+    """Check the proof of a vote as the journal holds it, whoever wrote it there (G6).
+
+    Raises:
+        Refused: it is not this person's word on this gate of this incident and on this digest, or came too late.
+    """
+    if state.proposal is not None and vote.gate is Gate.DECIDE and vote.at > state.proposal.expires_at:
+        raise Refused("it was cast after the proposal had expired.", remedy="make a fresh proposal")
+    who = work.plan.people.get(vote.person)
+    if who is None:
+        raise Refused("the plan has no such person.", remedy="find out who wrote it")
+    if vote.proof == "ssh":
+        verify_ssh(who, _statement(work, vote), vote.proof_ref)
+        return
+    step = vote.proof_ref.removeprefix("totp:")
+    if not step.isdecimal():
+        raise Refused("it carries no proof.", remedy="find out who wrote it")
+    used_for = work.store.claim_of(vote.person, int(step))
+    if used_for is None or not _is_claim(work, vote, used_for):
+        raise Refused("no one-time code was ever taken for it.", remedy="find out who wrote it")
+
+
+def _statement(work: Work, vote: Vote) -> bytes:
+    return statement(
+        work.incident.id, vote.gate, vote.digest, vote.person, vote.decision, vote.reason, nonce=""
+    )
+
+
+def claim(work: Work, vote: Vote, number: int | str) -> str:
+    """What a one-time code is used up for: this answer, the `number`th of its gate, and no other."""
+    return f"{work.incident.id}/{vote.gate}/{number}/{vote.person}/{vote.decision}/{vote.digest}"
+
+
+def _is_claim(work: Work, vote: Vote, used_for: str) -> bool:
+    number = used_for.removeprefix(f"{work.incident.id}/{vote.gate}/").partition("/")[0]
+    return number.isdecimal() and used_for == claim(work, vote, number)
 
 
 def cast_vote(
@@ -90,7 +147,6 @@ def cast_vote(
     if state.signed(gate) is not None:
         raise Refused("this gate is already settled.", remedy=f"see `reinstate report {work.incident.id}`")
     current = gate_digest(state, gate)
-    claim = f"{work.incident.id}/{gate}/{state.asked(gate)}/{person}/{decision}"
 
     def prove() -> Vote:
         if person not in work.plan.people:
@@ -107,7 +163,7 @@ def cast_vote(
             gate=gate, digest=current, person=person, role=", ".join(work.plan.roles.of(person)), decision=decision,
             reason=reason, proof="ssh" if signature else "totp", proof_ref="", at=now(),
         )  # fmt: skip
-        votes = [vote for vote in state.votes if vote.gate is gate]
+        votes, _ = _counted(work, state, gate)
         admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft)
         if state.proposal is not None and gate is Gate.DECIDE and draft.at > state.proposal.expires_at:
             raise Refused(
@@ -115,11 +171,11 @@ def cast_vote(
                 remedy=f"run `reinstate recover --incident {work.incident.id}` for a fresh one",
             )
         if signature:
-            said = statement(work.incident.id, gate, current, person, decision, reason, nonce="")
-            reference = verify_ssh(who, said, signature)
+            reference = verify_ssh(who, _statement(work, draft), signature)
         else:
             resolver: Callable[[str], str] = work.file.secrets.resolve
-            reference = verify_totp(work.store, resolver, person, who, code, claim, draft.at)
+            answer = claim(work, draft, state.asked(gate))
+            reference = verify_totp(work.store, resolver, person, who, code, answer, draft.at)
         return draft.model_copy(update={"proof_ref": reference})
 
     try:
@@ -145,7 +201,7 @@ def settle(work: Work, gate: Gate) -> Standing:
 
 
 def require_signed(work: Work, state: State) -> None:
-    """Check the sign-off again, from the votes themselves and not from a settlement someone wrote (G6).
+    """Check the sign-off again, from the proof of each vote and not from a settlement someone wrote (G6).
 
     Raises:
         Refused: the proposal in the journal is not the one that was approved.

@@ -71,6 +71,10 @@ class JournalStore(Protocol):
         """
         ...
 
+    def claim_of(self, person: str, step: int) -> str | None:
+        """The claim a one-time code's time step was used for; None when it was never used."""
+        ...
+
     def put(self, path: str, data: bytes) -> str:
         """Store a document (plan text, manifest, baseline, report) and return its SHA-256; replaces atomically."""
         ...

@@ -187,15 +187,23 @@ class DirectoryJournal:
 
     def use_code(self, person: str, step: int, claim: str) -> bool:
         """Mark a code's time step as used; see `JournalStore.use_code`."""
-        if step < 0:
-            raise BadInput(f"{step} is not a time step.", remedy="report this as a bug")
-        folder = durable.make_folder(self._codes / names.segment(person, "a person"))
-        file = folder / str(step)
+        file = self._code(person, step)
+        durable.make_folder(file.parent)
         try:
             durable.create(file, claim.encode(), self._spool)
         except FileExistsError:
             return file.read_bytes() == claim.encode()
         return True
+
+    def claim_of(self, person: str, step: int) -> str | None:
+        """What a code's time step was used for; see `JournalStore.claim_of`."""
+        used = durable.read(self._code(person, step))
+        return None if used is None else used.decode()
+
+    def _code(self, person: str, step: int) -> Path:
+        if step < 0:
+            raise BadInput(f"{step} is not a time step.", remedy="report this as a bug")
+        return self._codes / names.segment(person, "a person") / str(step)
 
     def put(self, path: str, data: bytes) -> str:
         """Store a document; see `JournalStore.put`."""

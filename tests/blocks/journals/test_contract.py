@@ -150,12 +150,17 @@ def test_a_code_is_used_once_and_the_same_claim_may_read_it_again(store: Journal
     assert not store.use_code("ann", 7, "claim two")
     assert store.use_code("ann", 8, "claim two")
     assert store.use_code("bob", 7, "claim two")
+    assert ("claim one", "claim two", None) == (
+        store.claim_of("ann", 7), store.claim_of("bob", 7), store.claim_of("bob", 8),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("person", ["", "..", "a/b", "-x", "a\n"])
 def test_a_wrong_person_of_a_code_is_refused(store: JournalStore, person: str) -> None:
     with pytest.raises(BadInput):
         store.use_code(person, 1, "claim")
+    with pytest.raises(BadInput):
+        store.claim_of(person, 1)
 
 
 def _append(factory: Factory, root: Path, name: int, count: int) -> None:
