@@ -64,6 +64,9 @@ How it is read:
 
 - An unknown key, a key that stands twice, a name that is not defined and a rule nobody can meet are errors. All of them
   are listed at once, each with its line.
+- What a right plan still lacks is listed after that, such as a gate that nobody could sign if one person were away. It
+  stops nothing.
+- Two versions are compared with `reinstate plan diff OLD NEW`: what weakens the plan is said first.
 - Tags, anchors and aliases are refused: the file says what it means where you read it. The limit is 1 MiB.
 - A **duration** is a number of seconds, or `30s`, `10m`, `4h`, `1d`.
 - A **name** has lower case letters, digits and dashes. An **id** may also have capitals, `_` and `.`.

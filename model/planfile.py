@@ -106,6 +106,18 @@ def place(text: str, path: str) -> tuple[int, int]:
     return node.start_mark.index, node.end_mark.index
 
 
+def line_of(text: str, path: str) -> int:
+    """The 1-based line of a key in the text of a right plan, or of what it would stand in; 1 for nothing of it.
+
+    Args:
+        text: the YAML.
+        path: dotted path of the key.
+    """
+    parts = tuple(int(part) if part.isdigit() else part for part in path.split("."))
+    trail = list(_walk(_compose(text, "plan"), parts))
+    return trail[-1].start_mark.line + 1 if trail else 1
+
+
 def _refuse(where: str, line: int, what: str, remedy: str) -> BadPlan:
     problem = Problem(line, "", what, remedy)
     return BadPlan(str(problem), where=where, remedy=remedy, problems=(problem,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import asdict
 from difflib import unified_diff
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +13,11 @@ import typer
 
 from deployments.cli.output import JSON, emit, out, reported, show_table
 from model.command import printable
-from model.errors import BadInput
+from model.errors import BadInput, Problem
 from model.plan import Plan
-from model.planfile import plan_digest, read_plan
+from model.plan_diff import compare_plans
+from model.plan_hints import hints
+from model.planfile import line_of, plan_digest, read_plan
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -41,14 +44,61 @@ def read(path: Path) -> tuple[Plan, str]:
 @app.command()
 @reported
 def check(file: File, as_json: JSON = False) -> None:
-    """Check a plan; every problem is named with its line and remedy."""
+    """Check a plan; every problem is named with its line and remedy, then what a right plan still lacks."""
     plan, digest = read(file)
-    result = {"plan": plan.name, "version": plan.version, "digest": digest, "problems": []}
-    emit(
-        result,
-        as_json,
-        lambda: out(f"{file}: plan {plan.name} version {plan.version} is right ({digest[:12]})."),
-    )
+    source = file.read_text(encoding="utf-8")
+    missing = [Problem(line_of(source, one.path), one.path, one.what, one.remedy) for one in hints(plan)]
+    result = {
+        "plan": plan.name, "version": plan.version, "digest": digest, "problems": [],
+        "hints": [asdict(one) for one in missing],
+    }  # fmt: skip
+
+    def text() -> None:
+        out(f"{file}: plan {plan.name} version {plan.version} is right ({digest[:12]}).")
+        if missing:
+            out("Still missing before you can rely on it:")
+        for one in missing:
+            out(f"  {one}")
+
+    emit(result, as_json, text)
+
+
+@app.command()
+@reported
+def diff(
+    before: Annotated[Path, typer.Argument(help="The older version.", show_default=False)],
+    after: Annotated[Path, typer.Argument(help="The newer version.", show_default=False)],
+    as_json: JSON = False,
+) -> None:
+    """Compare two versions of a plan; what weakens it is said first. Exit code 2 when they differ.
+
+    They are compared by what they mean: comments, order and defaults that are written out are no difference.
+    """
+    (old, _), (new, _) = read(before), read(after)
+    found = compare_plans(old, new)
+
+    def text() -> None:
+        for warning in found.warnings:
+            out(f"Mind: {printable(warning)}")
+        for one in found.changes:
+            out(f"{one.path}: {one.word}")
+            if one.before is not None:
+                out(f"  - {_short(one.before)}")
+            if one.after is not None:
+                out(f"  + {_short(one.after)}")
+        if not found.changes:
+            out(f"{before} and {after} mean the same.")
+
+    emit(found, as_json, text)
+    if found.changes:
+        raise typer.Exit(2)
+
+
+def _short(value: object) -> str:
+    """A value of a plan on one line: words as they are, what has parts as JSON."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return printable(", ".join(value) or "nothing")
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 @app.command()

@@ -318,3 +318,27 @@ def test_installed_program_ends_with_the_code_of_the_error(
     )
     assert status == done.returncode
     assert "Traceback" not in done.stderr
+
+
+def test_right_plan_says_what_it_still_lacks_with_lines(run: Run, tmp_path: Path) -> None:
+    path = plan(tmp_path, lambda text: text[: text.index("communication:")])
+    result = run("plan", "check", str(path))
+    assert 0 == result.exit_code
+    assert "is right" in result.stdout
+    assert "communication: nobody is told anything (name channels and audiences)" in result.stdout
+    hints = json.loads(run("plan", "check", str(path), "--json").stdout)["hints"]
+    assert ["communication"] == [one["path"] for one in hints]
+    assert "Still missing" not in run("plan", "check", str(SAMPLE)).stdout
+
+
+def test_plan_diff_says_first_what_weakens_the_plan(run: Run, tmp_path: Path) -> None:
+    path = plan(tmp_path, lambda text: text.replace("rto: 4h", "rto: 5h"))
+    result = run("plan", "diff", str(SAMPLE), str(path))
+    assert 2 == result.exit_code
+    lines = [
+        "Mind: objectives.rto allows more time than before.", "objectives.rto: changed", "  - 14400.0", "  + 18000.0",
+    ]  # fmt: skip
+    assert lines == result.stdout.splitlines()
+    assert "mean the same" in run("plan", "diff", str(SAMPLE), str(SAMPLE)).stdout
+    wrong = plan(tmp_path, lambda text: text.replace("address:", "adress:"))
+    assert 65 == run("plan", "diff", str(SAMPLE), str(wrong)).exit_code

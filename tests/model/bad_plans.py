@@ -114,6 +114,13 @@ BAD: dict[str, tuple[str, str, str, str, str]] = {
     "shell line instead of words": (
         "unit: shop.service", "start: sudo x, stop: [a], status: [b]", "sudo x", "assets.web.start", "tuple",
     ),
+    "sandbox on a production host": (
+        "signoff:", "verification: {host: web-1}\nsignoff:", "verification:", "verification.host",
+        "'web-1' is a production host; a sandbox is on staging",
+    ),
+    "sandbox on an unknown host": (
+        "signoff:", "verification: {host: web-9}\nsignoff:", "verification:", "verification.host", "defined: web-1",
+    ),
     "matrix with a gap": (
         "signoff:", "severity: {slight: {part: I, service: I, several: I}, serious: {part: I}, total: {}}\nsignoff:",
         "severity", "severity.serious", "no level for service, several",

@@ -57,6 +57,11 @@ def test_a_bad_plan_names_line_and_problem(old: str, new: str, on_line: str, pat
     assert problem.remedy
 
 
+def test_corpus_of_bad_plans_has_the_size_it_is_said_to_have() -> None:
+    """At least sixty, each wrong in another way."""
+    assert 60 <= len({row[:2] for row in BAD.values()})
+
+
 def test_all_problems_are_named_in_the_order_of_lines() -> None:
     text = changed("owner: ann", "owner: 5").replace("quorum: 2", "quorum: x").replace("soak: 30s", "saok: 1")
     found = problems(text)
