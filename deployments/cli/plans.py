@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from dataclasses import asdict
 from difflib import unified_diff
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.cli.new_plan import Answers, Someone, id_of, new_plan
 from deployments.cli.output import JSON, emit, out, reported, show_table
 from model.command import printable
 from model.errors import BadInput, Problem
@@ -39,6 +41,82 @@ def read(path: Path) -> tuple[Plan, str]:
     except UnicodeDecodeError:
         raise BadInput("the plan is not UTF-8 text.", where=str(path), remedy="save it as UTF-8") from None
     return read_plan(text, str(path)), plan_digest(text)
+
+
+@app.command()
+@reported
+def init(
+    file: Annotated[Path, typer.Argument(help="Where to write the plan.", show_default=False)],
+    service: Annotated[str, typer.Option(prompt="What does the plan protect", help="Name of the service.")],
+    leader: Annotated[str, typer.Option(prompt="Who decides (name)", help="Name of a person who decides.")],
+    email: Annotated[
+        str, typer.Option(prompt="Mail address of that person", help="Mail address of the leader.")
+    ],
+    deputy: Annotated[
+        str,
+        typer.Option(prompt="Who else decides (name; empty: nobody)", help="A second person who decides."),
+    ] = "",
+    deputy_email: Annotated[
+        str, typer.Option(help="Mail address of the deputy; asked for when there is one.")
+    ] = "",
+    address: Annotated[
+        str,
+        typer.Option(prompt="Address of the host", help="Name or IP address by which SSH reaches the host."),
+    ] = "127.0.0.1",
+    user: Annotated[
+        str, typer.Option(prompt="Login there", help="The login; may use sudo unless root.")
+    ] = "reinstate",
+    host_key: Annotated[
+        str,
+        typer.Option(
+            prompt="Its line of /etc/ssh/ssh_host_ed25519_key.pub",
+            help="Host key, read on the host's own console.",
+        ),
+    ] = ...,  # type: ignore[assignment]  # typer: required
+    machine_id: Annotated[
+        str, typer.Option(prompt="Its /etc/machine-id", help="Machine-id, read on the host's own console.")
+    ] = ...,  # type: ignore[assignment]  # typer: required
+    path: Annotated[
+        str, typer.Option(prompt="Folder of that host to protect", help="Absolute path of users' files.")
+    ] = "/srv",
+    rto: Annotated[str, typer.Option(prompt="Back within", help="Time until the service is back.")] = "4h",
+    rpo: Annotated[
+        str, typer.Option(prompt="Data lost at most", help="Age of the data that may be lost.")
+    ] = "1d",
+) -> None:
+    """Write a first plan, commented, from a few answers. What is not given as an option is asked."""
+    if file.exists():
+        raise BadInput("this file exists already.", str(file), "give another name")
+    if deputy and not deputy_email:
+        deputy_email = typer.prompt(f"Mail address of {deputy}", err=True)
+    leaders = [Someone(id=id_of(leader), name=leader, email=email)]
+    if deputy:
+        other = id_of(deputy)
+        leaders.append(
+            Someone(id=f"{other}2" if other == leaders[0].id else other, name=deputy, email=deputy_email)
+        )
+    text = new_plan(
+        Answers(
+            file=file.name, name=_name_of(service), service=service, people=tuple(leaders), host="main",
+            address=address, user=user, host_key=host_key, machine_id=machine_id, path=path, rto=rto, rpo=rpo,
+        )
+    )  # fmt: skip
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except OSError as error:
+        raise BadInput(f"it cannot be written: {error.strerror}.", str(file), "check the path") from None
+    read(file)  # an answer that is wrong is corrected in the file: the others are not lost
+    out(f"{file} is written. Next, beside it:")
+    out("  mkdir -p -m 700 secrets && ssh-keygen -t ed25519 -N '' -f secrets/ssh-key")
+    for one in leaders:
+        out(f"  (umask 077; head -c 20 /dev/urandom | base32 > secrets/totp-{one.id})")
+    out(f"  reinstate plan check {file}")
+
+
+def _name_of(service: str) -> str:
+    """A plan's name from a service's: small letters, digits, dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:63].strip("-") or "my-service"
 
 
 @app.command()

@@ -27,7 +27,7 @@ def test_values_lists_and_sections_that_differ_are_named_by_their_key() -> None:
         .replace("  cyd: {name: Cyd}\n", "  cyd: {name: Cyd}\n  eve: {name: Eve}\n")
     )
     found = compare_plans(read_plan(PLAN_TEXT), read_plan(other))
-    new = {"name": "Eve", "email": "", "phone": "", "totp": None, "ssh_keys": []}
+    new: dict[str, object] = {"name": "Eve", "email": "", "phone": "", "totp": None, "ssh_keys": []}
     assert (
         Change(path="people.eve", before=None, after=new),
         Change(path="roles.working_group", before=["dan"], after=["dan", "cyd"]),

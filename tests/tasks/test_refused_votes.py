@@ -50,6 +50,7 @@ class Case:
 
     world: SmallWorld
     work: Work
+    clock: Callable[[], datetime] = now
 
     @property
     def digest(self) -> str:
@@ -57,7 +58,7 @@ class Case:
 
     def code(self, person: str, ahead: int = 0) -> str:
         secret = (self.world.folder / "secrets" / f"totp-{person}").read_text().strip()
-        return str(pyotp.TOTP(secret).at(voting.now() + timedelta(seconds=ahead * STEP)))
+        return str(pyotp.TOTP(secret).at(self.clock() + timedelta(seconds=ahead * STEP)))
 
     def signature(self, key: str, person: str = "mia") -> str:
         text = statement(self.work.incident.id, "decide", self.digest, person, "approve", "yes", nonce="")
@@ -153,7 +154,8 @@ def _late(case: Case) -> datetime:
 def _answer_late(case: Case) -> object:
     late = _late(case)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voting, "now", lambda: late)
+        case.clock = lambda: late
+        patch.setattr(voting, "now", case.clock)
         return case.answer("lena")
 
 
