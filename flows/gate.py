@@ -19,7 +19,7 @@ from model.signoff import Decision
 from tasks import steps
 from tasks.diagnosis_page import summary
 from tasks.render import proposal_markdown, result_markdown, standing_markdown
-from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate, settle
+from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate, rule_of, settle
 from tasks.work import Work
 
 
@@ -51,7 +51,8 @@ def description(work: Work, state: State, gate: Gate) -> str:
         if gate is Gate.DECIDE and state.proposal is not None
         else result_markdown(work.plan, state)
     )
-    head = standing_markdown(gate_standing(work, state, gate), state.refusal.get(gate, ""))
+    where = gate_standing(work, state, gate)
+    head = standing_markdown(work.plan, rule_of(work, gate), state, gate, where)
     confirmed = state.confirmed
     if gate is Gate.DECIDE and confirmed is not None and confirmed.diagnosis is not None:
         body = f"{summary(confirmed.results, confirmed.diagnosis)}\n\n{body}"

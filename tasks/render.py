@@ -32,7 +32,8 @@ from model.journal import (
     VoteRefused,
 )
 from model.messages import Telling, Told
-from model.plan import Plan
+from model.outcome import Gate
+from model.plan import GateRule, Person, Plan
 from model.proposal import (
     Action,
     Proposal,
@@ -48,7 +49,7 @@ from model.proposal import (
 )
 from model.review import ItemAdded, ItemAssigned, ItemClosed, Opinion
 from model.review import sentence as about_item
-from model.signoff import Standing
+from model.signoff import Decision, Standing, Vote, signers
 from tasks.render_points import choices, helpers, reimport
 from tasks.render_system import what_of_system
 
@@ -267,10 +268,33 @@ def _digest(text: str) -> str:
     return " ".join(f"`{text[start : start + 16]}`" for start in range(0, len(text), 16))
 
 
-def standing_markdown(where: Standing, refusal: str = "") -> str:
-    """Who signed, who may still sign, and why the last answer was refused."""
+def standing_markdown(plan: Plan, rule: GateRule, state: State, gate: Gate, where: Standing) -> str:
+    """Why the last answer was refused, where the gate stands, then everyone of the rule: what they said or may do."""
+    refusal = state.refusal.get(gate, "")
     head = f"### ⚠ The last answer was refused: {safe(refusal, 500)}\n\n" if refusal else ""
-    return head + safe(where.sentence)
+    reporter = state.require_incident().reported_by
+    asked = state.gates.get(gate)
+    said = {v.person: v for v in state.votes if v.gate is gate and asked and v.digest == asked.digest}
+    people = [
+        f"**{safe(plan.people[one].name)}** ({safe(one)}): {_said(plan.people[one], said.get(one), one == reporter)}"
+        for one in signers(plan, rule, requester="")
+    ]
+    return f"{head}{safe(where.sentence, 500)}\n\n{_list(people)}"
+
+
+def _said(person: Person, vote: Vote | None, reported: bool) -> str:
+    """What a person did at a gate, or how they may sign it."""
+    if vote is not None:
+        word = {Decision.APPROVE: "approved", Decision.DENY: "denied", Decision.ASK: "asked for more"}
+        return f"{word[vote.decision]} at {vote.at:%Y-%m-%d %H:%M} UTC: {safe(vote.reason)}"
+    if reported:
+        return "reported the incident and may not sign"
+    ways = [way for way, has in (("one-time code", person.totp), ("SSH key", person.ssh_keys)) if has]
+    return (
+        f"has not signed; signs by {' or '.join(ways)}"
+        if ways
+        else "cannot sign: no code and no key in the plan"
+    )
 
 
 def result_markdown(plan: Plan, state: State) -> str:

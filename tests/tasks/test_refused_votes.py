@@ -17,6 +17,7 @@ import pytest
 
 from blocks.home import open_store
 from blocks.people import STEP, sign_statement, statement
+from flows.gate import description
 from model.canonical import now
 from model.errors import Refused
 from model.incident import Source
@@ -25,7 +26,7 @@ from model.outcome import Gate
 from model.signoff import Decision, Standing, Vote
 from tasks import voting
 from tasks.act import act
-from tasks.voting import cast_vote, claim, gate_digest, require_signed
+from tasks.voting import cast_vote, claim, gate_digest, open_gate, require_signed
 from tasks.work import Work, load_plan, open_incident
 from tests.support.labworld import write_secret
 from tests.support.locally import begin
@@ -273,3 +274,19 @@ def test_two_true_votes_one_by_code_one_by_signature_let_the_repair_happen(case:
     case.answer("mia", code="0", signature=case.signature("mia"))
     begin(str(case.world.plan_file), case.work.incident.id)
     assert "all is well\n" == (case.world.files / "a.txt").read_text()
+
+
+def test_everyone_of_the_rule_is_listed_with_what_they_said_or_may_do(case: Case) -> None:
+    case.answer("lena", Decision.ASK)
+    case.answer("mia", code="0", signature=case.signature("mia"))
+    shown = description(case.work, case.work.state(), Gate.DECIDE)
+    for text in (
+        "**Lena** (lena): asked for more at ", "**Omar** (omar): has not signed; signs by one-time code",
+        "**Rita** (rita): reported the incident and may not sign", "**Mia** (mia): approved at ", "UTC: yes",
+    ):  # fmt: skip
+        assert text in shown
+    assert "Paul" not in shown
+    case.change()
+    open_gate(case.work, Gate.DECIDE)
+    shown = description(case.work, case.work.state(), Gate.DECIDE)
+    assert "**Mia** (mia): has not signed; signs by SSH key" in shown
