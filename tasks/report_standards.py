@@ -45,7 +45,12 @@ STANDARDS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         ("What proves it", "Evidence and snapshots"),
         "",
     ),
-    ("NIST CSF 2.0, RC.CO", "recovery communicated inside and outside", ("Timeline",), "as far as recorded"),
+    (
+        "NIST CSF 2.0, RC.CO",
+        "recovery communicated inside and outside",
+        ("Messages", "Timeline"),
+        "as far as recorded",
+    ),
     (
         "GB/T 46792",
         "what happened, cause, measures, losses, lessons",
@@ -61,7 +66,7 @@ STANDARDS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
 )
 """Standard (empty: as above), what it asks for, the sections of the report that answer, a remark.
 
-Diagnosis and Recovery points are left out of a report that has none.
+Diagnosis, Messages and Recovery points are left out of a report that has none.
 """
 
 

@@ -127,8 +127,8 @@ def test_every_section_a_standard_is_answered_in_exists_in_both_formats(report: 
     wanted = {section for _, _, sections, _ in STANDARDS for section in sections}
     markdown, html = report_markdown(report), report_html(report)
     headings = set(re.findall("^## (.+)$", markdown, re.MULTILINE))
-    assert {"Diagnosis", "Recovery points"} == wanted - headings, (
-        "this incident has no diagnosis and no backup"
+    assert {"Diagnosis", "Messages", "Recovery points"} == wanted - headings, (
+        "this incident has no diagnosis, no message and no backup"
     )
     assert wanted - headings == {name for name in wanted if f"<h2>{name}</h2>" not in html}
 
