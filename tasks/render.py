@@ -274,7 +274,12 @@ def standing_markdown(plan: Plan, rule: GateRule, state: State, gate: Gate, wher
     head = f"### ⚠ The last answer was refused: {safe(refusal, 500)}\n\n" if refusal else ""
     reporter = state.require_incident().reported_by
     asked = state.gates.get(gate)
-    said = {v.person: v for v in state.votes if v.gate is gate and asked and v.digest == asked.digest}
+    said = {
+        vote.person: vote
+        for vote in state.votes
+        if vote.gate is gate and asked is not None and vote.digest == asked.digest
+        if vote.decision is not Decision.APPROVE or vote.person in where.approvals  # the others do not count
+    }
     people = [
         f"**{safe(plan.people[one].name)}** ({safe(one)}): {_said(plan.people[one], said.get(one), one == reporter)}"
         for one in signers(plan, rule, requester="")

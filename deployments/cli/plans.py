@@ -47,6 +47,7 @@ def read(path: Path) -> tuple[Plan, str]:
 @reported
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write the plan.", show_default=False)],
+    *,
     service: Annotated[str, typer.Option(prompt="What does the plan protect", help="Name of the service.")],
     leader: Annotated[str, typer.Option(prompt="Who decides (name)", help="Name of a person who decides.")],
     email: Annotated[
@@ -72,10 +73,10 @@ def init(
             prompt="Its line of /etc/ssh/ssh_host_ed25519_key.pub",
             help="Host key, read on the host's own console.",
         ),
-    ] = ...,  # type: ignore[assignment]  # typer: required
+    ],
     machine_id: Annotated[
         str, typer.Option(prompt="Its /etc/machine-id", help="Machine-id, read on the host's own console.")
-    ] = ...,  # type: ignore[assignment]  # typer: required
+    ],
     path: Annotated[
         str, typer.Option(prompt="Folder of that host to protect", help="Absolute path of users' files.")
     ] = "/srv",

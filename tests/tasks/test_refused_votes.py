@@ -266,6 +266,10 @@ def test_a_person_in_whose_name_a_vote_was_forged_can_still_sign(case: Case) -> 
     case.write("lena", used=False)
     case.answer("omar")
     assert case.work.state().signed(Gate.DECIDE) is None
+    shown = description(case.work, case.work.state(), Gate.DECIDE)
+    assert "**Lena** (lena): has not signed" in shown
+    assert "**Omar** (omar): approved at " in shown
+    assert "A vote of lena in the journal does not count" in shown
     assert Decision.APPROVE is case.answer("lena").settled
 
 
