@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +84,18 @@ class Patient:
         self.world.damage()  # first: a cluster archives while it stops
         if self.world.repository:
             self._copy(self._kept, self._repository)
-        for path, (data, attributes) in self._before.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            for name, value in attributes.items():
-                os.setxattr(path, name, value)
+        for _ in range(
+            20
+        ):  # Swift sets a spoilt object's folder aside after it has answered, also while we write
+            missing = [path for path, kept in self._before.items() if not _is_as(path, *kept)]
+            for path in missing:
+                with contextlib.suppress(FileNotFoundError):
+                    _put_back(path, *self._before[path])
+            if not missing:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError(f"the S3 server keeps taking away {missing[0]}")
         self._before.clear()
 
     def spoil(self, mutation: Mutation, position: int) -> None:
@@ -257,6 +266,20 @@ def prepare(world: Sick, later: Callable[[Sick, str], RecoveryPoint], disk: Path
 
 def _attributes(path: Path) -> dict[str, bytes]:
     return {name: os.getxattr(path, name) for name in os.listxattr(path) if name.startswith("user.")}
+
+
+def _is_as(path: Path, data: bytes, attributes: dict[str, bytes]) -> bool:
+    try:
+        return path.read_bytes() == data and _attributes(path) == attributes
+    except FileNotFoundError:
+        return False
+
+
+def _put_back(path: Path, data: bytes, attributes: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    for name, value in attributes.items():
+        os.setxattr(path, name, value)
 
 
 def _written(path: Path, data: bytes) -> None:
