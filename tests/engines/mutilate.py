@@ -84,6 +84,7 @@ class Patient:
         self.world.damage()  # first: a cluster archives while it stops
         if self.world.repository:
             self._copy(self._kept, self._repository)
+        missing: list[Path] = []
         for _ in range(
             20
         ):  # Swift sets a spoilt object's folder aside after it has answered, also while we write
