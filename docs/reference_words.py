@@ -243,6 +243,7 @@ KEYS = {
     "FilesAsset.backup": "where its recovery points are",
     "FilesAsset.screen": "`none`: every byte is read at every check; `ctime`: what was found whole and has not changed "
     "since is not read again, see [Restoring files](restoring-files.md#the-ctime-screen)",
+    "FilesAsset.stop_services": "whether its `services` stand still while files are put into place",
     "FilesAsset.rehash": "with `screen: ctime`, how often every byte is read all the same",
     "PostgresAsset.kind": "a PostgreSQL database",
     "PostgresAsset.port": "TCP port, also part of the socket's name",

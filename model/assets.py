@@ -149,6 +149,8 @@ class FilesAsset(AssetBase):
         screen: `none`: every byte is read at every check. `ctime`: a file found whole before, and neither changed nor
             replaced since by what the file system says, is not read again; damage below the file system is missed.
         rehash: how often every byte is read all the same.
+        stop_services: whether its `services` stand still while files are put into place; default: for `data` yes, for
+            `configuration` no (a service reads that when it is restarted).
     """
 
     kind: Literal["files"]
@@ -158,6 +160,12 @@ class FilesAsset(AssetBase):
     exclude: tuple[str, ...] = ()
     screen: Literal["none", "ctime"] = "none"
     rehash: Seconds = 7 * 86400.0
+    stop_services: bool | None = None
+
+    @property
+    def needs_stillness(self) -> bool:
+        """Whether its services stand still while files are put into place."""
+        return self.role == "data" if self.stop_services is None else self.stop_services
 
 
 class PostgresAsset(AssetBase):

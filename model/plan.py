@@ -244,6 +244,11 @@ class Plan(Value):
         """The service assets by name."""
         return {name: asset for name, asset in self.assets.items() if isinstance(asset, ServiceAsset)}
 
+    def used_by(self, asset: Asset) -> dict[str, ServiceAsset]:
+        """The services of an asset that run on its host: what has to stand still while it is exchanged."""
+        found = {name: self.services[name] for name in asset.services}
+        return {name: one for name, one in found.items() if one.host == asset.host}
+
     @property
     def reviewer(self) -> str:
         """The person `review.owner` means: that person, or the first of that role; empty when there is none."""

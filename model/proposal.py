@@ -237,12 +237,20 @@ class RebuildInterpreter(ActionBase):
 
 
 class RestoreFiles(ActionBase):
-    """Bring files back from a recovery point: staging → verify → swap, only what is damaged."""
+    """Bring files back from a recovery point: staging → verify → swap, only what is damaged.
+
+    Attributes:
+        point: where they come from.
+        root: folder of the file set.
+        files: what comes back, relative to the root.
+        stops: services of the plan that stand still while the files change places, and at an undo.
+    """
 
     kind: Literal["restore_files"] = "restore_files"
     point: RecoveryPoint
     root: str
     files: tuple[Entry, ...] = Field(min_length=1)
+    stops: tuple[str, ...] = ()
 
 
 class RestoreDatabase(ActionBase):

@@ -224,15 +224,22 @@ def restore_paths(
     chosen = tuple(entries[path] for path in damaged)
     count = sum(entry.size for entry in chosen if entry.type is FileType.FILE and not entry.same_as)
     configuration = asset.role == "configuration"
+    stops = tuple(draft.plan.used_by(asset)) if asset.needs_stillness else ()
+    still = (
+        f" While they change places, {', '.join(stops)} stand{'s' * (len(stops) == 1)} still."
+        if stops
+        else ""
+    )
     draft.actions.append(
         RestoreFiles(
             id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.REPAIR if configuration else Stage.RESTORE,
             rung=Rung.CONFIGURATION if configuration else Rung.DATA_SET,
-            reason=f"{reason} Only what is damaged comes back from {supply.point.id}, the rest stays as it is.",
+            reason=f"{reason} Only what is damaged comes back from {supply.point.id}, the rest stays as it is."
+            + still,
             undo="Each path goes back to what the snapshot holds.",
             touches=tuple(sorted({*damaged, *(str(PurePosixPath(path).parent) for path in damaged)})),
             bytes=count, minutes=minutes(0.1, count), findings=tuple(f.id for f in cured), point=supply.point,
-            root=asset.path, files=chosen,
+            root=asset.path, files=chosen, stops=stops,
         )
     )  # fmt: skip
     draft.losses.append(

@@ -219,8 +219,9 @@ def _perform(effect: Effecting, action: Action) -> Performed:
         case RestoreFiles(), FilesAsset() as asset:
             store = file.backups()[action.point.source]
             return restore_files.perform(
-                connection, asset, action, store, job_prefix=prefix, token=token, progress=progress
-            )
+                connection, asset, action, store, job_prefix=prefix, token=token, progress=progress,
+                services={name: plan.services[name] for name in action.stops},
+            )  # fmt: skip
         case RestoreDatabase(), PostgresAsset() as asset:
             store = file.backups()[action.point.source]
             return restore_database.perform(
@@ -341,7 +342,8 @@ def _undo(effect: Effecting, action: Action) -> Performed:
 
 def _from_snapshot(effect: Effecting, action: Action) -> Performed:
     folder = effect.work.folder(f"snapshot/{action.host}")
+    stops = action.stops if isinstance(action, RestoreFiles) else ()
     return roll_back_files(
         effect.connection, folder, action.touches, job_prefix=effect.prefix, token=effect.token,
-        progress=effect.progress,
+        progress=effect.progress, services={name: effect.work.plan.services[name] for name in stops},
     )  # fmt: skip

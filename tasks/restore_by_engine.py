@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from blocks.hosts.base import Connection
-from model.assets import MariadbAsset, ServiceAsset, SqliteAsset
+from model.assets import MariadbAsset, SqliteAsset
 from model.errors import Unsupported
 from model.proposal import RestoreDatabase
 from tasks import restore_mariadb, restore_sqlite
@@ -13,14 +13,6 @@ from tasks.performed import Performed
 from tasks.work import Work
 
 Progress = Callable[[int, int], None]
-
-
-def _services(work: Work, asset: SqliteAsset) -> dict[str, ServiceAsset]:
-    """What uses a database file: its services that run on the same host."""
-    named = {name: work.plan.assets[name] for name in asset.services}
-    return {
-        name: one for name, one in named.items() if isinstance(one, ServiceAsset) and one.host == asset.host
-    }
 
 
 def perform(
@@ -42,7 +34,7 @@ def perform(
             )  # fmt: skip
         case SqliteAsset() as file:
             return restore_sqlite.perform(
-                connection, file, _services(work, file), action, store, job_prefix=job_prefix, token=token,
+                connection, file, work.plan.used_by(file), action, store, job_prefix=job_prefix, token=token,
                 progress=progress,
             )  # fmt: skip
         case other:
@@ -74,7 +66,7 @@ def undo(
             return restore_sqlite.undo(
                 connection,
                 file,
-                _services(work, file),
+                work.plan.used_by(file),
                 action,
                 job_prefix=job_prefix,
                 token=token,

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from blocks.backups.base import BackupStore
 from blocks.hosts.base import Connection
 from checks.stat import collect
-from model.assets import FilesAsset
+from model.assets import FilesAsset, ServiceAsset
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Refused
 from model.manifest import FILE_FORMATS, Entry, Manifest, absolute
 from model.proposal import RestoreFiles
 from tasks import landing
+from tasks.around import stopped
 from tasks.attributes import dress_staged
 from tasks.fetch import fetch_files
 from tasks.performed import Performed
@@ -48,6 +49,7 @@ def perform(
     job_prefix: str,
     token: int,
     progress: Progress,
+    services: Mapping[str, ServiceAsset] | None = None,
     machine_id: str = "",
     into: str = "",
 ) -> Performed:
@@ -61,6 +63,7 @@ def perform(
         job_prefix: start of the job's name, `INCIDENT-ACTION-ATTEMPT`.
         token: our fencing token.
         progress: told (bytes fetched, bytes in all).
+        services: what stands still while the files change places.
         machine_id: machine the backup must come from, for a cross-restore signed as such; default: this host.
         into: another folder to restore into, whose parent is there: a sandbox; default: where the files were.
 
@@ -101,7 +104,8 @@ def perform(
         stage.require_room(size_of(work.content.values()))
         staged, moved = _stage(stage, store, manifest, work.content, progress)
         aside = f"{connection.host.state_dir.rstrip('/')}/set-aside/{job_prefix}"
-        place(connection, f"{job_prefix}-swap", _steps(stage, work, staged), token, aside=aside)
+        with stopped(connection, services or {}, job_prefix, token):
+            place(connection, f"{job_prefix}-swap", _steps(stage, work, staged), token, aside=aside)
     _require(connection, targets, work)
     return Performed(
         f"{len(action.files)} path{'s' if len(action.files) != 1 else ''} of {action.asset} restored from "

@@ -10,10 +10,12 @@ from typing import IO
 
 from blocks.hosts.base import Connection
 from checks.stat import collect
+from model.assets import ServiceAsset
 from model.command import printable
 from model.errors import Damaged, PreconditionFailed, Transient
 from model.manifest import Entry, FileType
 from tasks import archive
+from tasks.around import stopped
 from tasks.filestate import difference, entries, nul_list
 from tasks.performed import Performed
 from tasks.placing import Step, attributes, flushes, meta, moment, place, put, symlink
@@ -61,6 +63,7 @@ def roll_back_files(
     job_prefix: str,
     token: int,
     progress: Progress,
+    services: Mapping[str, ServiceAsset] | None = None,
 ) -> Performed:
     """Put paths back as they were when the snapshot was taken; again and again gives the same.
 
@@ -71,6 +74,7 @@ def roll_back_files(
         job_prefix: start of the job's name.
         token: our fencing token.
         progress: told bytes.
+        services: what stands still meanwhile.
 
     Raises:
         Damaged: the snapshot is not intact (nothing was touched), or the host is not as before afterwards.
@@ -105,7 +109,8 @@ def roll_back_files(
             *(Step("time", e.path, c=moment(e.mtime_ns)) for e in reversed(times)),
             *flushes([*way.paths, *(f"{e.path}/." for e in times)]),
         ]
-        result = place(connection, f"{job_prefix}-undo", steps, token, aside=aside)
+        with stopped(connection, services or {}, job_prefix, token):
+            result = place(connection, f"{job_prefix}-undo", steps, token, aside=aside)
     _compare(connection, chosen)
     pushed = sum(entry.size for entry in way.content)
     kept = [line.split(" ", 2)[1] for line in result.text.splitlines() if line.startswith("aside ")]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.assets import Asset
 from model.canonical import canonical_json
 from model.finding import Code, Finding
 from model.ladder import propose
@@ -273,6 +274,34 @@ def test_data_comes_back_in_the_restore_stage_only_what_is_damaged_and_declares_
     assert (["a"], 100, "/srv/shop") == ([e.path for e in action.files], action.bytes, action.root)
     assert [TAKEN] == [loss.newer_than for loss in proposal.losses]
     assert "2025-06-01 03:00:00 UTC" in proposal.losses[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("wanted", "host", "stops"),
+    [(None, "h", ("web",)), (False, "h", ()), (True, "h", ("web",)), (None, "elsewhere", ())],
+)
+def test_services_of_data_stand_still_while_it_is_put_into_place(
+    shop: Plan, wanted: bool | None, host: str, stops: tuple[str, ...]
+) -> None:
+    """N2; signed with the proposal. A service of another host cannot be stopped from here."""
+    here = shop.assets["files"].host if host == "h" else host
+    changes: dict[str, Asset] = {
+        "files": shop.assets["files"].model_copy(update={"services": ("web",), "stop_services": wanted}),
+        "web": shop.assets["web"].model_copy(update={"host": here}),
+    }
+    action = climb(shop.model_copy(update={"assets": {**shop.assets, **changes}}), LOST_FILE).actions[0]
+    assert isinstance(action, RestoreFiles)
+    assert stops == action.stops
+    assert bool(stops) == ("web stands still" in action.reason)
+
+
+def test_configuration_stops_nobody_unless_the_plan_says_so(shop: Plan) -> None:
+    for wanted, stops in ((None, ()), (True, ("web",))):
+        config = shop.assets["config"].model_copy(update={"services": ("web",), "stop_services": wanted})
+        changed = shop.model_copy(update={"assets": {**shop.assets, "config": config}})
+        action = climb(changed, CONF, LOST_CONF).actions[0]
+        assert isinstance(action, RestoreFiles)
+        assert stops == action.stops
 
 
 def test_mode_of_data_is_set_and_nothing_is_lost(shop: Plan) -> None:

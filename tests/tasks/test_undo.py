@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from model.assets import ServiceAsset
 from model.errors import PreconditionFailed, ReinstateError
 from model.manifest import FileType
 from tasks.snapshot import take_snapshot
@@ -132,6 +133,25 @@ def test_roll_back_of_some_paths_leaves_the_others(host: JobHost, tree: Path, tm
     )
     assert "port = 80\n" == (tree / "etc/app.conf").read_text()
     assert b"two" == (tree / "bin/app").read_bytes()
+
+
+def test_roll_back_stops_what_stood_still_at_the_restore(host: JobHost, tree: Path, tmp_path: Path) -> None:
+    """N2 holds on the way back, too; a second time nothing changes, so nothing is stopped."""
+    take_snapshot(host, paths_of(tree), tmp_path / "snap", quiet)
+    wreck(tree)
+    shop = ServiceAsset(
+        kind="service", host="web-1", start=("true",), stop=("rm", str(tmp_path / "runs")),
+        status=("test", "-e", str(tmp_path / "runs")),
+    )  # fmt: skip
+    (tmp_path / "runs").touch()
+    for attempt in (1, 2):
+        roll_back_files(
+            host, tmp_path / "snap", None, job_prefix=f"i-undo-a01-{attempt}", token=3, progress=quiet,
+            services={"shop": shop},
+        )  # fmt: skip
+    assert ["was-shop-0", "stop-shop-0", "undo", "start-shop-0"] == [
+        name.removeprefix("i-undo-a01-1-") for name in host.jobs
+    ]
 
 
 def test_roll_back_twice_does_nothing_the_second_time(host: JobHost, tree: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +20,7 @@ from blocks.hosts.base import OUTPUT_LIMIT, Connection
 from blocks.hosts.connection import SSHConnection
 from blocks.keys import SigningKey
 from checks.stat import collect, list_tree
-from model.assets import FilesAsset
+from model.assets import FilesAsset, ServiceAsset
 from model.command import Arg, Command, Result, raw
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient
 from model.manifest import Entry, FileType, Manifest, RecoveryPoint
@@ -95,11 +95,12 @@ def action_for(point: RecoveryPoint, manifest: Manifest, root: Path, *paths: str
 
 
 def restore(
-    host: Connection, root: Path, store: BackupStore, action: RestoreFiles, prefix: str = ""
-) -> Performed:
+    host: Connection, root: Path, store: BackupStore, action: RestoreFiles, prefix: str = "",
+    services: Mapping[str, ServiceAsset] | None = None,
+) -> Performed:  # fmt: skip
     return restore_files.perform(
         host, asset_of(root), action, store, job_prefix=prefix or f"inc-20261101-000000-0000-a01-{next(_ATTEMPT)}",
-        token=1, progress=quiet,
+        token=1, progress=quiet, services=services,
     )  # fmt: skip
 
 
@@ -223,6 +224,47 @@ def test_second_run_changes_nothing(host: SSHConnection, tree: Path, store: Back
     assert (first.bytes, again.bytes, other.bytes) == ((3 << 20) + 17, 0, 0)
     assert inode == (tree / "large").stat().st_ino
     assert not (Path(host.host.state_dir) / "staging" / "inc-20261101-000000-0000-a01-1-1").exists()
+
+
+def test_services_stand_still_while_files_change_places_and_run_again(
+    host: SSHConnection, tree: Path, store: BackupStore, tmp_path: Path
+) -> None:
+    """N2: nobody reads a half-restored data set. What did not run before is not started, and staging stops nobody."""
+    point = back_up(host, tree, store)
+    action = action_for(point, store.manifest(point), tree, "tool")
+    (tree / "tool").write_text("damaged")
+    shop, idle = (
+        service(tmp_path / name, tree / "tool", running=name == "shop") for name in ("shop", "idle")
+    )
+    restore(host, tree, store, action, services={"shop": shop, "idle": idle})
+    assert ["stop damaged", "start #!/bin/sh"] == (tmp_path / "shop").read_text().splitlines()
+    assert "" == (tmp_path / "idle").read_text()
+
+
+def test_service_that_does_not_stop_keeps_the_files_as_they_are(
+    host: SSHConnection, tree: Path, store: BackupStore, tmp_path: Path
+) -> None:
+    point = back_up(host, tree, store)
+    action = action_for(point, store.manifest(point), tree, "tool")
+    (tree / "tool").write_text("damaged")
+    stubborn = service(tmp_path / "trace", tree / "tool", running=True).model_copy(
+        update={"status": ("true",)}
+    )
+    with pytest.raises(PreconditionFailed, match="shop does not stop"):
+        restore(host, tree, store, action, services={"shop": stubborn})
+    assert "damaged" == (tree / "tool").read_text()
+    assert "start" in (tmp_path / "trace").read_text()
+
+
+def service(trace: Path, seen: Path, *, running: bool) -> ServiceAsset:
+    """A service that writes down when it is stopped and started, and the first line of a file at that moment."""
+    trace.write_text("")
+    say = f'echo "%s $(head -n 1 {seen})" >>{trace}'
+    status = f'case "$(tail -n 1 {trace})" in stop*) exit 1;; esac; exit {0 if running else 1}'
+    return ServiceAsset(
+        kind="service", host="web", start=("sh", "-c", say % "start"), stop=("sh", "-c", say % "stop"),
+        status=("sh", "-c", status),
+    )  # fmt: skip
 
 
 def test_one_percent_damage_moves_at_most_a_tenth_more(
