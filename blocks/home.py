@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blocks.journals.base import JournalStore
 from blocks.journals.directory import DirectoryJournal
+from blocks.keys import SigningKey
 from model.errors import BadInput
 
 SYSTEM_HOME = Path("/var/lib/reinstate")
@@ -30,6 +31,11 @@ def home() -> Path:
             )
         return path
     return SYSTEM_HOME if os.geteuid() == 0 else Path.home() / ".local" / "share" / "reinstate"
+
+
+def signing_key() -> SigningKey:
+    """This installation's signing key."""
+    return SigningKey.load_or_create(home() / "keys")
 
 
 def open_store(root: Path | None = None) -> JournalStore:

@@ -58,6 +58,7 @@ proves that it works. Start from `plans/sample.yaml` in the repository.
 ```console
 $ reinstate plan check plans/sample.yaml
 plans/sample.yaml: plan ticket-desk version 1 is right (...).
+Nothing was ever published here.
 ```
 
 How it is read:
@@ -138,7 +139,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`review`", ReviewRule, "[End and review](review.md) says how items are tracked."),
     ("`signoff`", SignOff, ""),
-    ("`signoff.decide` and `signoff.accept`", GateRule, ""),
+    ("Each of `signoff`: `decide`, `accept`, `break_glass`, `publish`", GateRule, ""),
     (
         "`communication`",
         Communication,
@@ -282,6 +283,9 @@ KEYS = {
     "Expectation.kwargs": "its arguments",
     "SignOff.decide": "the proposal, before anything is changed",
     "SignOff.accept": "the result, before the end; a denial rolls everything back",
+    "SignOff.break_glass": "letting a real incident follow a plan that was changed and not published; at least two people, "
+    "whose word holds until `deadline`",
+    "SignOff.publish": "a new version of the plan; the version before says who",
     "GateRule.roles": "roles whose people may sign",
     "GateRule.quorum": "how many different people must approve; one denial settles the gate",
     "GateRule.deadline": "recorded with the gate and shown; **nothing happens yet when it passes**",

@@ -18,8 +18,9 @@ from model.outcome import Gate
 from model.signoff import Decision
 from tasks import steps
 from tasks.diagnosis_page import summary
-from tasks.render import proposal_markdown, result_markdown, standing_markdown
-from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate, rule_of, settle
+from tasks.gate_page import asked_markdown
+from tasks.render import standing_markdown
+from tasks.voting import cast_vote, gate_digest, gate_standing, glass_is_due, open_gate, rule_of, settle
 from tasks.work import Work
 
 
@@ -46,11 +47,7 @@ class WaitingForSignOff(Refused):
 
 def description(work: Work, state: State, gate: Gate) -> str:
     """What the form shows: the last refusal, who must still sign, then what is to be signed."""
-    body = (
-        proposal_markdown(work.plan, state, state.proposal)
-        if gate is Gate.DECIDE and state.proposal is not None
-        else result_markdown(work.plan, state)
-    )
+    body = asked_markdown(work, state, gate)
     where = gate_standing(work, state, gate)
     head = standing_markdown(work.plan, rule_of(work, gate), state, gate, where)
     confirmed = state.confirmed
@@ -65,6 +62,8 @@ async def ask(work: Work, gate: Gate) -> None:
     Raises:
         WaitingForSignOff: outside Prefect, when the votes in the journal do not settle the gate.
     """
+    if gate is Gate.DECIDE and await asyncio.to_thread(glass_is_due, work):
+        return
     proposal = (await asyncio.to_thread(work.state)).proposal
     if gate is Gate.DECIDE and proposal is not None and now() > proposal.expires_at:
         say(f"The proposal expired at {proposal.expires_at:%Y-%m-%d %H:%M} UTC; a fresh one is made.")
@@ -74,10 +73,11 @@ async def ask(work: Work, gate: Gate) -> None:
     if where.settled is not None:
         return
     if not in_prefect():
+        again = "`reinstate plan publish`" if gate is Gate.PUBLISH else "`recover`"
         raise WaitingForSignOff(
             f"{gate} waits for its sign-off: {where.sentence}",
             where=work.incident.id,
-            remedy=f"`reinstate approve {work.incident.id}`, then run `recover` again",
+            remedy=f"`reinstate approve {work.incident.id}`, then run {again} again",
         )
     say(f"{gate} waits for its sign-off: {where.sentence}")
     digest, number = gate_digest(state, gate), state.asked(gate)

@@ -6,21 +6,19 @@ import asyncio
 from datetime import datetime
 
 from prefect import flow
-from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from blocks.home import open_store
 from flows.gate import ask
 from flows.informing import Informing
 from flows.showing import name_run, show_end
-from flows.stage import in_prefect, say
+from flows.stage import in_prefect, once_for_this_run, say
 from flows.stages import STAGES, report
 from model.command import printable
 from model.errors import BadInput, ReinstateError, Transient
 from model.incident import Kind, Source
 from model.mistake import Mistake
 from model.outcome import Stage
-from model.steps import Ask, Finished, Run, next_step
+from model.steps import Ask, Finished, Publish, Run, next_step
 from tasks.work import Work, open_work
 
 FINAL = frozenset({Stage.CLOSE, Stage.REVIEW})
@@ -83,6 +81,12 @@ async def _through(work: Work, informing: Informing) -> str:
             case Ask(gate=gate):
                 await informing.flush()
                 await ask(work, gate)
+            case Publish():
+                raise BadInput(
+                    "this is a publication of a plan, no incident.",
+                    incident,
+                    "`reinstate plan publish --publication`",
+                )
             case Run(stage=stage):
                 try:
                     stage_flow = STAGES[stage]
@@ -114,13 +118,7 @@ async def _opened(
             where="recover",
             remedy="fill in the fields, or name the incident to go on with",
         )
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return await report.fn(plan, summary, reported_by, kind, source, detected_at, mistakes)
-    store = await asyncio.to_thread(open_store)
-    known = await asyncio.to_thread(store.get, f"runs/{context.flow_run.id}")
-    if known is not None:
-        return known.decode()
-    opened = await report(plan, summary, reported_by, kind, source, detected_at, mistakes)
-    await asyncio.to_thread(store.put, f"runs/{context.flow_run.id}", opened.encode())
-    return opened
+    opening = report if in_prefect() else report.fn
+    return await once_for_this_run(
+        lambda: opening(plan, summary, reported_by, kind, source, detected_at, mistakes)
+    )

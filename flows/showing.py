@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 
 import httpx
@@ -23,7 +24,8 @@ from model.command import printable
 from model.journal import State
 from model.outcome import Gate
 from tasks.diagnosis_page import page
-from tasks.render import findings_markdown, mark, proposal_markdown, result_markdown
+from tasks.gate_page import asked_markdown
+from tasks.render import findings_markdown, mark
 from tasks.report import build_report
 from tasks.report_pages import report_markdown
 from tasks.work import Work
@@ -31,6 +33,11 @@ from tasks.work import Work
 COSMETIC = (OSError, httpx.HTTPError)
 """What does not stop a recovery when it happens here: the journal has everything that is shown."""
 
+
+_ARTIFACT: Mapping[Gate, str] = {
+    Gate.DECIDE: "proposal", Gate.ACCEPT: "result", Gate.BREAK_GLASS: "break-glass", Gate.PUBLISH: "plan-version",
+}  # fmt: skip
+"""Key of what is put on the run's page at each gate."""
 
 RUN_TAG = "reinstate"
 """Tag of every run of ours."""
@@ -76,13 +83,8 @@ async def _show_question(work: Work, state: State, gate: Gate, digest: str) -> N
                 ),
                 key="diagnosis", description=f"Diagnosis ({work.incident.id})",
             )  # fmt: skip
-        text = proposal_markdown(work.plan, state, state.proposal)
-    else:
-        text = result_markdown(work.plan, state)
-    key, title = (
-        ("proposal" if gate is Gate.DECIDE else "result"),
-        f"To sign: {digest[:12]} ({work.incident.id})",
-    )
+    text = asked_markdown(work, state, gate)
+    key, title = _ARTIFACT[gate], f"To sign: {digest[:12]} ({work.incident.id})"
     if await _new(key, title):
         await acreate_markdown_artifact(markdown=text, key=key, description=title)
 

@@ -14,6 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_logger, get_run_logger
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from blocks.home import open_store
 from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.journal import Noted, StageEnded, StageStarted
 from model.outcome import Stage
@@ -94,3 +95,17 @@ async def run_stage(incident: str, stage: Stage, body: Callable[[Work], Awaitabl
 def _run_name() -> str:
     context = FlowRunContext.get()
     return context.flow_run.name if context is not None and context.flow_run is not None else "local"
+
+
+async def once_for_this_run(opening: Callable[[], Awaitable[str]]) -> str:
+    """Open a journal for this flow run, or find it: a resumed run enters from the top and must not open a second."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return await opening()
+    store, key = await asyncio.to_thread(open_store), f"runs/{context.flow_run.id}"
+    known = await asyncio.to_thread(store.get, key)
+    if known is not None:
+        return known.decode()
+    opened = await opening()
+    await asyncio.to_thread(store.put, key, opened.encode())
+    return opened

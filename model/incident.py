@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -36,11 +37,12 @@ class Incident(Value):
     Attributes:
         id: `inc-YYYYMMDD-HHMMSS-xxxx`, a valid file name and object key.
         plan_digest: SHA-256 of the plan's text that this incident follows.
+        published: number of the published plan version it follows; None when that text was not published.
         detected_at: when damage was first noticed by anyone; RTO is measured from here.
         mistakes: what people did by mistake; no check can find it.
     """
 
-    id: str = Field(pattern=r"^inc-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$")
+    id: str = Field(pattern=r"^(inc|pub)-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$")
     kind: Kind
     plan: str
     plan_version: str
@@ -51,8 +53,15 @@ class Incident(Value):
     detected_at: AwareDatetime
     opened_at: AwareDatetime
     mistakes: tuple[Mistake, ...] = Field(default=(), exclude_if=lambda mistakes: not mistakes)
+    published: int | None = Field(default=None, ge=1, exclude_if=lambda number: number is None)
+
+    @property
+    def follows(self) -> str:
+        """The plan's version in words."""
+        known = f"published as {self.published}" if self.published else "not published"
+        return f"plan {self.plan} version {self.plan_version} ({known})"
 
 
-def new_incident_id(moment: datetime) -> str:
-    """A fresh id; four random hex digits keep two reports of one second apart."""
-    return f"inc-{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+def new_incident_id(moment: datetime, prefix: Literal["inc", "pub"] = "inc") -> str:
+    """A fresh id; four random hex digits keep two reports of one second apart. `pub` is for a plan's publication."""
+    return f"{prefix}-{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -118,6 +118,50 @@ class GateSettled(Value):
     sentence: str
 
 
+class GlassNeeded(Value):
+    """The plan of this real incident was changed and not published: two people must break the glass.
+
+    Attributes:
+        newest: number of the newest published version.
+        digest: SHA-256 of the text that is followed instead.
+    """
+
+    type: Literal["glass_needed"] = "glass_needed"
+    newest: int
+    digest: str
+    sentence: str
+
+
+class PlanProposed(Value):
+    """A new version of a plan is put to the vote; its text lies beside the journal under its digest.
+
+    Attributes:
+        number: the number it gets.
+        digest: SHA-256 of the new text.
+        before: digest of the text it replaces; empty for the first.
+    """
+
+    type: Literal["plan_proposed"] = "plan_proposed"
+    plan: str
+    number: int
+    version: str
+    digest: str
+    before: str
+
+    @property
+    def to_sign(self) -> str:
+        """What people sign: this text after that one under this number."""
+        return digest(self.model_dump(mode="json"))
+
+
+class PlanPublished(Value):
+    """How a publication ended: `number` of the version, None when it was not published."""
+
+    type: Literal["plan_published"] = "plan_published"
+    number: int | None
+    sentence: str
+
+
 class LeaseTaken(Value):
     """The host is ours under this fencing token (G3)."""
 
@@ -238,6 +282,9 @@ Payload = Annotated[
     | Voted
     | VoteRefused
     | GateSettled
+    | GlassNeeded
+    | PlanProposed
+    | PlanPublished
     | LeaseTaken
     | LeaseReleased
     | Preserved
@@ -308,6 +355,9 @@ class State(Value):
         tokens: host → newest fencing token held by this incident.
         items: rectification items, by number, as people left them; owner and due date of the plan not filled in.
         opinions: what the leading group said of the report.
+        glass: why two people must break the glass before anything is changed.
+        publication: what is put to the vote, when this is the journal of a plan's publication.
+        published: how that ended.
     """
 
     incident: Incident | None = None
@@ -328,6 +378,9 @@ class State(Value):
     reviewed: Reviewed | None = None
     items: tuple[Item, ...] = ()
     opinions: tuple[Said, ...] = ()
+    glass: GlassNeeded | None = None
+    publication: PlanProposed | None = None
+    published: PlanPublished | None = None
 
     def require_incident(self) -> Incident:
         """The incident.
@@ -433,6 +486,12 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
                 items = added(items, record.incident, text, record.at, about_item(addition))
             case ItemAssigned() | ItemClosed() as step:
                 items = changed(items, step, record.at)
+            case GlassNeeded() as glass:
+                data["glass"] = glass
+            case PlanProposed() as publication:
+                data["publication"] = publication
+            case PlanPublished() as published:
+                data["published"] = published
             case Opinion() as opinion:
                 opinions.append(Said(at=record.at, opinion=opinion))
             case StageStarted() | Telling() | Told() | Noted():

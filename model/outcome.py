@@ -32,10 +32,12 @@ class Stage(StrEnum):
 
 
 class Gate(StrEnum):
-    """The sign-offs of a recovery."""
+    """The sign-offs: of a recovery, of a plan that was changed and not published, of a plan's new version."""
 
     DECIDE = "decide"
     ACCEPT = "accept"
+    BREAK_GLASS = "break_glass"
+    PUBLISH = "publish"
 
 
 class Outcome(Value):

@@ -184,10 +184,24 @@ class GateRule(Value):
 
 
 class SignOff(Value):
-    """The two gates of a recovery (R-RESP-3, R-RESP-7)."""
+    """The gates of a recovery (R-RESP-3, R-RESP-7), of following a changed plan, and of publishing a version.
+
+    Attributes:
+        break_glass: who may let a real incident follow a plan that was changed and not published; at least two people.
+            The deadline is how long their word holds for a start.
+        publish: who signs a new version; the version published before says who.
+    """
 
     decide: GateRule = GateRule()
     accept: GateRule = GateRule()
+    break_glass: GateRule = GateRule(roles=("leading_group", "working_group"), quorum=2)
+    publish: GateRule = GateRule()
+
+    @model_validator(mode="after")
+    def _glass_needs_two(self) -> Self:
+        if self.break_glass.quorum < 2:
+            raise ValueError("break_glass.quorum: one person alone never sets a plan aside; give 2 or more")
+        return self
 
 
 class Objectives(Value):
@@ -372,7 +386,9 @@ class Plan(Value):
                     f"severity.{degree}.{unknown[0]}",
                     f"{unknown[0]!r} is no scope; there are: {', '.join(scopes)}",
                 )
-        for gate in ("decide", "accept"):
+        for gate in ("decide", "accept", "publish", "break_glass"):
+            if gate == "break_glass" and gate not in self.signoff.model_fields_set:
+                continue  # a plan of one person simply cannot be set aside
             rule: GateRule = getattr(self.signoff, gate)
             signers = {person for role in rule.roles for person in getattr(self.roles, role)}
             if len(signers) < rule.quorum:

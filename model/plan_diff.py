@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,13 @@ class PlanDiff(Value):
 
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
+
+
+def in_words(value: object) -> str:
+    """A value of a plan on one line: words as they are, what has parts as JSON."""
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return ", ".join(value) or "nothing"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def compare_plans(before: Plan, after: Plan) -> PlanDiff:

@@ -31,14 +31,21 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """Nothing is left to do."""
+class Publish:
+    """Write the signed version of the plan down, or that it was denied."""
 
-    verdict: RunVerdict
     reason: str
 
 
-Step = Run | Ask | Finished
+@dataclass(frozen=True)
+class Finished:
+    """Nothing is left to do; a plan's publication has no verdict."""
+
+    verdict: RunVerdict | None
+    reason: str
+
+
+Step = Run | Ask | Publish | Finished
 
 
 def next_step(journal: Sequence[Record] | State) -> Step:
@@ -50,11 +57,22 @@ def next_step(journal: Sequence[Record] | State) -> Step:
     state = journal if isinstance(journal, State) else fold(journal)
     if state.incident is None:
         return Run(Stage.REPORT, "Nothing is recorded yet.")
+    if state.publication is not None:
+        return _publication(state)
     if state.ended is not None:
         if state.reviewed is None:
             return Run(Stage.REVIEW, f"The end was declared ({state.ended.verdict}); the report is due.")
         return Finished(state.ended.verdict, state.ended.sentence)
     return _way_back(state) or _until_signed(state) or _until_accepted(state)
+
+
+def _publication(state: State) -> Step:
+    """A plan's new version: signed or denied, then written down."""
+    if state.published is not None:
+        return Finished(None, state.published.sentence)
+    if state.signed(Gate.PUBLISH) is None:
+        return Ask(Gate.PUBLISH, "The new version of the plan waits for its sign-off.")
+    return Publish(state.settled[Gate.PUBLISH].sentence)
 
 
 def _way_back(state: State) -> Step | None:
@@ -79,6 +97,13 @@ def _until_signed(state: State) -> Step | None:
         return Run(Stage.CLOSE, "No damage was found.")
     if Stage.DECIDE not in ended or state.proposal is None:
         return Run(Stage.DECIDE, "Damage is confirmed; a proposal is needed.")
+    glass = state.signed(Gate.BREAK_GLASS) if state.glass is not None else Decision.APPROVE
+    if glass is None and not state.changed:
+        return Ask(
+            Gate.BREAK_GLASS, "The plan was changed and not published; two people must break the glass."
+        )
+    if glass is Decision.DENY and not state.changed:
+        return Run(Stage.CLOSE, state.settled[Gate.BREAK_GLASS].sentence)
     decision = state.signed(Gate.DECIDE)
     if decision is None:
         return Ask(Gate.DECIDE, "The proposal waits for its sign-off.")

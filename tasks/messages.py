@@ -20,7 +20,7 @@ from model.journal import GateSettled, Record, StageStarted, State, fold
 from model.outcome import Gate, Stage
 from model.plan import Plan
 from model.signoff import Decision
-from model.steps import Ask, Finished, next_step
+from model.steps import Ask, Finished, Publish, next_step
 from tasks.message_words import DECISIONS, DEGREES, DETAILS, MARKS, SCOPES, STEPS, duration_words
 
 SUBJECT = 160
@@ -128,7 +128,9 @@ def doing(state: State) -> str:
     if isinstance(step, Finished) or state.ended is not None:
         return "over"
     if isinstance(step, Ask):
-        return "sign" if step.gate is Gate.DECIDE else "acceptance"
+        return "acceptance" if step.gate is Gate.ACCEPT else "sign"
+    if isinstance(step, Publish):
+        return "over"
     return str(step.stage)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from blocks.backups.base import BackupStore
 from blocks.backups.engine import engine_of
+from blocks.home import signing_key
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
@@ -29,7 +30,7 @@ from model.scanning import History
 from model.supplies import Supplies
 from model.verification import unproven
 from tasks.open_incidents import open_on, states_of
-from tasks.work import PlanFile, signing_key
+from tasks.work import PlanFile
 
 
 class AssetPoints(Value):

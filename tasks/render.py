@@ -15,11 +15,14 @@ from model.journal import (
     Ended,
     GateOpened,
     GateSettled,
+    GlassNeeded,
     Intent,
     LeaseReleased,
     LeaseTaken,
     Noted,
     Opened,
+    PlanProposed,
+    PlanPublished,
     Preserved,
     Proposed,
     Record,
@@ -210,6 +213,9 @@ def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
     severity = state.confirmed.severity if state.confirmed else None
     parts = [mark(incident.kind) + f"## Proposal for {safe(plan.service.name)}"]
     parts.append(f"Reported by {safe(incident.reported_by)}: {safe(incident.summary, 500)}")
+    if state.glass is not None:
+        parts.append(f"**⚠ {safe(state.glass.sentence, 500)}**")
+    parts.append(f"By {safe(incident.follows)}.")
     if severity is not None:
         parts.append(f"**{safe(severity.sentence)}**")
     if proposal.losses:
@@ -354,6 +360,12 @@ def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of rec
             return f"An answer of {person} at {gate} was refused: {reason}"
         case GateSettled(gate=gate, sentence=sentence):
             return f"{gate} settled: {sentence}"
+        case GlassNeeded(sentence=sentence):
+            return f"Two people must break the glass. {sentence}"
+        case PlanProposed(plan=name, version=version, number=number, digest=d):
+            return f"Version {number} of plan {name} ({version}, {d[:12]}) is put to the vote."
+        case PlanPublished(sentence=sentence):
+            return sentence
         case LeaseTaken(host=host, token=token):
             return f"{host} held under token {token}."
         case LeaseReleased(host=host):

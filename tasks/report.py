@@ -12,8 +12,9 @@ from model.finding import CheckResult
 from model.informing import OVERDUE, unreached
 from model.journal import Effect, Intent, Noted, Record, StageEnded, StageStarted, State
 from model.messages import Telling, Told
-from model.outcome import Stage
+from model.outcome import Gate, Stage
 from model.proposal import Proposal
+from model.signoff import Decision
 from tasks.render import duration, line, mark, table, what
 from tasks.render_points import helpers
 from tasks.report_measured import asset_times, bars, went_badly, went_well
@@ -164,6 +165,11 @@ def _items(work: Work, records: list[Record]) -> tuple[str, ...]:
     )
     items += [f"Not checked: {note}" for note in unchecked]
     items += state.remarks
+    glass = state.settled.get(Gate.BREAK_GLASS)
+    if state.glass is not None and glass is not None and glass.decision is Decision.APPROVE:
+        items.append(
+            f"The glass was broken; say whether that was right, and publish the plan. {state.glass.sentence}"
+        )
     items += _not_told(work, records)
     if state.refused:
         items.append(f"{len(state.refused)} sign-off answers were refused; see the timeline.")

@@ -33,7 +33,7 @@ def report_markdown(report: Report) -> str:
         f"{verdict}{after}",
         "## Summary",
         f"{safe(i.summary, 600)} Reported by {safe(i.reported_by)} ({i.source}), detected "
-        f"{i.detected_at:%Y-%m-%d %H:%M:%S} UTC. Plan {safe(i.plan)} version {safe(i.plan_version)}, "
+        f"{i.detected_at:%Y-%m-%d %H:%M:%S} UTC. By {safe(i.follows)}, "
         f"digest `{i.plan_digest[:12]}`.",
         f"**{safe(report.severity.sentence)}**" if report.severity else "No damage was confirmed.",
         "## Objectives and measured times",

@@ -66,7 +66,8 @@ def conclude(work: Work) -> Ended:
             verdict=RunVerdict.STOPPED_SAFE, sentence="No damage was found and nothing was changed.",
             next_human_step="If users still see damage, widen the plan's checks.",
         )  # fmt: skip
+    denied = Gate.BREAK_GLASS if state.signed(Gate.BREAK_GLASS) is Decision.DENY else Gate.DECIDE
     return Ended(
-        verdict=RunVerdict.STOPPED_SAFE, sentence=f"Nothing was changed: {state.settled[Gate.DECIDE].sentence}",
+        verdict=RunVerdict.STOPPED_SAFE, sentence=f"Nothing was changed: {state.settled[denied].sentence}",
         next_human_step="Decide on another way, then open a new incident.",
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from blocks.people import statement, verify_ssh, verify_totp
 from model.canonical import digest, now
@@ -12,6 +12,7 @@ from model.journal import GateOpened, GateSettled, State, Voted, VoteRefused
 from model.outcome import Gate, Stage
 from model.plan import GateRule
 from model.signoff import Decision, Standing, Vote, admit, standing
+from tasks.versions import glass_needed
 from tasks.work import Work
 
 
@@ -27,6 +28,17 @@ def gate_digest(state: State, gate: Gate) -> str:
     Raises:
         Refused: there is nothing to sign yet.
     """
+    if gate is Gate.PUBLISH:
+        if state.publication is None:
+            raise Refused(
+                "no version of a plan is put to the vote here.", remedy="`reinstate plan publish FILE`"
+            )
+        return state.publication.to_sign
+    if gate is Gate.BREAK_GLASS:
+        opened = state.gates.get(gate)
+        if opened is None:
+            raise Refused("nobody has to break the glass.", remedy="sign the proposal")
+        return _glass_digest(state, opened.deadline)
     if state.proposal is None:
         raise Refused("there is no proposal to sign yet.", remedy="wait for the decide stage")
     if gate is Gate.DECIDE:
@@ -37,16 +49,40 @@ def gate_digest(state: State, gate: Gate) -> str:
     return digest([state.proposal.digest, results[-1].model_dump(mode="json")])
 
 
+def _glass_digest(state: State, until: datetime) -> str:
+    """What breaks the glass: this text of the plan, for this incident, for so long."""
+    incident = state.require_incident()
+    return digest([Gate.BREAK_GLASS, incident.id, incident.plan_digest, until.isoformat()])
+
+
 def open_gate(work: Work, gate: Gate) -> State:
     """Make sure the journal holds the gate for the present digest; returns the state after it."""
     state = work.state()
-    wanted = gate_digest(state, gate)
     opened = state.gates.get(gate)
+    deadline = now() + timedelta(seconds=rule_of(work, gate).deadline)
+    if gate is Gate.BREAK_GLASS:
+        until = opened.deadline if opened is not None and opened.deadline > now() else deadline
+        wanted, deadline = _glass_digest(state, until), until
+    else:
+        wanted = gate_digest(state, gate)
     if opened is None or opened.digest != wanted:
-        deadline = now() + timedelta(seconds=rule_of(work, gate).deadline)
         work.record(GateOpened(gate=gate, digest=wanted, deadline=deadline))
         state = work.state()
     return state
+
+
+def glass_is_due(work: Work) -> bool:
+    """Whether the glass has to be broken (again) before the proposal is signed; the journal then says so."""
+    state = work.state()
+    needed = state.glass or glass_needed(work.store, work.incident)
+    if needed is None or state.changed:
+        return False
+    if state.glass is None:
+        work.record(needed)
+    opened = state.gates.get(Gate.BREAK_GLASS)
+    if opened is not None and opened.deadline <= now():
+        open_gate(work, Gate.BREAK_GLASS)
+    return work.state().signed(Gate.BREAK_GLASS) is None
 
 
 def gate_standing(work: Work, state: State, gate: Gate) -> Standing:
@@ -213,3 +249,29 @@ def require_signed(work: Work, state: State) -> None:
             where=work.incident.id,
             remedy=f"sign it in the UI or with `reinstate approve {work.incident.id}`",
         )
+    _require_plan(work, state)
+
+
+def _require_plan(work: Work, state: State) -> None:
+    """Check that the plan is the published one, or that two people broke the glass for this very text.
+
+    What has begun under their word is not cut off when it runs out: half a repair is worse.
+
+    Raises:
+        Refused: neither holds. Damaged: a published version was altered.
+    """
+    needed = glass_needed(work.store, work.incident)
+    if needed is None:
+        return
+    remedy = f"break the glass with two people: `reinstate approve {work.incident.id}`; or publish the plan"
+    opened = state.gates.get(Gate.BREAK_GLASS)
+    if opened is None:
+        raise Refused(needed.sentence, work.incident.id, remedy)
+    where = gate_standing(work, state, Gate.BREAK_GLASS)
+    if where.settled is not Decision.APPROVE or state.signed(Gate.BREAK_GLASS) is not Decision.APPROVE:
+        raise Refused(f"{needed.sentence} {where.sentence}", work.incident.id, remedy)
+    if opened.deadline <= now() and not state.intents:
+        raise Refused(
+            f"the glass was broken until {opened.deadline:%Y-%m-%d %H:%M} UTC, and nothing was begun by then.",
+            work.incident.id, remedy,
+        )  # fmt: skip

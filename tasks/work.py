@@ -15,11 +15,10 @@ from pydantic import TypeAdapter
 
 from blocks.backups import open_backup_stores
 from blocks.backups.base import BackupStore
-from blocks.home import home, open_store
+from blocks.home import home, open_store, signing_key
 from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.journals.base import JournalStore
-from blocks.keys import SigningKey
 from blocks.packages import PackageStore, open_package_store
 from blocks.packages.store import Memory
 from blocks.secrets import Secrets
@@ -34,6 +33,7 @@ from model.manifest import Entry
 from model.mistake import Mistake
 from model.plan import Plan
 from model.planfile import plan_digest, read_plan
+from tasks.versions import glass_needed, published_number
 
 _ENTRIES = TypeAdapter(tuple[Entry, ...])
 _ACCEPTED = TypeAdapter(tuple[Accepted, ...])
@@ -118,11 +118,6 @@ class Work:
     def folder(self, name: str) -> Path:
         """Folder of this incident for bulk files (`evidence/HOST`, `snapshot/HOST`)."""
         return self.store.folder(f"{self.incident.id}/{name}")
-
-
-def signing_key() -> SigningKey:
-    """This installation's signing key."""
-    return SigningKey.load_or_create(home() / "keys")
 
 
 def owner() -> str:
@@ -237,7 +232,16 @@ def open_incident(
         detected_at=detected_at or moment,
         opened_at=moment,
         mistakes=mistakes,
+        published=published_number(store, file.plan.name, file.digest),
     )
+    work = keep_incident(incident, file, store)
+    if (needed := glass_needed(store, incident)) is not None:
+        work.record(needed)
+    return work
+
+
+def keep_incident(incident: Incident, file: PlanFile, store: JournalStore) -> Work:
+    """Write an incident's first record, beside it the plan whose rules it follows."""
     store.put(f"incidents/{incident.id}/plan.yaml", file.text.encode())
     store.put(f"incidents/{incident.id}/plan-path.json", json.dumps({"path": str(file.path)}).encode())
     store.append(incident.id, Opened(incident=incident), expect=0)
@@ -251,11 +255,12 @@ def open_work(incident: str, store: JournalStore | None = None) -> Work:
         BadInput: there is no such incident. Damaged: its journal or plan was altered.
     """
     store = store or open_store()
-    if incident not in store.incidents():
+    records = store.read(incident)
+    if not records:
         raise BadInput(
             "there is no such incident.", where=incident, remedy="`reinstate incidents` lists them"
         )
-    opened = fold(store.read(incident)).require_incident()
+    opened = fold(records).require_incident()
     text = store.get(f"incidents/{incident}/plan.yaml")
     path = store.get(f"incidents/{incident}/plan-path.json")
     if text is None or path is None or plan_digest(text.decode()) != opened.plan_digest:

@@ -26,6 +26,10 @@ class JournalStore(Protocol):
         """Ids of all incidents, oldest first."""
         ...
 
+    def publications(self) -> list[str]:
+        """Ids of all publications of plans, oldest first; their journals are read and written like an incident's."""
+        ...
+
     def read(self, incident: str) -> list[Record]:
         """All records, verified (chain and signatures), oldest first; empty when there is no such incident.
 
@@ -77,6 +81,10 @@ class JournalStore(Protocol):
 
     def put(self, path: str, data: bytes) -> str:
         """Store a document (plan text, manifest, baseline, report) and return its SHA-256; replaces atomically."""
+        ...
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Store a document unless there is one; of several writers exactly one gets True."""
         ...
 
     def get(self, path: str) -> bytes | None:

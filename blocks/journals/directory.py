@@ -64,9 +64,16 @@ class DirectoryJournal:
 
     def incidents(self) -> list[str]:
         """Ids of all incidents, oldest first; one of which only the head is left is among them, so reading it fails."""
+        return self._ids("inc")
+
+    def publications(self) -> list[str]:
+        """Ids of all publications of plans, oldest first."""
+        return self._ids("pub")
+
+    def _ids(self, prefix: str) -> list[str]:
         found = {folder.name for folder in self._journal.iterdir() if any(folder.iterdir())}
         found |= {file.stem for file in self._heads.iterdir()}
-        return sorted(filter(names.is_incident_id, found))
+        return sorted(name for name in found if names.is_id(name, prefix))
 
     def read(self, incident: str) -> list[Record]:
         """All records, verified; see `JournalStore.read`."""
@@ -213,6 +220,16 @@ class DirectoryJournal:
             raise BadInput(f"the document {path} is a folder of documents.", remedy="choose another path")
         durable.replace(file, data, self._spool)
         return hashlib.sha256(data).hexdigest()
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Store a document unless there is one; see `JournalStore.put_new`."""
+        file = self._inside(self._documents, path)
+        durable.make_folder(file.parent)
+        try:
+            durable.create(file, data, self._spool)
+        except FileExistsError:
+            return False
+        return True
 
     def get(self, path: str) -> bytes | None:
         """A document's content; see `JournalStore.get`."""

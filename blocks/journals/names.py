@@ -6,27 +6,27 @@ import re
 
 from model.errors import BadInput
 
-_INCIDENT = re.compile(r"inc-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
+_JOURNAL = re.compile(r"(inc|pub)-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,-]{0,127}")
 MAX_SEGMENTS = 12
 
 
 def incident_id(text: str) -> str:
-    """The id, when it is one (`inc-YYYYMMDD-HHMMSS-xxxx`).
+    """The id, when it is one (`inc-YYYYMMDD-HHMMSS-xxxx`, or `pub-…` of a plan's publication).
 
     Raises:
         BadInput: it is not.
     """
-    if not _INCIDENT.fullmatch(text):
+    if not _JOURNAL.fullmatch(text):
         raise BadInput(
             f"{text[:80]!r} is not the id of an incident.", remedy="`reinstate list` shows the ids there are"
         )
     return text
 
 
-def is_incident_id(text: str) -> bool:
-    """Whether this is the id of an incident."""
-    return _INCIDENT.fullmatch(text) is not None
+def is_id(text: str, prefix: str) -> bool:
+    """Whether this is the id of an incident (`inc`) or of a publication (`pub`)."""
+    return _JOURNAL.fullmatch(text) is not None and text.startswith(f"{prefix}-")
 
 
 def segment(text: str, noun: str) -> str:

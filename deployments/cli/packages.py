@@ -24,10 +24,9 @@ def index(
     as_json: JSON = False,
 ) -> None:
     """Sign what lies in a package store, with this installation's key. Only what is signed is ever installed."""
-    from blocks.home import open_store
+    from blocks.home import open_store, signing_key
     from tasks.package_index import index_folder
     from tasks.progress import Progress
-    from tasks.work import signing_key
 
     progress = Progress("index", "index")
     done = index_folder(folder, signing_key(), open_store(), progress, changed_too=changed_too)
@@ -47,13 +46,13 @@ def stock(
     as_json: JSON = False,
 ) -> None:
     """Fetch the packages of exactly the installed versions into the plan's stores, through the healthy hosts."""
-    from blocks.home import open_store
+    from blocks.home import open_store, signing_key
     from blocks.hosts.identity import prove
     from model.assets import DpkgAsset
     from model.errors import PreconditionFailed
     from tasks.progress import Progress
     from tasks.stocking import stock as stock_asset
-    from tasks.work import load_plan, signing_key
+    from tasks.work import load_plan
 
     memory = open_store()
     file = load_plan(plan, memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import stat
@@ -13,15 +14,17 @@ from typing import Annotated
 import typer
 
 from deployments.cli.new_plan import Answers, Someone, id_of, new_plan
-from deployments.cli.output import JSON, emit, out, reported, show_table
+from deployments.cli.output import JSON, emit, out, quiet_prefect, reported, say, show_table
 from model.command import printable
-from model.errors import BadInput, Problem
+from model.errors import BadInput, PreconditionFailed, Problem
 from model.plan import Plan
-from model.plan_diff import compare_plans
+from model.plan_diff import compare_plans, in_words
 from model.plan_hints import hints
 from model.planfile import line_of, plan_digest, read_plan
 
 app = typer.Typer(no_args_is_help=True)
+NOT_PUBLISHED = 10
+"""Exit code of a publication that was denied or overtaken."""
 
 File = Annotated[Path, typer.Argument(help="The plan file.", show_default=False)]
 
@@ -127,13 +130,15 @@ def check(file: File, as_json: JSON = False) -> None:
     plan, digest = read(file)
     source = file.read_text(encoding="utf-8")
     missing = [Problem(line_of(source, one.path), one.path, one.what, one.remedy) for one in hints(plan)]
+    published = _published(plan.name, digest)
     result = {
         "plan": plan.name, "version": plan.version, "digest": digest, "problems": [],
-        "hints": [asdict(one) for one in missing],
+        "hints": [asdict(one) for one in missing], "published": published,
     }  # fmt: skip
 
     def text() -> None:
         out(f"{file}: plan {plan.name} version {plan.version} is right ({digest[:12]}).")
+        out(published)
         if missing:
             out("Still missing before you can rely on it:")
         for one in missing:
@@ -142,18 +147,113 @@ def check(file: File, as_json: JSON = False) -> None:
     emit(result, as_json, text)
 
 
+def _published(name: str, digest: str) -> str:
+    """What the journal store says of a plan's text, in one sentence."""
+    from blocks.home import home, open_store
+    from tasks.versions import versions_of
+
+    if not home().is_dir():
+        return "Nothing was ever published here."
+    try:
+        found = versions_of(open_store(), name)
+    except PreconditionFailed as error:
+        return f"Whether it is published is not known: {error.what}"
+    if not found:
+        return "No version of it was ever published: any text of it is followed. `reinstate plan publish` changes that."
+    if found[-1].digest == digest:
+        return f"It is the published version {found[-1].number}."
+    return (
+        f"It is NOT the published version {found[-1].number} ({found[-1].digest[:12]}): a real incident follows it "
+        f"only when two people break the glass. Compare: `reinstate plan diff {name}@{found[-1].number} FILE`."
+    )
+
+
+@app.command()
+@reported
+def publish(
+    plan: Annotated[str, typer.Argument(help="A plan file, or the name of a registered plan.")] = "",
+    proposed_by: Annotated[
+        str, typer.Option("--by", help="Your id in the plan; who proposes may not sign.")
+    ] = "",
+    publication: Annotated[str, typer.Option(help="Go on with this publication.")] = "",
+    local: Annotated[bool, typer.Option("--local", help="Run here, without any Prefect server.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Publish a plan's present text as its next version, signed by the rule of the version before.
+
+    Exit code with --local: 0 published, 3 while people must sign, 10 when it was not published.
+    """
+    from deployments.server.paths import running
+
+    quiet_prefect()
+    up = None if local else running()
+    if up is None and not local:
+        raise BadInput(
+            "no `reinstate up` runs here.", "plan publish", "start `reinstate up PLAN`, or add `--local`"
+        )
+    if up is not None:
+        from deployments.server.remote import start_publication
+
+        url = start_publication(up.paths, plan, proposed_by, publication)
+        emit({"flow_run": url}, as_json, lambda: out(f"The publication runs: {url}"))
+        return
+    from blocks.home import open_store
+    from flows.publish_plan import publish_plan
+    from model.incident import Source
+    from tasks.publishing import open_publication
+    from tasks.work import load_plan, open_work
+
+    if not publication and plan and proposed_by:
+        store = open_store()
+        publication = open_publication(load_plan(plan, store), store, proposed_by, Source.CLI).incident.id
+        say(f"Publication {publication} is open.")
+    sentence = asyncio.run(publish_plan.fn(plan, proposed_by, publication, Source.CLI))
+    done = open_work(publication).state().published
+    emit({"publication": publication, "outcome": sentence}, as_json, lambda: out(sentence))
+    if done is None or done.number is None:
+        raise typer.Exit(NOT_PUBLISHED)
+
+
+@app.command()
+@reported
+def versions(
+    name: Annotated[str, typer.Argument(help="Name of a plan.", show_default=False)], as_json: JSON = False
+) -> None:
+    """List the published versions of a plan: when, by whom, signed by whom."""
+    from blocks.home import open_store
+    from tasks.versions import versions_of
+
+    found = versions_of(open_store(), name)
+    rows = [
+        (one.number, one.version, one.digest[:12], f"{one.published_at:%Y-%m-%d %H:%M} UTC", one.proposed_by,
+         ", ".join(f"{who.person} ({who.proof})" for who in one.signed), one.publication)
+        for one in found
+    ]  # fmt: skip
+    columns = ("number", "version", "digest", "published", "proposed by", "signed by", "publication")
+
+    def text() -> None:
+        if not found:
+            out(f"No version of plan {printable(name)} was ever published.")
+        else:
+            show_table(f"Published versions of {name}", columns, rows)
+
+    emit([one.model_dump(mode="json", exclude={"text"}) for one in found], as_json, text)
+
+
 @app.command()
 @reported
 def diff(
-    before: Annotated[Path, typer.Argument(help="The older version.", show_default=False)],
-    after: Annotated[Path, typer.Argument(help="The newer version.", show_default=False)],
+    before: Annotated[
+        str, typer.Argument(help="The older version: a file, or NAME@NUMBER.", show_default=False)
+    ],
+    after: Annotated[str, typer.Argument(help="The newer version, likewise.", show_default=False)],
     as_json: JSON = False,
 ) -> None:
     """Compare two versions of a plan; what weakens it is said first. Exit code 2 when they differ.
 
     They are compared by what they mean: comments, order and defaults that are written out are no difference.
     """
-    (old, _), (new, _) = read(before), read(after)
+    old, new = _version(before), _version(after)
     found = compare_plans(old, new)
 
     def text() -> None:
@@ -162,9 +262,9 @@ def diff(
         for one in found.changes:
             out(f"{one.path}: {one.word}")
             if one.before is not None:
-                out(f"  - {_short(one.before)}")
+                out(f"  - {printable(in_words(one.before))}")
             if one.after is not None:
-                out(f"  + {_short(one.after)}")
+                out(f"  + {printable(in_words(one.after))}")
         if not found.changes:
             out(f"{before} and {after} mean the same.")
 
@@ -173,11 +273,22 @@ def diff(
         raise typer.Exit(2)
 
 
-def _short(value: object) -> str:
-    """A value of a plan on one line: words as they are, what has parts as JSON."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return printable(", ".join(value) or "nothing")
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+def _version(reference: str) -> Plan:
+    """The plan of a file, or a published version `NAME@NUMBER`."""
+    named = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_-]*)@([0-9]{1,6})", reference)
+    if named is None or Path(reference).exists():
+        return read(Path(reference))[0]
+    from blocks.home import open_store
+    from tasks.versions import versions_of
+
+    found = versions_of(open_store(), named[1])
+    number = int(named[2])
+    if not 1 <= number <= len(found):
+        raise BadInput(
+            f"plan {named[1]} has {len(found)} published versions.", reference,
+            f"see `reinstate plan versions {named[1]}`",
+        )  # fmt: skip
+    return read_plan(found[number - 1].text, reference)
 
 
 @app.command()

@@ -219,7 +219,9 @@ def recover(
 
 @reported
 def approve(
-    incident: Annotated[str, typer.Argument(help="Id of the incident.", show_default=False)],
+    incident: Annotated[
+        str, typer.Argument(help="Id of the incident, or of a plan's publication.", show_default=False)
+    ],
     person: Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)],
     key: Annotated[
         Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
@@ -236,7 +238,8 @@ def approve(
     quiet_prefect()
     from deployments.signing import sign_gate
     from flows.gate import description
-    from model.steps import Ask, next_step
+    from model.steps import Ask, Publish, next_step
+    from tasks.publishing import publish
     from tasks.voting import gate_digest, open_gate
     from tasks.work import open_work
 
@@ -257,4 +260,6 @@ def approve(
     if key is None and not code:
         code = typer.prompt("One-time code", err=True, hide_input=True)
     standing = sign_gate(work, gate, person, decision, reason, digest=digest, key=key, code=code)
+    if isinstance(next_step(work.state()), Publish):
+        say(publish(work))  # nothing on any host: it needs no run of its own
     emit(standing, as_json, lambda: out(standing.sentence))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyotp
 import typer
 
-from blocks.home import home, open_store
+from blocks.home import home, open_store, signing_key
 from deployments.cli.output import clean
 from deployments.demo.facts import WorldFacts
 from deployments.server.paths import Paths
@@ -36,7 +36,7 @@ from tasks.progress import Progress
 from tasks.render import line
 from tasks.steps import look
 from tasks.voting import cast_vote, gate_digest, gate_standing, open_gate
-from tasks.work import Work, load_plan, open_work, signing_key
+from tasks.work import Work, load_plan, open_work
 
 if TYPE_CHECKING:
     from deployments.demo.run import Wishes

@@ -26,6 +26,7 @@ from blocks.hosts.ssh import SSHHost
 from deployments.server.paths import POOL
 from deployments.server.runs import TAG
 from flows.back_up import back_up
+from flows.publish_plan import publish_plan
 from flows.recover import recover
 from flows.scan import scan
 from flows.stages import STAGES, report
@@ -90,6 +91,7 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield back_up, plan.name, {"plan": plan.name}, tags
         yield scan, plan.name, {"plan": plan.name}, tags
         yield verify_backups, plan.name, {"plan": plan.name}, tags
+        yield publish_plan, plan.name, {"plan": plan.name}, tags
     for flow in STAGES.values():
         yield flow, flow.name, {}, []
 

@@ -66,10 +66,38 @@ def start_run(
         "mistakes": [mistake.model_dump(mode="json") for mistake in mistakes] or None,
     }  # fmt: skip
 
+    return _start(where, "recover", plan, parameters, incident)
+
+
+def start_publication(where: Paths, plan: str, proposed_by: str, publication: str) -> str:
+    """Create a `publish_plan` run and return its address in the UI.
+
+    Args:
+        where: a running `up`.
+        plan: a plan file or the name of a registered plan; its name must be registered there.
+        proposed_by: id of a person.
+        publication: id of one to go on with.
+    """
+    if publication:
+        name, path = open_work(publication).plan.name, ""
+    else:
+        file = load_plan(plan)
+        name, path = file.plan.name, str(file.path)
+    parameters = {
+        "plan": path, "proposed_by": proposed_by, "publication": publication, "source": Source.CLI.value,
+    }  # fmt: skip
+    return _start(where, "publish_plan", name, parameters, publication)[1]
+
+
+def _start(
+    where: Paths, flow: str, plan: str, parameters: Mapping[str, Any], incident: str
+) -> tuple[UUID, str]:
+    """Create a run of a plan's deployment; returns its id and its address in the UI."""
+
     async def create() -> FlowRun:
         async with get_client() as client:
             try:
-                deployment = await client.read_deployment_by_name(f"recover/{plan}")
+                deployment = await client.read_deployment_by_name(f"{flow}/{plan}")
             except ObjectNotFound:
                 raise BadInput(
                     f"plan {plan} is not registered.",
@@ -78,7 +106,7 @@ def start_run(
                 ) from None
             tags = [TAG, *([incident_tag(incident)] if incident else [])]
             return await client.create_flow_run_from_deployment(
-                deployment.id, parameters=parameters, tags=tags
+                deployment.id, parameters=dict(parameters), tags=tags
             )
 
     with client_settings(where):

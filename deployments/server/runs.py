@@ -71,8 +71,8 @@ async def runs_in(client: PrefectClient, *types: StateType, ended: bool = False)
 
 
 def incident_of(store: JournalStore, run: FlowRun) -> str:
-    """The incident a `recover` run works on; empty for other runs, and before the incident is open."""
-    named = str(run.parameters.get("incident") or "")
+    """The incident a `recover` run works on, or the publication; empty for others, and before it is open."""
+    named = str(run.parameters.get("incident") or run.parameters.get("publication") or "")
     return named or (store.get(f"runs/{run.id}") or b"").decode()
 
 
@@ -96,7 +96,7 @@ async def bury_lost_runs(client: PrefectClient, *, all_of_them: bool) -> int:
 
 
 async def continue_incidents(client: PrefectClient, deployed: dict[str, UUID], over: set[str]) -> list[str]:
-    """Start `recover` again for unfinished incidents whose run crashed, or was declared completed by hand.
+    """Start `recover` (or `publish_plan`) again for what is unfinished: its run crashed, or was completed by hand.
 
     Nothing is started for an incident with a run that is alive. A run that failed or was cancelled waits for a person.
 
@@ -115,18 +115,21 @@ async def continue_incidents(client: PrefectClient, deployed: dict[str, UUID], o
     for run in await runs_in(client, StateType.CRASHED, StateType.COMPLETED, ended=True):
         runs.setdefault(incident_of(store, run), []).append(run.id)
     going_on = []
-    for incident in runs.keys() - alive - over - {""} & set(store.incidents()):
+    known = {*store.incidents(), *store.publications()}
+    for incident in runs.keys() - alive - over - {""} & known:
         work = open_work(incident, store)
         if isinstance(next_step(work.state()), Finished):
             over.add(incident)
             continue
-        deployment, times = deployed.get(f"recover/{work.plan.name}"), len(runs[incident])
+        publication = work.state().publication is not None
+        flow, name = ("publish_plan", "publication") if publication else ("recover", "incident")
+        deployment, times = deployed.get(f"{flow}/{work.plan.name}"), len(runs[incident])
         if deployment is None or times > MOST_CRASHES:
             continue
         end_processes(runs[incident])
         await client.create_flow_run_from_deployment(
             deployment,
-            parameters={"plan": work.plan.name, "incident": incident},
+            parameters={"plan": work.plan.name, name: incident},
             tags=[TAG, incident_tag(incident)],
             idempotency_key=f"{incident}-{times}",
         )

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from blocks.home import open_store
+from blocks.home import open_store, signing_key
 from tasks.package_index import index_folder
-from tasks.work import signing_key
 from tests.lab.base import RPM, Base, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession

@@ -12,12 +12,11 @@ import pyotp
 import pytest
 from ruamel.yaml import YAML
 
-from blocks.home import open_store
+from blocks.home import open_store, signing_key
 from model.finding import Code
 from model.incident import Source
 from model.outcome import Gate, RunVerdict
 from tasks.package_index import index_folder
-from tasks.work import signing_key
 from tests.lab import damage
 from tests.lab.servers import WEB_ROOT, Shop
 from tests.support.labworld import LabWorld, merged, write_secret

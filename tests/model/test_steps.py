@@ -6,10 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.journal import Confirmed, Ended, GateOpened, GateSettled, Noted, Payload, Proposed, fold
+from model.journal import (
+    Confirmed,
+    Ended,
+    GateOpened,
+    GateSettled,
+    GlassNeeded,
+    Noted,
+    Payload,
+    PlanProposed,
+    PlanPublished,
+    Proposed,
+    fold,
+)
 from model.outcome import Gate, RunVerdict, Stage
 from model.signoff import Decision
-from model.steps import Ask, Finished, Run, Step, next_step
+from model.steps import Ask, Finished, Publish, Run, Step, next_step
 
 from .builders import (
     AT,
@@ -48,11 +60,49 @@ def kind(step: Step) -> object:
             return stage
         case Ask(gate=asked):
             return asked
+        case Publish():
+            return Publish
         case Finished(verdict=verdict):
             return verdict
 
 
-BEFORE = {what: upto(what) for what in (*list(Stage)[:10], *Gate)}
+STEPS: tuple[Stage | Gate, ...] = (*list(Stage)[:10], Gate.DECIDE, Gate.ACCEPT)
+BEFORE = {what: upto(what) for what in STEPS}
+
+
+def glass_cases() -> dict[str, tuple[list[Payload], object]]:
+    """A plan that was changed: the glass comes before the proposal's own gate, and holds once something was done."""
+    needed = GlassNeeded(newest=1, digest="a" * 64, sentence="It was changed.")
+    waits = [*BEFORE[Gate.DECIDE], needed]
+    asked = GateOpened(gate=Gate.BREAK_GLASS, digest="b" * 64, deadline=AT)
+
+    def said(decision: Decision) -> list[Payload]:
+        settled = GateSettled(gate=Gate.BREAK_GLASS, digest="b" * 64, decision=decision, sentence="So be it.")
+        return [*waits, asked, settled]
+
+    again = asked.model_copy(update={"digest": "c" * 64})
+    return {
+        "not asked yet": (waits, Gate.BREAK_GLASS),
+        "asked": ([*waits, asked], Gate.BREAK_GLASS),
+        "broken": (said(Decision.APPROVE), Gate.DECIDE),
+        "kept whole": (said(Decision.DENY), Stage.CLOSE),
+        "asked again after it ran out": ([*said(Decision.APPROVE), again], Gate.BREAK_GLASS),
+    }
+
+
+def publication_cases() -> dict[str, tuple[list[Payload], object]]:
+    """A plan's new version is signed or denied, then written down."""
+    asked = PlanProposed(plan="shop", number=2, version="2", digest="a" * 64, before="b" * 64)
+    begun: list[Payload] = [GOOD[0][1], asked]
+    opened = GateOpened(gate=Gate.PUBLISH, digest=asked.to_sign, deadline=AT)
+    settled = GateSettled(gate=Gate.PUBLISH, digest=asked.to_sign, decision=Decision.DENY, sentence="No.")
+    return {
+        "put to the vote": (begun, Gate.PUBLISH),
+        "denied": ([*begun, opened, settled], Publish),
+        "written down": ([*begun, opened, settled, PlanPublished(number=None, sentence="No.")], None),
+    }
+
+
 ANOTHER = Proposed(proposal=proposal(1, 2), digest=proposal(1, 2).digest)
 PROPOSED = proposal().digest
 END = Ended(verdict=RunVerdict.STOPPED_SAFE, sentence="Stopped.", next_human_step="Call Ann.")
@@ -66,6 +116,8 @@ TABLE: dict[str, tuple[list[Payload], object]] = {
     "no damage": (
         [*BEFORE[Stage.CONFIRM], Confirmed(results=(), severity=None), ok(Stage.CONFIRM)], Stage.CLOSE,
     ),
+    **{f"glass, {case}": (records, what) for case, (records, what) in glass_cases().items()},
+    **{f"publication, {case}": (records, what) for case, (records, what) in publication_cases().items()},
     "decide failed": ([*BEFORE[Stage.DECIDE], failed(Stage.DECIDE)], Stage.CLOSE),
     "decide ended without a proposal": ([*BEFORE[Stage.DECIDE], ok(Stage.DECIDE)], Stage.DECIDE),
     "proposal denied": (

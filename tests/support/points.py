@@ -10,14 +10,14 @@ from typing import Any
 
 from blocks.backups import signed
 from blocks.backups.directory import DirectoryBackup
-from blocks.home import open_store
+from blocks.home import open_store, signing_key
 from blocks.keys import SigningKey
 from blocks.ledger import Ledger
 from model.canonical import now
 from model.manifest import Entry, Manifest, RecoveryPoint, TableCount
 from tasks.backup_files import point_id
 from tasks.recovery_points import ledger_of
-from tasks.work import load_plan, signing_key
+from tasks.work import load_plan
 from tests.support.wrongworld import SmallWorld
 
 MACHINE = "0123456789abcdef0123456789abcdef"

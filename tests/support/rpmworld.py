@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blocks.home import open_store
+from blocks.home import open_store, signing_key
 from tasks.package_index import index_folder
-from tasks.work import signing_key
 from tests.lab.host import LabHost
 from tests.support.labworld import World, merged, plan_head, write_people
 from tests.tasks.localhost import quiet

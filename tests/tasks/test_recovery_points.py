@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from blocks.backups.directory import DirectoryBackup
-from blocks.home import open_store
+from blocks.home import open_store, signing_key
 from blocks.scanners import Scanner
 from checks.point_facts import Knowledge
 from checks.recovery_points import look
@@ -41,7 +41,7 @@ from tasks.render import proposal_markdown
 from tasks.report import build_report
 from tasks.report_pages import report_html, report_markdown
 from tasks.voting import cast_vote, gate_digest, open_gate
-from tasks.work import load_plan, open_incident, open_work, signing_key
+from tasks.work import load_plan, open_incident, open_work
 from tests.checks.local import LocalConnection
 from tests.model.builders import PLAN_TEXT
 from tests.support.fakeengine import FakeEngine
