@@ -18,7 +18,7 @@ from model.errors import BadInput, ReinstateError, Transient
 from model.incident import Kind, Source
 from model.mistake import Mistake
 from model.outcome import Stage
-from model.steps import Ask, Finished, Publish, Run, next_step
+from model.steps import Ask, Finished, Run, next_step
 from tasks.work import Work, open_work
 
 FINAL = frozenset({Stage.CLOSE, Stage.REVIEW})
@@ -61,6 +61,14 @@ async def recover(
         plan, summary, reported_by, kind, source, detected_at, mistakes or []
     )
     work = await asyncio.to_thread(open_work, incident)
+    if (
+        await asyncio.to_thread(work.state)
+    ).publication is not None:  # nobody is told about one as of an incident
+        raise BadInput(
+            "this is a publication of a plan, no incident.",
+            incident,
+            "`reinstate plan publish --publication ID`",
+        )
     await name_run(work)
     async with Informing(work) as informing:
         return await _through(work, informing)
@@ -81,12 +89,6 @@ async def _through(work: Work, informing: Informing) -> str:
             case Ask(gate=gate):
                 await informing.flush()
                 await ask(work, gate)
-            case Publish():
-                raise BadInput(
-                    "this is a publication of a plan, no incident.",
-                    incident,
-                    "`reinstate plan publish --publication`",
-                )
             case Run(stage=stage):
                 try:
                     stage_flow = STAGES[stage]

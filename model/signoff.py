@@ -77,7 +77,7 @@ def admit(
         )
     if vote.person == requester:
         raise Refused(
-            f"{vote.person} reported this incident and may not sign it.", remedy="ask another signer"
+            f"{vote.person} reported or proposed this and may not sign it.", remedy="ask another signer"
         )
     allowed = signers(plan, rule, requester)
     if vote.person not in allowed:

@@ -299,7 +299,7 @@ def _said(person: Person, vote: Vote | None, reported: bool) -> str:
         word = {Decision.APPROVE: "approved", Decision.DENY: "denied", Decision.ASK: "asked for more"}
         return f"{word[vote.decision]} at {vote.at:%Y-%m-%d %H:%M} UTC: {safe(vote.reason)}"
     if reported:
-        return "reported the incident and may not sign"
+        return "reported or proposed this and may not sign"
     ways = [way for way, has in (("one-time code", person.totp), ("SSH key", person.ssh_keys)) if has]
     return (
         f"has not signed; signs by {' or '.join(ways)}"

@@ -34,7 +34,7 @@ def test_signers_leave_out_the_requester_and_count_a_person_once() -> None:
     [
         ("dan", [], vote("eve", YES, DIGEST), "not a person of the plan"),
         ("dan", [], vote("", YES, DIGEST), "not a person of the plan"),
-        ("ann", [], vote("ann", YES, DIGEST), "reported this incident and may not sign"),
+        ("ann", [], vote("ann", YES, DIGEST), "reported or proposed this and may not sign"),
         ("eve", [], vote("dan", YES, DIGEST), "does not hold a role"),
         ("dan", [], vote("ann", YES, OTHER), "it changed"),
         ("dan", cast(("ann", YES)), vote("ann", YES, DIGEST), "already signed"),

@@ -208,7 +208,7 @@ FALSE: dict[str, tuple[Attempt, str, Attempt, str]] = {
         lambda case: case.write("paul"), "may sign: lena, mia",
     ),
     "self-approving": (
-        lambda case: case.answer("rita"), "reported this incident",
+        lambda case: case.answer("rita"), "reported or proposed this",
         lambda case: case.write("rita"), "may sign: lena, mia",
     ),
     "nobody of the plan": (
@@ -286,7 +286,7 @@ def test_everyone_of_the_rule_is_listed_with_what_they_said_or_may_do(case: Case
     shown = description(case.work, case.work.state(), Gate.DECIDE)
     for text in (
         "**Lena** (lena): asked for more at ", "**Omar** (omar): has not signed; signs by one-time code",
-        "**Rita** (rita): reported the incident and may not sign", "**Mia** (mia): approved at ", "UTC: yes",
+        "**Rita** (rita): reported or proposed this and may not sign", "**Mia** (mia): approved at ", "UTC: yes",
     ):  # fmt: skip
         assert text in shown
     assert "Paul" not in shown
