@@ -283,13 +283,17 @@ KEYS = {
     "Expectation.kwargs": "its arguments",
     "SignOff.decide": "the proposal, before anything is changed",
     "SignOff.accept": "the result, before the end; a denial rolls everything back",
-    "SignOff.break_glass": "letting a real incident follow a plan that was changed and not published; at least two people, "
-    "whose word holds until `deadline`",
+    "SignOff.break_glass": "letting a real incident follow a plan that was changed and not published; at least two "
+    "people, whose word holds until `deadline`",
     "SignOff.publish": "a new version of the plan; the version before says who",
     "GateRule.roles": "roles whose people may sign",
     "GateRule.quorum": "how many different people must approve; one denial settles the gate",
-    "GateRule.deadline": "recorded with the gate and shown; **nothing happens yet when it passes**",
-    "GateRule.on_timeout": "what shall happen at the deadline; **today the gate is always held**",
+    "GateRule.deadline": "how long people have; recorded with the gate and shown",
+    "GateRule.on_timeout": "what happens then: it goes on waiting, counts as denied, or (only at `accept`) everything "
+    "is rolled back, or counts as accepted. Nothing is ever changed that nobody signed",
+    "GateRule.remind": "how long before the deadline those who may still sign are told again",
+    "GateRule.escalate": "how long before the deadline `escalate_to` is told that it is not signed",
+    "GateRule.escalate_to": "roles whose people are told then; they do not sign in place of others",
 }
 """Meaning of keys the models' docstrings leave out; the docstring counts for all others."""
 
@@ -304,7 +308,9 @@ PLURALS = {"a mapping": "mappings", "id": "ids", "name": "names", "text": "texts
 
 VALUES = {
     "GateRule.roles": "list of roles",
-    "Audience.moments": "list of `opened`, `confirmed`, `decided`, `progress`, `impact_changed`, `recovered`, `ended`",
+    "Audience.moments": "list of `opened`, `confirmed`, `decided`, `progress`, `impact_changed`, `recovered`, `ended`, "
+    "`reminded`, `escalated`",
+    "Audience.gate": "told only about this gate, at `reminded` and `escalated`; left out: about every gate",
 }
 """Values that the schema describes at too great a length."""
 

@@ -17,6 +17,7 @@ from model.journal import State
 from model.outcome import Gate
 from model.signoff import Decision
 from tasks import steps
+from tasks.deadlines import keep_gate
 from tasks.diagnosis_page import summary
 from tasks.gate_page import asked_markdown
 from tasks.render import standing_markdown
@@ -70,7 +71,9 @@ async def ask(work: Work, gate: Gate) -> None:
         await run(steps.make_proposal, work.incident.id)
     state = await asyncio.to_thread(open_gate, work, gate)
     where = await asyncio.to_thread(settle, work, gate)
-    if where.settled is not None:
+    for sentence in await asyncio.to_thread(keep_gate, work):
+        say(sentence)
+    if (await asyncio.to_thread(work.state)).signed(gate) is not None:
         return
     if not in_prefect():
         again = "`reinstate plan publish`" if gate is Gate.PUBLISH else "`recover`"

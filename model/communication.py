@@ -15,13 +15,15 @@ from model.canonical import Value
 from model.messages import Moment
 
 Language = Literal["en", "zh"]
+GateName = Literal["decide", "accept", "break_glass", "publish"]
 
 SHORTEST = 60.0
 """Seconds: progress more often than this is noise."""
 
 WORDS = (
     "service", "description", "incident", "level", "degree", "scope", "approved", "decision", "going_back", "verdict",
-    "lost", "took", "detected", "target", "at", "next", "steps", "summary", "details",
+    "lost", "took", "detected", "target", "at", "next", "steps", "summary", "details", "gate",
+    "deadline", "missing", "at_deadline",
 )  # fmt: skip
 """What a template of the plan may name; `docs/information.md` says what each is."""
 
@@ -62,6 +64,7 @@ class Audience(Value):
         language: of the messages.
         moments: when they are told.
         every: time between two messages of `progress`.
+        gate: told only what concerns this gate, of the moments that do; left out: every gate.
         details: also what is for the emergency organisation only: the report's words, findings, reasons.
         templates: your own text for a moment, as a Jinja template; the mark of a drill is added in any case.
     """
@@ -75,6 +78,7 @@ class Audience(Value):
         min_length=1,
     )  # fmt: skip
     every: Annotated[Seconds, Field(ge=SHORTEST)] = 1800.0
+    gate: GateName | None = None
     details: bool = False
     templates: dict[Moment, Template] = {}
 

@@ -3,6 +3,7 @@
 ReinstateError
 ├── Transient            try again: the same call may succeed later (network, lock held, 5xx)
 ├── Refused              policy or people said no; trying again changes nothing
+│   └── Overtaken        another writer was first: read again and decide again
 ├── PreconditionFailed   a gate was not met; nothing was touched
 │   ├── BadPlan          the plan file is wrong; carries every problem with its line
 │   └── BadInput         an argument or a file given by a person is wrong
@@ -52,6 +53,12 @@ class Refused(ReinstateError):
 
     code = "REFUSED"
     exit_code = 77
+
+
+class Overtaken(Refused):
+    """Another writer was first; what was decided on is out of date."""
+
+    code = "OVERTAKEN"
 
 
 class PreconditionFailed(ReinstateError):

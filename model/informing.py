@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from model.communication import Audience, Communication, Reachable, Route
-from model.journal import Confirmed, Ended, GateSettled, Opened, Record, StageEnded, StageStarted
+from model.journal import (
+    Confirmed,
+    Ended,
+    GateReminded,
+    GateSettled,
+    Opened,
+    Record,
+    StageEnded,
+    StageStarted,
+)
 from model.messages import Moment, Telling, Told
 from model.outcome import Gate, Stage
 from model.severity import Severity
@@ -32,11 +41,13 @@ class Occasion:
 
     Attributes:
         key: the moment, with a number from its second time on.
+        gate: the gate it concerns, for reminders and escalations.
     """
 
     moment: Moment
     key: str
     at: datetime
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -72,37 +83,41 @@ def occasions(records: Sequence[Record]) -> tuple[Occasion, ...]:
     """What happened so far, oldest first; progress is no occasion, see `progress_due`."""
     found: list[Occasion] = []
     counts: dict[Moment, int] = {}
-    for moment, at in _moments(records):
+    for moment, at, gate in _moments(records):
         counts[moment] = number = counts.get(moment, 0) + 1
-        found.append(Occasion(moment, moment if number == 1 else f"{moment}-{number}", at))
+        found.append(Occasion(moment, moment if number == 1 else f"{moment}-{number}", at, gate))
     return tuple(found)
 
 
-def _moments(records: Sequence[Record]) -> Iterator[tuple[Moment, datetime]]:
+def _moments(
+    records: Sequence[Record],
+) -> Iterator[tuple[Moment, datetime, Gate | None]]:
     severity: Severity | None = None
     found, told, going_back, decided = False, False, False, ""
     for record in records:
         match record.payload:
             case Opened():
-                yield Moment.OPENED, record.at
+                yield Moment.OPENED, record.at, None
             case Confirmed(severity=graded) if graded is not None:
                 if told and graded != severity:
-                    yield Moment.IMPACT_CHANGED, record.at
+                    yield Moment.IMPACT_CHANGED, record.at, None
                 severity, found = graded, True
             case StageEnded(stage=Stage.CONFIRM, ok=True) if found and not told:
                 told = True
-                yield Moment.CONFIRMED, record.at
+                yield Moment.CONFIRMED, record.at, None
             case GateSettled(gate=Gate.DECIDE, digest=digest, decision=decision):
                 if decision is not Decision.ASK and digest != decided:
                     decided = digest
-                    yield Moment.DECIDED, record.at
+                    yield Moment.DECIDED, record.at, None
             case StageStarted(stage=Stage.ROLL_BACK) if not going_back:
                 going_back = True
-                yield Moment.IMPACT_CHANGED, record.at
+                yield Moment.IMPACT_CHANGED, record.at, None
             case GateSettled(gate=Gate.ACCEPT, decision=Decision.APPROVE):
-                yield Moment.RECOVERED, record.at
+                yield Moment.RECOVERED, record.at, None
             case Ended():
-                yield Moment.ENDED, record.at
+                yield Moment.ENDED, record.at, None
+            case GateReminded(gate=gate, what=what):
+                yield Moment.REMINDED if what == "reminder" else Moment.ESCALATED, record.at, gate
 
 
 def tellings(records: Sequence[Record]) -> dict[tuple[str, str, str], str]:
@@ -153,7 +168,10 @@ def messages(records: Sequence[Record], plan: Communication, at: datetime) -> li
     happened = occasions(records)
     found = []
     for name, audience in plan.audiences.items():
-        found += [Message(name, one) for one in happened if one.moment in audience.moments]
+        found += [
+            Message(name, one) for one in happened
+            if one.moment in audience.moments and (audience.gate is None or one.gate in {None, audience.gate})
+        ]  # fmt: skip
         begun = [
             (record.at, record.payload.message.partition("/")[0]) for record in records
             if isinstance(record.payload, Telling) and record.payload.audience == name

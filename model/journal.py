@@ -109,12 +109,33 @@ class VoteRefused(Value):
 
 
 class GateSettled(Value):
-    """The votes settled the gate for this digest."""
+    """The votes settled the gate for this digest, or its deadline did; the first settlement of a digest counts.
+
+    Attributes:
+        timed_out: nobody did; the plan says what happens then.
+    """
 
     type: Literal["gate_settled"] = "gate_settled"
     gate: Gate
     digest: str
     decision: Decision
+    sentence: str
+    timed_out: bool = Field(default=False, exclude_if=lambda value: not value)
+
+
+class GateReminded(Value):
+    """Nobody signed yet: those who may are reminded, others are told, or the deadline passed and the gate is held.
+
+    Attributes:
+        digest: of this opening of the gate.
+        before: seconds before the deadline at which the plan asks for it.
+    """
+
+    type: Literal["gate_reminded"] = "gate_reminded"
+    gate: Gate
+    digest: str
+    what: Literal["reminder", "escalation", "held"]
+    before: float
     sentence: str
 
 
@@ -282,6 +303,7 @@ Payload = Annotated[
     | Voted
     | VoteRefused
     | GateSettled
+    | GateReminded
     | GlassNeeded
     | PlanProposed
     | PlanPublished
@@ -355,6 +377,7 @@ class State(Value):
         tokens: host → newest fencing token held by this incident.
         items: rectification items, by number, as people left them; owner and due date of the plan not filled in.
         opinions: what the leading group said of the report.
+        reminded: what was done about gates that nobody signed.
         glass: why two people must break the glass before anything is changed.
         publication: what is put to the vote, when this is the journal of a plan's publication.
         published: how that ended.
@@ -378,6 +401,7 @@ class State(Value):
     reviewed: Reviewed | None = None
     items: tuple[Item, ...] = ()
     opinions: tuple[Said, ...] = ()
+    reminded: tuple[GateReminded, ...] = ()
     glass: GlassNeeded | None = None
     publication: PlanProposed | None = None
     published: PlanPublished | None = None
@@ -445,6 +469,7 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
     tokens: dict[str, int] = {}
     items: tuple[Item, ...] = ()
     opinions: list[Said] = []
+    reminded: list[GateReminded] = []
     for record in records:
         match record.payload:
             case Opened(incident=incident):
@@ -462,7 +487,11 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
                 refused.append(refusal)
                 refusals[refusal.gate] = refusal.reason
             case GateSettled() as settlement:
-                settled[settlement.gate] = settlement
+                first = settled.get(settlement.gate)
+                if first is None or first.digest != settlement.digest or first.decision is Decision.ASK:
+                    settled[settlement.gate] = settlement
+            case GateReminded() as reminder:
+                reminded.append(reminder)
             case StageEnded() as ended:
                 stages[ended.stage] = ended
             case Intent() as intent:
@@ -503,5 +532,6 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
             "refusal": refusals,
             "ended_stages": stages, "intents": intents, "effects": effects, "preserved": tuple(preserved),
             "verified": tuple(verified), "tokens": tokens, "items": items, "opinions": tuple(opinions),
+            "reminded": tuple(reminded),
         }
     )  # fmt: skip

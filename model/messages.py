@@ -20,6 +20,8 @@ class Moment(StrEnum):
     IMPACT_CHANGED = "impact_changed"
     RECOVERED = "recovered"
     ENDED = "ended"
+    REMINDED = "reminded"
+    ESCALATED = "escalated"
 
 
 class Telling(Value):

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from model.assets import Asset, DatabaseAsset, Name, PostgresAsset, Seconds, SecretRef, ServiceAsset, Word
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
-from model.communication import Communication
+from model.communication import Audience, Communication, GateName
+from model.messages import Moment
 from model.points import PointRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
@@ -174,13 +175,32 @@ class Checks(Value):
     interval: Seconds = 5.0
 
 
+OnTimeout = Literal["hold", "deny", "roll_back", "proceed"]
+AT_TIMEOUT: Mapping[GateName, tuple[OnTimeout, ...]] = {
+    "decide": ("hold", "deny"), "accept": ("hold", "deny", "roll_back", "proceed"), "break_glass": ("hold", "deny"),
+    "publish": ("hold", "deny"),
+}  # fmt: skip
+"""What may happen by itself at each gate: nothing is ever changed that nobody signed."""
+
+
 class GateRule(Value):
-    """Who signs a gate: `quorum` different people out of `roles`."""
+    """Who signs a gate: `quorum` different people out of `roles`.
+
+    Attributes:
+        deadline: from its opening on.
+        on_timeout: what happens then.
+        remind: how long before the deadline those who may still sign are told again.
+        escalate: how long before the deadline `escalate_to` is told that it is not signed.
+        escalate_to: roles whose people are told; signing stays with `roles`.
+    """
 
     roles: tuple[Role, ...] = ("leading_group",)
     quorum: int = Field(default=1, ge=1, le=20)
     deadline: Seconds = 4 * 3600.0
-    on_timeout: Literal["hold"] = "hold"
+    on_timeout: OnTimeout = "hold"
+    remind: tuple[Seconds, ...] = (3600.0, 900.0)
+    escalate: Seconds = 1800.0
+    escalate_to: tuple[Role, ...] = ("leading_group", "working_group")
 
 
 class SignOff(Value):
@@ -262,6 +282,25 @@ class Plan(Value):
         """The services of an asset that run on its host: what has to stand still while it is exchanged."""
         found = {name: self.services[name] for name in asset.services}
         return {name: one for name, one in found.items() if one.host == asset.host}
+
+    @property
+    def told(self) -> Communication | None:
+        """`communication` with whom the gates remind and escalate to, as audiences of their own."""
+        if self.communication is None:
+            return None
+        audiences: dict[str, Audience] = {}
+        for gate in AT_TIMEOUT:
+            rule: GateRule = getattr(self.signoff, gate)
+            for moment, roles in ((Moment.REMINDED, rule.roles), (Moment.ESCALATED, rule.escalate_to)):
+                people = dict.fromkeys(person for role in roles for person in getattr(self.roles, role))
+                members = tuple(p for p in people if self.communication.routes(p, self.people))
+                if members:
+                    audiences[f"{gate}-{moment}"] = Audience(
+                        members=members, moments=(moment,), gate=gate, details=True
+                    )
+        return self.communication.model_copy(
+            update={"audiences": {**self.communication.audiences, **audiences}}
+        )
 
     @property
     def reviewer(self) -> str:
@@ -386,10 +425,16 @@ class Plan(Value):
                     f"severity.{degree}.{unknown[0]}",
                     f"{unknown[0]!r} is no scope; there are: {', '.join(scopes)}",
                 )
-        for gate in ("decide", "accept", "publish", "break_glass"):
+        for gate in AT_TIMEOUT:
             if gate == "break_glass" and gate not in self.signoff.model_fields_set:
                 continue  # a plan of one person simply cannot be set aside
             rule: GateRule = getattr(self.signoff, gate)
+            if rule.on_timeout not in AT_TIMEOUT[gate]:
+                yield (
+                    f"signoff.{gate}.on_timeout",
+                    f"{rule.on_timeout!r} would do at {gate} what nobody signed; give one of "
+                    f"{', '.join(AT_TIMEOUT[gate])}",
+                )
             signers = {person for role in rule.roles for person in getattr(self.roles, role)}
             if len(signers) < rule.quorum:
                 yield f"signoff.{gate}.quorum", f"needs {rule.quorum} people, the roles have {len(signers)}"

@@ -57,7 +57,7 @@ class Ready:
 
 def something_due(work: Work, at: datetime | None = None) -> bool:
     """Whether anybody must be told anything now; reads only the journal."""
-    plan = work.plan.communication
+    plan = work.plan.told
     if plan is None:
         return False
     records = work.store.read(work.incident.id)
@@ -84,7 +84,7 @@ def tell(work: Work, opened: Open = open_channel) -> str:
     Raises:
         Transient: another process is doing it.
     """
-    plan = work.plan.communication
+    plan = work.plan.told
     if plan is None:
         return "The plan names nobody to tell."
     delivered = failed = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.communication import Language
 from model.incident import Kind
+from model.outcome import Gate
 
 MARKS: dict[Language, dict[Kind, str]] = {
     "en": {Kind.DRILL: "[DRILL – NOT REAL]", Kind.VERIFICATION: "[VERIFICATION – NOT REAL]"},
@@ -41,6 +42,25 @@ STEPS: dict[Language, dict[str, str]] = {
     },
 }  # fmt: skip
 """What goes on, by the next step of the journal."""
+
+GATES: dict[Language, dict[Gate, str]] = {
+    "en": {
+        Gate.DECIDE: "the decision on the repair", Gate.ACCEPT: "the acceptance of the repair",
+        Gate.BREAK_GLASS: "the decision to follow a changed plan", Gate.PUBLISH: "the new version of the plan",
+    },
+    "zh": {
+        Gate.DECIDE: "修复方案的决定", Gate.ACCEPT: "修复结果的验收", Gate.BREAK_GLASS: "按已更改预案执行的决定",
+        Gate.PUBLISH: "预案新版本",
+    },
+}  # fmt: skip
+AT_DEADLINE: dict[Language, dict[str, str]] = {
+    "en": {
+        "hold": "it goes on waiting", "deny": "it counts as denied", "roll_back": "everything is rolled back",
+        "proceed": "it counts as accepted",
+    },
+    "zh": {"hold": "继续等待", "deny": "视为否决", "roll_back": "全部撤销", "proceed": "视为验收通过"},
+}  # fmt: skip
+"""What happens at a gate's deadline."""
 
 DETAILS: dict[Language, str] = {"en": "For the emergency organisation", "zh": "应急组织内部信息"}
 """Heads what an audience without `details` is not told."""

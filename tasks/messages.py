@@ -13,15 +13,25 @@ from jinja2 import PackageLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from model.command import printable
-from model.communication import Audience
+from model.communication import Audience, Language
 from model.incident import Incident
 from model.informing import Message
 from model.journal import GateSettled, Record, StageStarted, State, fold
 from model.outcome import Gate, Stage
-from model.plan import Plan
-from model.signoff import Decision
+from model.plan import GateRule, Plan
+from model.signoff import Decision, signers
 from model.steps import Ask, Finished, Publish, next_step
-from tasks.message_words import DECISIONS, DEGREES, DETAILS, MARKS, SCOPES, STEPS, duration_words
+from tasks.message_words import (
+    AT_DEADLINE,
+    DECISIONS,
+    DEGREES,
+    DETAILS,
+    GATES,
+    MARKS,
+    SCOPES,
+    STEPS,
+    duration_words,
+)
 
 SUBJECT = 160
 """Characters of a subject; more is cut."""
@@ -54,8 +64,9 @@ def compose(
         message: whom it is for, and why.
         at: the present moment.
     """
-    assert plan.communication is not None  # noqa: S101 - there is no message without it
-    audience = plan.communication.audiences[message.audience]
+    told = plan.told
+    assert told is not None  # noqa: S101 - there is no message without it
+    audience = told.audiences[message.audience]
     moment = message.occasion.moment
     words = facts(plan, incident, records, audience, at)
     environment = ImmutableSandboxedEnvironment(
@@ -115,11 +126,27 @@ def facts(
         "target": clock(incident.detected_at + timedelta(seconds=plan.objectives.rto)),
         "next": STEPS[language][doing(state)],
         "steps": [_line(one.steps) for one in (state.proposal.reimport if state.proposal else ()) if one.steps],
-        "summary": "", "details": [],
+        "summary": "", "details": [], **_gate_words(plan, state, language),
     }  # fmt: skip
     if audience.details:
         words |= {"summary": _line(incident.summary), "details": _sentences(incident, state)}
     return words
+
+
+def _gate_words(plan: Plan, state: State, language: Language) -> dict[str, object]:
+    """What is told about the gate that people were last reminded of."""
+    gate = state.reminded[-1].gate if state.reminded else None
+    opened = state.gates.get(gate) if gate is not None else None
+    if gate is None or opened is None:
+        return {"gate": "", "deadline": "", "missing": "", "at_deadline": ""}
+    rule: GateRule = getattr(plan.signoff, gate.value)
+    voted = {vote.person for vote in state.votes if vote.gate is gate and vote.digest == opened.digest}
+    missing = [p for p in signers(plan, rule, state.require_incident().reported_by) if p not in voted]
+    return {
+        "gate": GATES[language][gate], "deadline": clock(opened.deadline),
+        "missing": ", ".join(_line(plan.people[person].name) for person in missing) or "–",
+        "at_deadline": AT_DEADLINE[language][rule.on_timeout],
+    }  # fmt: skip
 
 
 def doing(state: State) -> str:

@@ -14,6 +14,7 @@ from model.journal import (
     Effect,
     Ended,
     GateOpened,
+    GateReminded,
     GateSettled,
     GlassNeeded,
     Intent,
@@ -360,6 +361,8 @@ def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of rec
             return f"An answer of {person} at {gate} was refused: {reason}"
         case GateSettled(gate=gate, sentence=sentence):
             return f"{gate} settled: {sentence}"
+        case GateReminded(sentence=sentence):
+            return sentence
         case GlassNeeded(sentence=sentence):
             return f"Two people must break the glass. {sentence}"
         case PlanProposed(plan=name, version=version, number=number, digest=d):

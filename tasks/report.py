@@ -183,7 +183,7 @@ def _items(work: Work, records: list[Record]) -> tuple[str, ...]:
 
 def _not_told(work: Work, records: list[Record]) -> list[str]:
     """What to improve about telling people."""
-    plan = work.plan.communication
+    plan = work.plan.told
     if plan is None:
         return []
     overdue = [

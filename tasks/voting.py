@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from blocks.people import statement, verify_ssh, verify_totp
 from model.canonical import digest, now
-from model.errors import Refused
-from model.journal import GateOpened, GateSettled, State, Voted, VoteRefused
+from model.errors import Overtaken, Refused
+from model.journal import GateOpened, GateSettled, State, Voted, VoteRefused, fold
 from model.outcome import Gate, Stage
 from model.plan import GateRule
 from model.signoff import Decision, Standing, Vote, admit, standing
@@ -180,8 +181,7 @@ def cast_vote(
         Refused: the proof or the vote is not admitted; the refusal is in the journal and the gate stays open.
     """
     state = open_gate(work, gate)
-    if state.signed(gate) is not None:
-        raise Refused("this gate is already settled.", remedy=f"see `reinstate report {work.incident.id}`")
+    _require_open(work, state, gate)
     current = gate_digest(state, gate)
 
     def prove() -> Vote:
@@ -215,12 +215,42 @@ def cast_vote(
         return draft.model_copy(update={"proof_ref": reference})
 
     try:
-        vote = prove()
+        _write(work, prove())
     except Refused as refusal:
         work.record(VoteRefused(gate=gate, person=person[:80], reason=refusal.what))
         raise
-    work.record(Voted(vote=vote))
     return settle(work, gate)
+
+
+def _require_open(work: Work, state: State, gate: Gate) -> None:
+    """Refuse what comes after a settlement, or after a deadline at which the plan lets something happen."""
+    remedy = f"see `reinstate report {work.incident.id}`"
+    if state.signed(gate) is not None:
+        raise Refused(f"this gate is already settled. {state.settled[gate].sentence}", remedy=remedy)
+    opened, wanted = state.gates.get(gate), rule_of(work, gate).on_timeout
+    if opened is not None and wanted != "hold" and opened.deadline <= now():
+        raise Refused(
+            f"the deadline of {gate} passed at {opened.deadline:%Y-%m-%d %H:%M:%S} UTC; what the plan says for that "
+            f"({wanted}) happens now.", remedy=remedy,
+        )  # fmt: skip
+
+
+def _write(work: Work, vote: Vote) -> None:
+    """Write a proven vote down, if what it answers is still asked: others may sign, or time may run out, meanwhile.
+
+    Raises:
+        Refused: the gate was settled, or asks something else, or has this person's vote by now.
+    """
+    while True:
+        records = work.store.read(work.incident.id)
+        state = fold(records)
+        _require_open(work, state, vote.gate)
+        votes, _ = _counted(work, state, vote.gate)
+        current = gate_digest(state, vote.gate)
+        admit(work.plan, rule_of(work, vote.gate), work.incident.reported_by, current, votes, vote)
+        with suppress(Overtaken):
+            work.store.append(work.incident.id, Voted(vote=vote), expect=len(records))
+            return
 
 
 def settle(work: Work, gate: Gate) -> Standing:

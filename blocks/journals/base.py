@@ -47,7 +47,7 @@ class JournalStore(Protocol):
             expect: only when the last record has this number (0: none yet).
 
         Raises:
-            Refused: `expect` was given and another writer was first.
+            Overtaken: `expect` was given and another writer was first.
         """
         ...
 

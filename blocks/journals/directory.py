@@ -23,7 +23,7 @@ from blocks.journals.base import Lease
 from blocks.journals.leases import LeaseFolder
 from blocks.journals.sealed import Head, Sealed
 from blocks.keys import SigningKey
-from model.errors import BadInput, Damaged, PreconditionFailed, Refused, Transient
+from model.errors import BadInput, Damaged, Overtaken, PreconditionFailed, Refused, Transient
 from model.journal import Opened, Payload, Record
 
 _REMEMBERED = 32  # incidents whose verified records are kept in memory
@@ -87,7 +87,8 @@ class DirectoryJournal:
         """Append a record; see `JournalStore.append`.
 
         Raises:
-            Refused: `expect` was given and another writer was first, or the incident was opened before.
+            Overtaken: `expect` was given and another writer was first.
+            Refused: the incident was opened before.
             BadInput: the first record is not this incident's report.
             PreconditionFailed: the disk is full or read-only; nothing was written.
             Transient: another process held the journal for too long.
@@ -122,7 +123,7 @@ class DirectoryJournal:
     @staticmethod
     def _admit(incident: str, payload: Payload, count: int, expect: int | None) -> None:
         if expect is not None and expect != count:
-            raise Refused(
+            raise Overtaken(
                 f"another writer was first: the last record is {count}, not {expect}.",
                 where=incident,
                 remedy="read the journal again and decide again",

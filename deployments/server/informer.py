@@ -1,4 +1,4 @@
-"""What `up` does about information while a recovery waits for people: messages that fall due are sent (R-RESP-8)."""
+"""What `up` does while a recovery waits for people: gates are kept, due messages are sent (R-RESP-3, R-RESP-8)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from blocks.journals.base import JournalStore
 from flows.informing import LOOK_SECONDS
 from model.errors import Transient
 from model.steps import Finished, next_step
+from tasks.deadlines import keep_gate
 from tasks.inform import something_due, tell
 from tasks.work import open_work
 
@@ -35,14 +36,38 @@ def tell_open(store: JournalStore, over: set[str], say: Callable[[str], None]) -
             over.add(incident)
 
 
+def keep_gates(store: JournalStore, over: set[str], say: Callable[[str], None]) -> None:
+    """Remind, escalate, and let the plan decide at deadlines, for every incident and publication that waits.
+
+    Args:
+        store: the journal store.
+        over: those that have ended; added to, so that no journal is read again for nothing.
+        say: told what was done, and what went wrong.
+    """
+    for ident in {*store.incidents(), *store.publications()} - over:
+        try:
+            work = open_work(ident, store)
+            for sentence in keep_gate(work):
+                say(f"{ident}: {sentence}")
+            if isinstance(next_step(work.state()), Finished):
+                over.add(ident)
+        except Transient:
+            continue
+        except Exception as error:  # noqa: BLE001 - one journal's trouble holds up nobody else
+            say(f"The gate of {ident} cannot be kept: {error}")
+            over.add(ident)
+
+
 def keep_telling(
     store: JournalStore, stopping: threading.Event, say: Callable[[str], None]
 ) -> threading.Thread:
     """Do that again and again beside everything else, until told to stop."""
     over: set[str] = set()
+    ended: set[str] = set()
 
     def keep() -> None:
         while not stopping.wait(LOOK_SECONDS):
+            keep_gates(store, ended, say)
             tell_open(store, over, say)
 
     thread = threading.Thread(target=keep, name="informer", daemon=True)

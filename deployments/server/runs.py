@@ -137,6 +137,34 @@ async def continue_incidents(client: PrefectClient, deployed: dict[str, UUID], o
     return going_on
 
 
+async def name_abandoned(client: PrefectClient, over: set[str]) -> list[str]:
+    """Say in the journal of an unfinished incident that its run failed or was cancelled and nothing works on it.
+
+    Returns:
+        The incidents of which that was not said before.
+    """
+    store = open_store()
+    alive_types = (StateType.PAUSED, StateType.SCHEDULED, StateType.RUNNING, StateType.PENDING)
+    alive = {incident_of(store, run) for run in await runs_in(client, *alive_types)}
+    found = []
+    for run in await runs_in(client, StateType.FAILED, StateType.CANCELLED, ended=True):
+        incident = incident_of(store, run)
+        if not incident or incident in alive | over or f"abandoned {incident}" in over:
+            continue
+        work = open_work(incident, store)
+        if isinstance(next_step(work.state()), Finished):
+            over.add(incident)
+            continue
+        over.add(f"abandoned {incident}")
+        state = str(run.state.name if run.state else "gone").lower()
+        work.note_once(
+            f"Nothing works on this incident: its run {run.name!r} is {state}. "
+            f"`reinstate recover --incident {incident}` goes on."
+        )
+        found.append(incident)
+    return found
+
+
 async def report_again(client: PrefectClient, deployed: dict[str, UUID], over: set[str]) -> int:
     """Start again what crashed before its incident was open, so that no report is lost (N4).
 

@@ -121,6 +121,8 @@ class Up:
     async def _go_on(self, client: PrefectClient) -> list[str]:
         if await runs.report_again(client, self.deployed, self._over):
             self.say("A recovery whose run crashed before its incident was open starts again.")
+        for incident in await runs.name_abandoned(client, self._over):
+            self.say(f"Nothing works on {incident} any more: look at its run, then `recover` again.")
         woken = await runs.wake_settled(client)
         return woken + await runs.continue_incidents(client, self.deployed, self._over)
 
