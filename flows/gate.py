@@ -21,8 +21,26 @@ from tasks.deadlines import keep_gate
 from tasks.diagnosis_page import summary
 from tasks.gate_page import asked_markdown
 from tasks.render import standing_markdown
-from tasks.voting import cast_vote, gate_digest, gate_standing, glass_is_due, open_gate, rule_of, settle
+from tasks.voting import (
+    cast_vote,
+    expired,
+    gate_digest,
+    gate_standing,
+    glass_is_due,
+    open_gate,
+    rule_of,
+    settle,
+)
 from tasks.work import Work
+
+NOTHING = {
+    "person": "journal",
+    "decision": "approve",
+    "reason": "Dealt with elsewhere.",
+    "digest": "0" * 12,
+    "code": "000000",
+}
+"""What wakes a run whose form is out of date: it is no vote."""
 
 
 class SignOff(RunInput):
@@ -65,9 +83,8 @@ async def ask(work: Work, gate: Gate) -> None:
     """
     if gate is Gate.DECIDE and await asyncio.to_thread(glass_is_due, work):
         return
-    proposal = (await asyncio.to_thread(work.state)).proposal
-    if gate is Gate.DECIDE and proposal is not None and now() > proposal.expires_at:
-        say(f"The proposal expired at {proposal.expires_at:%Y-%m-%d %H:%M} UTC; a fresh one is made.")
+    if expired(await asyncio.to_thread(work.state), gate, now()):
+        say("The proposal expired before it was signed; a fresh one is made.")
         await run(steps.make_proposal, work.incident.id)
     state = await asyncio.to_thread(open_gate, work, gate)
     where = await asyncio.to_thread(settle, work, gate)
@@ -88,8 +105,8 @@ async def ask(work: Work, gate: Gate) -> None:
     waiting_is_no_error()
     form = SignOff.with_initial_data(description=description(work, state, gate))
     answer = await asuspend_flow_run(wait_for_input=form, key=f"{gate}-{digest[:8]}-{number}")
-    if (await asyncio.to_thread(work.state)).asked(gate) != number:
-        return  # someone voted by another way while this form was open; the journal has what counts
+    if answer.digest == NOTHING["digest"] or (await asyncio.to_thread(work.state)).asked(gate) != number:
+        return  # what was asked has expired, or someone voted by another way; the journal has what counts
     try:
         standing = await asyncio.to_thread(
             cast_vote, work, gate, person=answer.person, decision=Decision(answer.decision),

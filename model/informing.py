@@ -14,6 +14,7 @@ from model.communication import Audience, Communication, Reachable, Route
 from model.journal import (
     Confirmed,
     Ended,
+    GateOpened,
     GateReminded,
     GateSettled,
     Opened,
@@ -41,7 +42,7 @@ class Occasion:
 
     Attributes:
         key: the moment, with a number from its second time on.
-        gate: the gate it concerns, for reminders and escalations.
+        gate: the gate it concerns, where people are asked, reminded or told that nobody signs.
     """
 
     moment: Moment
@@ -83,41 +84,52 @@ def occasions(records: Sequence[Record]) -> tuple[Occasion, ...]:
     """What happened so far, oldest first; progress is no occasion, see `progress_due`."""
     found: list[Occasion] = []
     counts: dict[Moment, int] = {}
-    for moment, at, gate in _moments(records):
+    happened = [*((moment, record, None) for moment, record in _moments(records)), *_asking(records)]
+    for moment, record, gate in sorted(happened, key=lambda one: one[1].seq):
         counts[moment] = number = counts.get(moment, 0) + 1
-        found.append(Occasion(moment, moment if number == 1 else f"{moment}-{number}", at, gate))
+        found.append(Occasion(moment, moment if number == 1 else f"{moment}-{number}", record.at, gate))
     return tuple(found)
 
 
 def _moments(
     records: Sequence[Record],
-) -> Iterator[tuple[Moment, datetime, Gate | None]]:
+) -> Iterator[tuple[Moment, Record]]:
     severity: Severity | None = None
     found, told, going_back, decided = False, False, False, ""
     for record in records:
         match record.payload:
             case Opened():
-                yield Moment.OPENED, record.at, None
+                yield Moment.OPENED, record
             case Confirmed(severity=graded) if graded is not None:
                 if told and graded != severity:
-                    yield Moment.IMPACT_CHANGED, record.at, None
+                    yield Moment.IMPACT_CHANGED, record
                 severity, found = graded, True
             case StageEnded(stage=Stage.CONFIRM, ok=True) if found and not told:
                 told = True
-                yield Moment.CONFIRMED, record.at, None
+                yield Moment.CONFIRMED, record
             case GateSettled(gate=Gate.DECIDE, digest=digest, decision=decision):
                 if decision is not Decision.ASK and digest != decided:
                     decided = digest
-                    yield Moment.DECIDED, record.at, None
+                    yield Moment.DECIDED, record
             case StageStarted(stage=Stage.ROLL_BACK) if not going_back:
                 going_back = True
-                yield Moment.IMPACT_CHANGED, record.at, None
+                yield Moment.IMPACT_CHANGED, record
             case GateSettled(gate=Gate.ACCEPT, decision=Decision.APPROVE):
-                yield Moment.RECOVERED, record.at, None
+                yield Moment.RECOVERED, record
             case Ended():
-                yield Moment.ENDED, record.at, None
+                yield Moment.ENDED, record
+
+
+def _asking(records: Sequence[Record]) -> Iterator[tuple[Moment, Record, Gate]]:
+    """People are asked at a gate, once for each digest, reminded, and told that nobody signs."""
+    asked: set[tuple[Gate, str]] = set()
+    for record in records:
+        match record.payload:
+            case GateOpened(gate=gate, digest=digest) if (gate, digest) not in asked:
+                asked.add((gate, digest))
+                yield Moment.ASKED, record, gate
             case GateReminded(gate=gate, what=what):
-                yield Moment.REMINDED if what == "reminder" else Moment.ESCALATED, record.at, gate
+                yield Moment.REMINDED if what == "reminder" else Moment.ESCALATED, record, gate
 
 
 def tellings(records: Sequence[Record]) -> dict[tuple[str, str, str], str]:

@@ -20,6 +20,7 @@ class Moment(StrEnum):
     IMPACT_CHANGED = "impact_changed"
     RECOVERED = "recovered"
     ENDED = "ended"
+    ASKED = "asked"
     REMINDED = "reminded"
     ESCALATED = "escalated"
 

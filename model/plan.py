@@ -285,19 +285,20 @@ class Plan(Value):
 
     @property
     def told(self) -> Communication | None:
-        """`communication` with whom the gates remind and escalate to, as audiences of their own."""
+        """`communication` with whom the gates ask, remind and escalate to, as audiences of their own."""
         if self.communication is None:
             return None
         audiences: dict[str, Audience] = {}
         for gate in AT_TIMEOUT:
             rule: GateRule = getattr(self.signoff, gate)
-            for moment, roles in ((Moment.REMINDED, rule.roles), (Moment.ESCALATED, rule.escalate_to)):
+            for name, roles, moments in (
+                (f"{gate}-signers", rule.roles, (Moment.ASKED, Moment.REMINDED)),
+                (f"{gate}-escalation", rule.escalate_to, (Moment.ESCALATED,)),
+            ):
                 people = dict.fromkeys(person for role in roles for person in getattr(self.roles, role))
                 members = tuple(p for p in people if self.communication.routes(p, self.people))
                 if members:
-                    audiences[f"{gate}-{moment}"] = Audience(
-                        members=members, moments=(moment,), gate=gate, details=True
-                    )
+                    audiences[name] = Audience(members=members, moments=moments, gate=gate, details=True)
         return self.communication.model_copy(
             update={"audiences": {**self.communication.audiences, **audiences}}
         )

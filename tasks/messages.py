@@ -68,7 +68,7 @@ def compose(
     assert told is not None  # noqa: S101 - there is no message without it
     audience = told.audiences[message.audience]
     moment = message.occasion.moment
-    words = facts(plan, incident, records, audience, at)
+    words = facts(plan, incident, records, audience, at, message.occasion.gate)
     environment = ImmutableSandboxedEnvironment(
         loader=PackageLoader("tasks", "templates/messages"), undefined=StrictUndefined, autoescape=False
     )  # plain text: what is sent as HTML is escaped by Apprise
@@ -103,9 +103,14 @@ def _paragraphs(text: str) -> str:
 
 
 def facts(
-    plan: Plan, incident: Incident, records: Sequence[Record], audience: Audience, at: datetime
+    plan: Plan,
+    incident: Incident,
+    records: Sequence[Record],
+    audience: Audience,
+    at: datetime,
+    gate: Gate | None = None,
 ) -> dict[str, object]:
-    """The words that a template may use."""
+    """The words that a template may use; those about `gate` are empty where a message concerns none."""
     state, language = fold(records), audience.language
     severity = state.confirmed.severity if state.confirmed else None
     ended = state.ended
@@ -126,16 +131,15 @@ def facts(
         "target": clock(incident.detected_at + timedelta(seconds=plan.objectives.rto)),
         "next": STEPS[language][doing(state)],
         "steps": [_line(one.steps) for one in (state.proposal.reimport if state.proposal else ()) if one.steps],
-        "summary": "", "details": [], **_gate_words(plan, state, language),
+        "summary": "", "details": [], **_gate_words(plan, state, language, gate),
     }  # fmt: skip
     if audience.details:
         words |= {"summary": _line(incident.summary), "details": _sentences(incident, state)}
     return words
 
 
-def _gate_words(plan: Plan, state: State, language: Language) -> dict[str, object]:
-    """What is told about the gate that people were last reminded of."""
-    gate = state.reminded[-1].gate if state.reminded else None
+def _gate_words(plan: Plan, state: State, language: Language, gate: Gate | None) -> dict[str, object]:
+    """What is told to those who may sign, or who look for them."""
     opened = state.gates.get(gate) if gate is not None else None
     if gate is None or opened is None:
         return {"gate": "", "deadline": "", "missing": "", "at_deadline": ""}

@@ -72,6 +72,11 @@ def open_gate(work: Work, gate: Gate) -> State:
     return state
 
 
+def expired(state: State, gate: Gate, at: datetime) -> bool:
+    """Whether what the gate asks is too old to be signed: a fresh proposal is needed."""
+    return gate is Gate.DECIDE and state.proposal is not None and at > state.proposal.expires_at
+
+
 def glass_is_due(work: Work) -> bool:
     """Whether the glass has to be broken (again) before the proposal is signed; the journal then says so."""
     state = work.state()
@@ -119,7 +124,7 @@ def _prove_again(work: Work, state: State, vote: Vote) -> None:
     Raises:
         Refused: it is not this person's word on this gate of this incident and on this digest, or came too late.
     """
-    if state.proposal is not None and vote.gate is Gate.DECIDE and vote.at > state.proposal.expires_at:
+    if expired(state, vote.gate, vote.at):
         raise Refused("it was cast after the proposal had expired.", remedy="make a fresh proposal")
     who = work.plan.people.get(vote.person)
     if who is None:
@@ -201,7 +206,7 @@ def cast_vote(
         )  # fmt: skip
         votes, _ = _counted(work, state, gate)
         admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft)
-        if state.proposal is not None and gate is Gate.DECIDE and draft.at > state.proposal.expires_at:
+        if expired(state, gate, draft.at):
             raise Refused(
                 "the proposal has expired.",
                 remedy=f"run `reinstate recover --incident {work.incident.id}` for a fresh one",

@@ -13,8 +13,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
 from deployments.server.paths import Paths
-from deployments.server.runs import NOTHING, TAG, incident_of, runs_in
+from deployments.server.runs import TAG, incident_of, runs_in
 from deployments.server.settings import UNREACHABLE, client_settings
+from flows.gate import NOTHING
 from flows.showing import incident_tag
 from model.errors import BadInput
 from model.incident import Kind, Source

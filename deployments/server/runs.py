@@ -27,8 +27,11 @@ from prefect.states import Crashed
 
 from blocks.home import home, open_store
 from blocks.journals.base import JournalStore
+from flows.gate import NOTHING
 from flows.showing import RUN_TAG, incident_tag
+from model.canonical import now
 from model.steps import Ask, Finished, next_step
+from tasks.voting import expired
 from tasks.work import open_work
 
 TAG = RUN_TAG
@@ -40,15 +43,6 @@ START_GRACE = timedelta(seconds=60)
 
 LOOK_BACK = timedelta(days=7)
 """Runs that ended earlier are not looked at again."""
-
-NOTHING = {
-    "person": "journal",
-    "decision": "approve",
-    "reason": "Dealt with elsewhere.",
-    "digest": "0" * 12,
-    "code": "000000",
-}
-"""What wakes a run whose form is out of date: it is never a vote, because the form's number has passed."""
 
 
 async def runs_in(client: PrefectClient, *types: StateType, ended: bool = False) -> list[FlowRun]:
@@ -192,7 +186,7 @@ async def report_again(client: PrefectClient, deployed: dict[str, UUID], over: s
 
 
 async def wake_settled(client: PrefectClient) -> list[str]:
-    """Resume runs that wait at a gate which was settled elsewhere, by `reinstate approve` while nothing ran here.
+    """Resume runs whose gate was settled elsewhere, by `reinstate approve` or its deadline, or asks what has expired.
 
     Returns:
         The incidents that go on.
@@ -201,7 +195,11 @@ async def wake_settled(client: PrefectClient) -> list[str]:
     woken = []
     for run in await runs_in(client, StateType.PAUSED):
         incident = incident_of(store, run)
-        if incident and not isinstance(next_step(open_work(incident, store).state()), Ask):
+        if not incident:
+            continue
+        state = open_work(incident, store).state()
+        step = next_step(state)
+        if not isinstance(step, Ask) or expired(state, step.gate, now()):
             await client.resume_flow_run(run.id, run_input=NOTHING)
             woken.append(incident)
     return woken

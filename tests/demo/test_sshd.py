@@ -124,11 +124,13 @@ def test_hang_up_ends_the_session_command(healthy: World) -> None:
     client.exec_command("while :; do date +%N > tmp/beat; sleep 0.05; done")
     assert wait_until(beat.exists, timeout=10)
     client.close()
-    time.sleep(0.5)
-    last = beat.read_text()
-    time.sleep(0.3)
 
-    assert last == beat.read_text()
+    def stands() -> bool:
+        last = beat.read_text()
+        time.sleep(0.5)  # ten beats
+        return last == beat.read_text()
+
+    assert wait_until(stands, timeout=20)
 
 
 def test_sftp_sees_the_same_paths_as_commands(ssh: paramiko.SSHClient, healthy: World) -> None:

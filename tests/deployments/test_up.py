@@ -70,12 +70,8 @@ def test_up_every_flow_deployed_on_our_pool(installation: Installation) -> None:
     deployments = ask(installation, "deployments/filter", limit=100)
     flows = {flow["id"]: flow["name"] for flow in ask(installation, "flows/filter", limit=100)}
     deployed = {flows[deployment["flow_id"]] for deployment in deployments}
-    assert {stage.value.replace(" ", "_") for stage in Stage} | {
-        "recover",
-        "back_up",
-        "scan",
-        "verify_backups",
-    } == deployed
+    others = {"recover", "back_up", "scan", "verify_backups", "publish_plan"}
+    assert {stage.value.replace(" ", "_") for stage in Stage} | others == deployed
     assert {POOL} == {deployment["work_pool_name"] for deployment in deployments}
     assert all(deployment["description"] for deployment in deployments)
     by_plan = {flows[d["flow_id"]] for d in deployments if "plan:demo-shop" in d["tags"]}

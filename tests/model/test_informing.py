@@ -57,7 +57,10 @@ def due(records: Sequence[Record], minutes: float = 0) -> list[tuple[str, str, s
 def test_good_run_tells_each_moment_once_and_in_order() -> None:
     """R-RESP-8: what happened, the decision, the recovery, the end."""
     happened = occasions(chain([payload for _, payload in good_run()]))
-    assert ["opened", "confirmed", "decided", "recovered", "ended"] == [one.key for one in happened]
+    assert [
+        ("opened", None), ("confirmed", None), ("asked", Gate.DECIDE), ("decided", None), ("asked-2", Gate.ACCEPT),
+        ("recovered", None), ("ended", None),
+    ] == [(one.key, one.gate) for one in happened]  # fmt: skip
 
 
 def test_nothing_is_told_to_an_incident_without_damage_but_its_end() -> None:
@@ -69,7 +72,7 @@ def test_nothing_is_told_to_an_incident_without_damage_but_its_end() -> None:
 def test_denial_is_a_decision_and_a_question_is_none() -> None:
     asked = gate(Gate.DECIDE, proposal().digest, "ann", decision=Decision.ASK)
     denied = gate(Gate.DECIDE, proposal().digest, "bob", decision=Decision.DENY)
-    assert ["opened", "decided"] == [one.key for one in occasions(opened(*asked, *denied, *denied))]
+    assert ["opened", "asked", "decided"] == [one.key for one in occasions(opened(*asked, *denied, *denied))]
 
 
 def test_graver_damage_and_a_rollback_change_the_impact() -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import pyotp
 import pytest
 
 from blocks.home import open_store, signing_key
-from blocks.journals.base import JournalStore
 from blocks.journals.documents import seal
-from blocks.people import STEP
 from flows.gate import WaitingForSignOff, description
 from flows.publish_plan import publish_plan
 from model.canonical import now
@@ -25,105 +21,18 @@ from model.outcome import Gate, RunVerdict, Stage
 from model.plan_diff import compare_plans
 from model.planfile import plan_digest, read_plan
 from model.revision import revise
-from model.signoff import Decision, Standing, Vote
+from model.signoff import Decision, Vote
 from model.steps import Ask, Run, next_step
 from tasks.act import act
 from tasks.publishing import open_publication, publish
 from tasks.report import build_report
 from tasks.versions import glass_needed, key_of, versions_of
-from tasks.voting import cast_vote, claim, gate_digest, open_gate, require_signed
+from tasks.voting import claim, gate_digest, open_gate, require_signed
 from tasks.work import Work, load_plan, open_incident, open_work
-from tests.support.labworld import write_secret
 from tests.support.locally import begin
-from tests.support.sshservers import Server, asyncssh_server
-from tests.support.wrongworld import SmallWorld, make_small_world
+from tests.support.site import Site, later, server, site
 
-PEOPLE = ("lena", "omar", "rita", "paul")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with asyncssh_server(tmp_path_factory.mktemp("ssh")) as running:
-        yield running
-
-
-class Site:
-    """A small organisation: Lena and Omar lead, Rita and Paul work; each code is used once."""
-
-    def __init__(self, world: SmallWorld) -> None:
-        self.world = world
-        self.used: dict[str, int] = {}
-        self.changes: dict[str, Any] = {
-            "people": {one: {"name": one.title(), "totp": f"file:secrets/totp-{one}"} for one in PEOPLE},
-            "roles": {"leading_group": ["lena", "omar"], "working_group": ["rita", "paul"]},
-        }
-        for one in PEOPLE:
-            write_secret(world.folder, f"totp-{one}", pyotp.random_base32())
-        self.write()
-
-    @property
-    def store(self) -> JournalStore:
-        return open_store()
-
-    @property
-    def plan(self) -> str:
-        return str(self.world.plan_file)
-
-    def write(self, **changes: object) -> None:
-        """Change the plan file."""
-        self.changes |= changes
-        self.world.write_plan(self.changes)
-
-    def sign(
-        self, ident: str, person: str, decision: Decision = Decision.APPROVE, gate: Gate | None = None
-    ) -> Standing:
-        """Sign what waits, or a gate that is named, by a fresh code."""
-        work = open_work(ident)
-        step = next_step(work.state())
-        gate = gate or (step.gate if isinstance(step, Ask) else None)
-        assert gate is not None, step
-        state = open_gate(work, gate)
-        secret = (self.world.folder / "secrets" / f"totp-{person}").read_text().strip()
-        ahead = self.used[person] = self.used.get(person, -1) + 1
-        code = pyotp.TOTP(secret).at(now() + timedelta(seconds=(ahead - 1) * STEP))
-        return cast_vote(
-            work, gate, person=person, decision=decision, reason=f"{person} says so.",
-            signed_digest=gate_digest(state, gate), code=str(code),
-        )  # fmt: skip
-
-    def publish(self, *signers: str, proposed_by: str = "rita") -> str:
-        """Propose the plan file as it is, sign it, write it down; returns the publication's id."""
-        ident = open_publication(load_plan(self.plan), self.store, proposed_by, Source.CLI).incident.id
-        for person in signers or ("lena",):
-            self.sign(ident, person)
-        asyncio.run(publish_plan.fn(publication=ident))
-        return ident
-
-    def damage(self) -> None:
-        (self.world.files / "a.txt").write_text("damaged\n")
-
-
-@pytest.fixture
-def site(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
-    (tmp_path / "world").mkdir()
-    return Site(make_small_world(server, tmp_path / "world"))
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Let time pass for sign-offs."""
-    passed = [timedelta()]
-
-    def clock() -> datetime:
-        return datetime.now(UTC) + passed[0]
-
-    monkeypatch.setattr("tasks.voting.now", clock)
-
-    def pass_by(span: timedelta) -> None:
-        passed[0] += span
-
-    return pass_by
+__all__ = ["later", "server", "site"]
 
 
 def test_whole_cycle_from_an_incident_to_the_next_version_of_its_plan(site: Site) -> None:
