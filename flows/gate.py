@@ -49,7 +49,7 @@ class SignOff(RunInput):
     model_config = ConfigDict(extra="forbid")
 
     person: str = Field(min_length=1, max_length=64, description="Your id in the plan")
-    decision: Literal["approve", "deny", "ask for more"] = Field(description="What you decide")
+    decision: Literal["approve", "deny", "ask for more", "withdraw"] = Field(description="What you decide")
     reason: str = Field(min_length=1, max_length=2000, description="Why; kept for ever in the journal")
     digest: str = Field(
         pattern=r"^[0-9a-f]{12,64}$", description="First 12 digits (or all) of the digest you read above"

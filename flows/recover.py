@@ -14,7 +14,7 @@ from flows.showing import name_run, show_end
 from flows.stage import in_prefect, once_for_this_run, say
 from flows.stages import STAGES, report
 from model.command import printable
-from model.errors import BadInput, ReinstateError, Transient
+from model.errors import BadInput, ReinstateError, Transient, Withdrawn
 from model.incident import Kind, Source
 from model.mistake import Mistake
 from model.outcome import Stage
@@ -95,6 +95,8 @@ async def _through(work: Work, informing: Informing) -> str:
                     await (stage_flow if in_prefect() else stage_flow.fn)(incident)
                 except Transient:
                     raise
+                except Withdrawn as error:
+                    say(f"{stage} stopped: {error}")
                 except ReinstateError as error:
                     if stage in FINAL:
                         raise

@@ -15,7 +15,7 @@ from prefect.logging import get_logger, get_run_logger
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from blocks.home import open_store
-from model.errors import PreconditionFailed, ReinstateError, Transient
+from model.errors import PreconditionFailed, ReinstateError, Transient, Withdrawn
 from model.journal import Noted, StageEnded, StageStarted
 from model.outcome import Stage
 from model.steps import Run, next_step
@@ -61,6 +61,7 @@ async def run_stage(incident: str, stage: Stage, body: Callable[[Work], Awaitabl
     Raises:
         PreconditionFailed: another step is due.
         Transient: interrupted; running the stage again continues it.
+        Withdrawn: someone took their approval back before anything was changed; the gate is open again.
         ReinstateError: the stage failed for good; `next_step` now leads back or to a safe stop.
     """
     work = await asyncio.to_thread(open_work, incident)
@@ -73,7 +74,7 @@ async def run_stage(incident: str, stage: Stage, body: Callable[[Work], Awaitabl
     say(f"{stage}: {due.reason}")
     try:
         sentence = await body(work)
-    except Transient as error:
+    except (Transient, Withdrawn) as error:
         work.record(Noted(sentence=f"{stage} was interrupted: {error}"))
         raise
     except ReinstateError as error:

@@ -19,7 +19,7 @@ from tasks import steps
 from tasks.work import Work, load_plan
 
 
-@flow(name="report", flow_run_name="by {reported_by}", persist_result=True, result_serializer="json")
+@flow(name="report", flow_run_name="by {reported_by}", persist_result=False)
 async def report(
     plan: str,
     summary: str,
@@ -55,7 +55,7 @@ async def report(
     return incident
 
 
-@flow(name="confirm", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="confirm", flow_run_name="{incident}", persist_result=False)
 async def confirm(incident: str) -> str:
     """Examine every asset of the plan and grade what is damaged (R-RESP-2).
 
@@ -65,7 +65,7 @@ async def confirm(incident: str) -> str:
     return await run_stage(incident, Stage.CONFIRM, lambda work: run(steps.confirm_damage, work.incident.id))
 
 
-@flow(name="decide", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="decide", flow_run_name="{incident}", persist_result=False)
 async def decide(incident: str) -> str:
     """Make the proposal people will sign (R-RESP-3, R-RESP-4).
 
@@ -75,7 +75,7 @@ async def decide(incident: str) -> str:
     return await run_stage(incident, Stage.DECIDE, lambda work: run(steps.make_proposal, work.incident.id))
 
 
-@flow(name="preserve", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="preserve", flow_run_name="{incident}", persist_result=False)
 async def preserve(incident: str) -> str:
     """Prove the supplies, collect evidence, take the pre-recovery snapshot: off the host, read back and hashed (G4).
 
@@ -114,7 +114,7 @@ async def _execute(work: Work, stage: Stage) -> str:
     return f"{len(actions)} action{'s' if len(actions) != 1 else ''} done, damage check clean."
 
 
-@flow(name="repair", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="repair", flow_run_name="{incident}", persist_result=False)
 async def repair(incident: str) -> str:
     """Execute the repair actions of the signed proposal (R-RESP-5).
 
@@ -124,7 +124,7 @@ async def repair(incident: str) -> str:
     return await run_stage(incident, Stage.REPAIR, lambda work: _execute(work, Stage.REPAIR))
 
 
-@flow(name="restore", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="restore", flow_run_name="{incident}", persist_result=False)
 async def restore(incident: str) -> str:
     """Execute the restore actions of the signed proposal: staging, verify, swap (R-RESP-6).
 
@@ -134,7 +134,7 @@ async def restore(incident: str) -> str:
     return await run_stage(incident, Stage.RESTORE, lambda work: _execute(work, Stage.RESTORE))
 
 
-@flow(name="verify", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="verify", flow_run_name="{incident}", persist_result=False)
 async def verify(incident: str) -> str:
     """Check everything again, and the restored data with great-expectations (R-RESP-6).
 
@@ -150,7 +150,7 @@ async def verify(incident: str) -> str:
     return await run_stage(incident, Stage.VERIFY, body)
 
 
-@flow(name="accept", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="accept", flow_run_name="{incident}", persist_result=False)
 async def accept(incident: str) -> str:
     """Probe the service through the soak window (R-RESP-7).
 
@@ -166,7 +166,7 @@ async def accept(incident: str) -> str:
     return await run_stage(incident, Stage.ACCEPT, body)
 
 
-@flow(name="roll_back", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="roll_back", flow_run_name="{incident}", persist_result=False)
 async def roll_back(incident: str) -> str:
     """Undo every action from the pre-recovery snapshot, newest first.
 
@@ -192,7 +192,7 @@ async def roll_back(incident: str) -> str:
     return await run_stage(incident, Stage.ROLL_BACK, body)
 
 
-@flow(name="close", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="close", flow_run_name="{incident}", persist_result=False)
 async def close(incident: str) -> str:
     """Declare the end, give the hosts back (R-RESP-9).
 
@@ -202,7 +202,7 @@ async def close(incident: str) -> str:
     return await run_stage(incident, Stage.CLOSE, lambda work: run(steps.declare_end, work.incident.id))
 
 
-@flow(name="review", flow_run_name="{incident}", persist_result=True, result_serializer="json")
+@flow(name="review", flow_run_name="{incident}", persist_result=False)
 async def review(incident: str) -> str:
     """Write the report (R-REV-1).
 

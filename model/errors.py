@@ -61,6 +61,12 @@ class Overtaken(Refused):
     code = "OVERTAKEN"
 
 
+class Withdrawn(Refused):
+    """Someone took their approval back before anything was changed: the gate is open again."""
+
+    code = "WITHDRAWN"
+
+
 class PreconditionFailed(ReinstateError):
     """A gate was not met before anything was touched."""
 

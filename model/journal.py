@@ -427,6 +427,10 @@ class State(Value):
         """How many answers this gate has had, admitted or refused: the number in the form's key (prefect.md, 1)."""
         return sum(v.gate is gate for v in self.votes) + sum(r.gate is gate for r in self.refused)
 
+    def questions(self, gate: Gate) -> tuple[Vote, ...]:
+        """Every question at this gate, oldest first."""
+        return tuple(v for v in self.votes if v.gate is gate and v.decision is Decision.ASK)
+
     def signed(self, gate: Gate) -> Decision | None:
         """The decision on what the gate asks now; None while open, or when what was signed has changed since."""
         opened, settled = self.gates.get(gate), self.settled.get(gate)
@@ -451,6 +455,19 @@ class State(Value):
             and not (f"undo-{step}" in self.effects and self.effects[f"undo-{step}"].result != "failed")
             for step in self.intents
         )
+
+
+ASKED_AGAIN = {Gate.DECIDE: (Stage.CONFIRM, Stage.DECIDE), Gate.ACCEPT: (Stage.VERIFY, Stage.ACCEPT)}
+"""What is done again when someone asks for more: the diagnosis, or the checks of the result."""
+
+
+def _look_again(vote: Vote, stages: dict[Stage, StageEnded], settled: dict[Gate, GateSettled]) -> None:
+    """A question leads back; an approval that is taken back before anything was changed opens its gate again."""
+    if vote.decision is Decision.ASK:
+        for stage in ASKED_AGAIN.get(vote.gate, ()):
+            stages.pop(stage, None)
+    elif vote.decision is Decision.WITHDRAW and vote.gate is not Gate.ACCEPT:
+        settled.pop(vote.gate, None)
 
 
 def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each type of record
@@ -478,11 +495,16 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
                 data["confirmed"] = confirmed
             case Proposed(proposal=proposal):
                 data["proposal"] = proposal
+                if not intents:  # what it touches is another set: nothing of it is kept yet
+                    stages.pop(Stage.PRESERVE, None)
+                    preserved = [one for one in preserved if one.what != "snapshot"]
             case GateOpened() as gate:
                 gates[gate.gate] = gate
             case Voted(vote=vote):
                 votes.append(vote)
                 refusals.pop(vote.gate, None)
+                if not (intents and vote.gate is not Gate.ACCEPT):
+                    _look_again(vote, stages, settled)
             case VoteRefused() as refusal:
                 refused.append(refusal)
                 refusals[refusal.gate] = refusal.reason

@@ -23,6 +23,7 @@ class Decision(StrEnum):
     APPROVE = "approve"
     DENY = "deny"
     ASK = "ask for more"
+    WITHDRAW = "withdraw"
 
 
 class Vote(Value):
@@ -69,7 +70,8 @@ def admit(
     """Refuse a vote the rule does not allow.
 
     Raises:
-        Refused: unknown person, wrong role, self-approval, another digest, or a second vote of the same person.
+        Refused: unknown person, wrong role, self-approval, another digest, a second vote of the same person, the same
+            signature again, or nothing to withdraw.
     """
     if vote.person not in plan.people:
         raise Refused(
@@ -90,22 +92,35 @@ def admit(
             f"the sign-off is for {vote.digest[:12]}, the current one is {current_digest[:12]}: it changed.",
             remedy="read the current proposal and sign that",
         )
-    if any(
-        earlier.person == vote.person
-        and earlier.digest == current_digest
-        and earlier.decision is not Decision.ASK
-        for earlier in votes
-    ):
+    signed = vote.person in in_force(current_digest, votes)
+    if vote.decision is Decision.WITHDRAW and not signed:
+        raise Refused(
+            f"{vote.person} has signed nothing here that could be withdrawn.", remedy="nothing to do"
+        )
+    if vote.decision is not Decision.WITHDRAW and signed:
         raise Refused(f"{vote.person} already signed this gate.", remedy="another person must sign")
+    if vote.proof == "ssh" and any(earlier.proof_ref == vote.proof_ref for earlier in votes):
+        raise Refused("this very signature was given before.", remedy="sign again with another reason")
+
+
+def in_force(digest: str, votes: Sequence[Vote]) -> dict[str, Vote]:
+    """Person → their approval or denial of a digest that they have not taken back; questions are neither."""
+    found: dict[str, Vote] = {}
+    for vote in votes:
+        if vote.digest != digest or vote.decision is Decision.ASK:
+            continue
+        if vote.decision is Decision.WITHDRAW:
+            found.pop(vote.person, None)
+        else:
+            found.setdefault(vote.person, vote)
+    return found
 
 
 def standing(plan: Plan, rule: GateRule, requester: str, digest: str, votes: Sequence[Vote]) -> Standing:
     """Fold the votes on one digest into where the gate stands. One denial settles it; approvals need the quorum."""
     allowed = signers(plan, rule, requester)
-    counted = [
-        v for v in votes if v.digest == digest and v.person in allowed and v.decision is not Decision.ASK
-    ]
-    approvals = tuple(dict.fromkeys(v.person for v in counted if v.decision is Decision.APPROVE))
+    counted = [vote for person, vote in in_force(digest, votes).items() if person in allowed]
+    approvals = tuple(v.person for v in counted if v.decision is Decision.APPROVE)
     denials = [vote.person for vote in counted if vote.decision is Decision.DENY]
     remaining = tuple(person for person in allowed if person not in {vote.person for vote in counted})
     settled: Decision | None = None

@@ -92,6 +92,9 @@ def _until_signed(state: State) -> Step | None:
     """From the diagnosis to the decision; None once the proposal is approved."""
     ended = state.ended_stages
     if Stage.CONFIRM not in ended or state.confirmed is None:
+        asked = state.questions(Gate.DECIDE)
+        if asked and state.confirmed is not None:
+            return Run(Stage.CONFIRM, f"{asked[-1].person} asked for more: {asked[-1].reason}")
         return Run(Stage.CONFIRM, "The damage is not confirmed yet.")
     if state.confirmed.severity is None:
         return Run(Stage.CLOSE, "No damage was found.")

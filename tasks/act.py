@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from blocks.hosts.base import Connection, JobLost
@@ -25,8 +26,16 @@ from model.assets import (
     SystemAsset,
 )
 from model.canonical import digest
-from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient, Unsupported
-from model.journal import Effect, Intent, LeaseTaken, State
+from model.errors import (
+    Damaged,
+    Overtaken,
+    PreconditionFailed,
+    Refused,
+    ReinstateError,
+    Transient,
+    Unsupported,
+)
+from model.journal import Effect, Intent, LeaseTaken, State, fold
 from model.proposal import (
     Action,
     ConfigurePackages,
@@ -166,6 +175,20 @@ def undo(work: Work, action_id: str, progress: Progress) -> str:
     return _effect(work, f"undo-{action_id}", action.host, progress, lambda e: _undo(e, action))
 
 
+def _intend(work: Work, intent: Intent) -> None:
+    """Write an intent down while the proposal is still signed: someone may take their approval back at any moment.
+
+    Raises:
+        Withdrawn: someone did.
+    """
+    while True:
+        records = work.store.read(work.incident.id)
+        require_signed(work, fold(records))
+        with suppress(Overtaken):
+            work.store.append(work.incident.id, intent, expect=len(records))
+            return
+
+
 def _effect(
     work: Work, step: str, host: str, progress: Progress, perform: Callable[[Effecting], Performed]
 ) -> str:
@@ -179,7 +202,7 @@ def _effect(
     with connected(work, host) as connection:
         token = guard(work, state, host, connection)
         if begun is None or begun.attempt != attempt:
-            work.record(Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
+            _intend(work, Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
         start = time.monotonic()
         try:
             performed = perform(Effecting(work, connection, state, prefix, token, progress))

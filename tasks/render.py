@@ -291,13 +291,33 @@ def standing_markdown(plan: Plan, rule: GateRule, state: State, gate: Gate, wher
         f"**{safe(plan.people[one].name)}** ({safe(one)}): {_said(plan.people[one], said.get(one), one == reporter)}"
         for one in signers(plan, rule, requester="")
     ]
-    return f"{head}{safe(where.sentence, 500)}\n\n{_list(people)}"
+    return f"{head}{_questions(plan, state, gate)}{safe(where.sentence, 500)}\n\n{_list(people)}"
+
+
+def _questions(plan: Plan, state: State, gate: Gate) -> str:
+    """What people asked before this was made, so that whoever signs sees that it was looked at again, and why."""
+    asked = state.gates.get(gate)
+    lines = [
+        f"**{safe(plan.people[one.person].name)}** at {one.at:%Y-%m-%d %H:%M} UTC: {safe(one.reason)}"
+        for one in state.questions(gate)
+        if asked is not None and one.digest != asked.digest
+    ]
+    if not lines:
+        return ""
+    again = "the result was checked" if gate is Gate.ACCEPT else "everything was examined and proposed"
+    said = f"After {'this question' if len(lines) == 1 else 'these questions'} {again} again"
+    return (
+        f"### Asked for more\n\n{_list(lines)}\n\n{said}; what was signed before does not count for this.\n\n"
+    )
 
 
 def _said(person: Person, vote: Vote | None, reported: bool) -> str:
     """What a person did at a gate, or how they may sign it."""
     if vote is not None:
-        word = {Decision.APPROVE: "approved", Decision.DENY: "denied", Decision.ASK: "asked for more"}
+        word = {
+            Decision.APPROVE: "approved", Decision.DENY: "denied", Decision.ASK: "asked for more",
+            Decision.WITHDRAW: "took it back",
+        }  # fmt: skip
         return f"{word[vote.decision]} at {vote.at:%Y-%m-%d %H:%M} UTC: {safe(vote.reason)}"
     if reported:
         return "reported or proposed this and may not sign"

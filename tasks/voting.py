@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from blocks.people import statement, verify_ssh, verify_totp
 from model.canonical import digest, now
-from model.errors import Overtaken, Refused
-from model.journal import GateOpened, GateSettled, State, Voted, VoteRefused, fold
+from model.errors import Overtaken, Refused, Withdrawn
+from model.journal import ASKED_AGAIN, GateOpened, GateSettled, State, Voted, VoteRefused, fold
 from model.outcome import Gate, Stage
 from model.plan import GateRule
 from model.signoff import Decision, Standing, Vote, admit, standing
@@ -173,7 +173,7 @@ def cast_vote(
         work: the incident.
         gate: which gate.
         person: id of the person in the plan.
-        decision: approve, deny or ask for more.
+        decision: approve, deny, ask for more, or take back what was signed.
         reason: why; kept for ever.
         signed_digest: the digest the person saw (at least 12 leading hex digits).
         code: six-digit one-time code.
@@ -186,7 +186,7 @@ def cast_vote(
         Refused: the proof or the vote is not admitted; the refusal is in the journal and the gate stays open.
     """
     state = open_gate(work, gate)
-    _require_open(work, state, gate)
+    _require_open(work, state, gate, decision)
     current = gate_digest(state, gate)
 
     def prove() -> Vote:
@@ -227,10 +227,15 @@ def cast_vote(
     return settle(work, gate)
 
 
-def _require_open(work: Work, state: State, gate: Gate) -> None:
-    """Refuse what comes after a settlement, or after a deadline at which the plan lets something happen."""
+def _require_open(work: Work, state: State, gate: Gate, decision: Decision) -> None:
+    """Refuse what comes after a settlement, a question, or a deadline at which the plan lets something happen."""
     remedy = f"see `reinstate report {work.incident.id}`"
-    if state.signed(gate) is not None:
+    if decision is Decision.WITHDRAW and gate is not Gate.ACCEPT and state.intents:
+        raise Refused("the repair has begun.", remedy=f"deny at {Gate.ACCEPT}: that rolls everything back")
+    taking_back = (
+        decision is Decision.WITHDRAW and state.signed(gate) is Decision.APPROVE and gate in TAKEN_BACK
+    )
+    if state.signed(gate) is not None and not taking_back:
         raise Refused(f"this gate is already settled. {state.settled[gate].sentence}", remedy=remedy)
     opened, wanted = state.gates.get(gate), rule_of(work, gate).on_timeout
     if opened is not None and wanted != "hold" and opened.deadline <= now():
@@ -238,6 +243,23 @@ def _require_open(work: Work, state: State, gate: Gate) -> None:
             f"the deadline of {gate} passed at {opened.deadline:%Y-%m-%d %H:%M:%S} UTC; what the plan says for that "
             f"({wanted}) happens now.", remedy=remedy,
         )  # fmt: skip
+    if (question := question_open(state, gate)) is not None:
+        raise Refused(
+            f"{question.person} asked for more, so this is looked at again: “{question.reason}”",
+            remedy="read and sign what is asked next",
+        )
+
+
+TAKEN_BACK = frozenset({Gate.DECIDE, Gate.BREAK_GLASS})
+"""Gates of which a settlement can be undone by taking an approval back: nothing follows at once."""
+
+
+def question_open(state: State, gate: Gate) -> Vote | None:
+    """The question at a gate because of which what it asks is being made anew; None when there is none."""
+    if gate not in ASKED_AGAIN or (gate is Gate.DECIDE and state.intents):
+        return None
+    current = gate_digest(state, gate)
+    return next((vote for vote in state.questions(gate) if vote.digest == current), None)
 
 
 def _write(work: Work, vote: Vote) -> None:
@@ -249,7 +271,7 @@ def _write(work: Work, vote: Vote) -> None:
     while True:
         records = work.store.read(work.incident.id)
         state = fold(records)
-        _require_open(work, state, vote.gate)
+        _require_open(work, state, vote.gate, vote.decision)
         votes, _ = _counted(work, state, vote.gate)
         current = gate_digest(state, vote.gate)
         admit(work.plan, rule_of(work, vote.gate), work.incident.reported_by, current, votes, vote)
@@ -278,6 +300,16 @@ def require_signed(work: Work, state: State) -> None:
         Refused: the proposal in the journal is not the one that was approved.
     """
     decided = gate_standing(work, state, Gate.DECIDE)
+    taken_back = [v.person for v in state.votes if v.decision is Decision.WITHDRAW and v.gate in TAKEN_BACK]
+    if (
+        taken_back
+        and not state.intents
+        and any(state.signed(gate) is None for gate in TAKEN_BACK & {*state.gates})
+    ):
+        raise Withdrawn(
+            f"{taken_back[-1]} took their approval back before anything was changed: {decided.sentence}",
+            where=work.incident.id, remedy="the gate is open again",
+        )  # fmt: skip
     if decided.settled is not Decision.APPROVE or state.signed(Gate.DECIDE) is not Decision.APPROVE:
         raise Refused(
             f"the current proposal is not signed: {decided.sentence}",

@@ -229,7 +229,9 @@ def approve(
     code: Annotated[
         str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")
     ] = "",
-    decision: Annotated[Decision, typer.Option(help="approve, deny or 'ask for more'.")] = Decision.APPROVE,
+    decision: Annotated[
+        Decision, typer.Option(help="approve, deny, 'ask for more' or withdraw.")
+    ] = Decision.APPROVE,
     reason: Annotated[str, typer.Option(help="Why; kept for ever.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you read it.")] = False,
     as_json: JSON = False,

@@ -168,11 +168,12 @@ def test_vote_in_the_moment_of_the_deadline_has_one_outcome(
     )
     site.world.back_up()
     site.damage()
+    refused: list[str] = []
     for turn in range(ROUNDS):
         incident = begin(site.plan)
         later(timedelta(seconds=60))  # for fresh codes
         late = datetime.now(UTC) + HOUR * 240
-        start, refused = threading.Barrier(2), list[str]()
+        start, refused = threading.Barrier(2), []
 
         def sign(
             incident: str = incident, start: threading.Barrier = start, refused: list[str] = refused
