@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 
 from blocks.people import statement, verify_ssh, verify_totp
 from model.canonical import digest, now
-from model.errors import Overtaken, Refused, Withdrawn
+from model.errors import BadInput, Overtaken, Refused, Withdrawn
 from model.journal import ASKED_AGAIN, GateOpened, GateSettled, State, Voted, VoteRefused, fold
 from model.outcome import Gate, Stage
 from model.plan import GateRule
 from model.signoff import Decision, Standing, Vote, admit, standing
+from model.steps import Ask, next_step
 from tasks.versions import glass_needed
 from tasks.work import Work
 
@@ -47,7 +48,7 @@ def gate_digest(state: State, gate: Gate) -> str:
     results = [v for v in state.verified if v.stage is Stage.ACCEPT]
     if not results:
         raise Refused("there is no result to accept yet.", remedy="wait for the accept stage")
-    return digest([state.proposal.digest, results[-1].model_dump(mode="json")])
+    return digest([state.proposal.digest, len(results), results[-1].model_dump(mode="json")])
 
 
 def _glass_digest(state: State, until: datetime) -> str:
@@ -111,6 +112,8 @@ def _counted(work: Work, state: State, gate: Gate) -> tuple[list[Vote], list[str
         try:
             if vote.decision is Decision.APPROVE and vote.digest == current:
                 _prove_again(work, state, vote)
+                if vote.proof == "ssh" and any(other.proof_ref == vote.proof_ref for other in counted):
+                    raise Refused("this very signature was given before.", remedy="find out who wrote it")
         except Refused as refusal:
             left_out.append(f"A vote of {vote.person} in the journal does not count: {refusal.what}")
         else:
@@ -250,7 +253,25 @@ def _require_open(work: Work, state: State, gate: Gate, decision: Decision) -> N
         )
 
 
-TAKEN_BACK = frozenset({Gate.DECIDE, Gate.BREAK_GLASS})
+def gate_to_answer(state: State, decision: Decision) -> Gate:
+    """The gate that a person's answer is for: the one that waits, or the one that was approved and can be taken back.
+
+    Raises:
+        BadInput: there is none.
+    """
+    step = next_step(state)
+    if isinstance(step, Ask):
+        return step.gate
+    approved = [gate for gate in TAKEN_BACK if state.signed(gate) is Decision.APPROVE]
+    if decision is Decision.WITHDRAW and approved and state.ended is None:
+        return approved[0]
+    where = state.require_incident().id
+    raise BadInput(
+        f"nothing waits for a sign-off: {step.reason}", where=where, remedy="see `reinstate report`"
+    )
+
+
+TAKEN_BACK = (Gate.DECIDE, Gate.BREAK_GLASS)
 """Gates of which a settlement can be undone by taking an approval back: nothing follows at once."""
 
 
@@ -304,7 +325,7 @@ def require_signed(work: Work, state: State) -> None:
     if (
         taken_back
         and not state.intents
-        and any(state.signed(gate) is None for gate in TAKEN_BACK & {*state.gates})
+        and any(g in state.gates and state.signed(g) is None for g in TAKEN_BACK)
     ):
         raise Withdrawn(
             f"{taken_back[-1]} took their approval back before anything was changed: {decided.sentence}",

@@ -237,21 +237,49 @@ def approve(
     as_json: JSON = False,
 ) -> None:
     """Sign the gate an incident waits at, by SSH signature or one-time code."""
+    _answer(incident, person, key, code, decision, reason, yes, as_json)
+
+
+@reported
+def withdraw(
+    incident: Annotated[
+        str, typer.Argument(help="Id of the incident, or of a plan's publication.", show_default=False)
+    ],
+    person: Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)],
+    key: Annotated[
+        Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
+    ] = None,
+    code: Annotated[
+        str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Why; kept for ever.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you read it.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Take back what you signed, as long as nothing was changed."""
+    _answer(incident, person, key, code, Decision.WITHDRAW, reason, yes, as_json)
+
+
+def _answer(
+    incident: str,
+    person: str,
+    key: Path | None,
+    code: str,
+    decision: Decision,
+    reason: str,
+    yes: bool,
+    as_json: bool,
+) -> None:
     quiet_prefect()
     from deployments.signing import sign_gate
     from flows.gate import description
-    from model.steps import Ask, Publish, next_step
+    from model.steps import Publish, next_step
     from tasks.publishing import publish
-    from tasks.voting import gate_digest, open_gate
+    from tasks.voting import gate_digest, gate_to_answer, open_gate
     from tasks.work import open_work
 
     work = open_work(incident)
-    step = next_step(work.state())
-    if not isinstance(step, Ask):
-        raise BadInput(
-            f"nothing waits for a sign-off: {step.reason}", where=incident, remedy="see `reinstate report`"
-        )
-    gate: Gate = step.gate
+    gate: Gate = gate_to_answer(work.state(), decision)
     state = open_gate(work, gate)
     digest = gate_digest(state, gate)
     if not as_json:

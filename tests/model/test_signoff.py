@@ -12,7 +12,7 @@ from model.signoff import Decision, Vote, admit, signers, standing
 
 from .builders import plan, vote
 
-YES, NO, ASK = Decision.APPROVE, Decision.DENY, Decision.ASK
+YES, NO, ASK, BACK = Decision.APPROVE, Decision.DENY, Decision.ASK, Decision.WITHDRAW
 TWO = GateRule(roles=("leading_group",), quorum=2)
 DIGEST = "a" * 64
 OTHER = "b" * 64
@@ -41,6 +41,15 @@ def test_signers_leave_out_the_requester_and_count_a_person_once() -> None:
         ("dan", cast(("ann", YES)), vote("ann", NO, DIGEST), "already signed"),
         ("dan", cast(("ann", NO)), vote("ann", YES, DIGEST), "already signed"),
         ("dan", cast(("ann", ASK), ("ann", YES)), vote("ann", YES, DIGEST), "already signed"),
+        ("dan", [], vote("ann", BACK, DIGEST), "nothing here that could be withdrawn"),
+        (
+            "dan",
+            cast(("ann", YES), ("ann", BACK)),
+            vote("ann", BACK, DIGEST),
+            "nothing here that could be withdrawn",
+        ),
+        ("dan", cast(("bob", YES)), vote("ann", BACK, DIGEST), "nothing here that could be withdrawn"),
+        ("dan", cast(("ann", YES), ("ann", BACK), ("ann", YES)), vote("ann", NO, DIGEST), "already signed"),
     ],
 )
 def test_admit_refuses(requester: str, earlier: list[Vote], new: Vote, sentence: str) -> None:
@@ -56,6 +65,8 @@ def test_admit_refuses(requester: str, earlier: list[Vote], new: Vote, sentence:
         (cast(("bob", YES)), vote("ann", YES, DIGEST)),
         (cast(("ann", YES), digest=OTHER), vote("ann", YES, DIGEST)),
         (cast(("ann", ASK)), vote("ann", YES, DIGEST)),
+        (cast(("ann", YES)), vote("ann", BACK, DIGEST)),
+        (cast(("ann", YES), ("ann", BACK)), vote("ann", NO, DIGEST)),
     ],
 )
 def test_admit_lets_in(earlier: list[Vote], new: Vote) -> None:
@@ -72,6 +83,8 @@ def test_admit_lets_in(earlier: list[Vote], new: Vote) -> None:
         (cast(("ann", YES), ("bob", NO)), NO, ("ann",), ("cyd",)),
         (cast(("ann", YES), ("bob", YES), ("cyd", NO)), NO, ("ann", "bob"), ()),
         (cast(("ann", ASK)), None, (), ("ann", "bob", "cyd")),
+        (cast(("ann", YES), ("bob", YES), ("ann", BACK)), None, ("bob",), ("ann", "cyd")),
+        (cast(("ann", NO), ("ann", BACK)), None, (), ("ann", "bob", "cyd")),
         (cast(("dan", YES), ("eve", YES)), None, (), ("ann", "bob", "cyd")),
         (cast(("dan", NO)), None, (), ("ann", "bob", "cyd")),
         (cast(("ann", YES), ("bob", YES), digest=OTHER), None, (), ("ann", "bob", "cyd")),
@@ -110,8 +123,9 @@ def test_a_gate_opens_only_by_admitted_votes_of_two_different_people(
         except Refused:
             continue
         admitted.append(new)
-    people = {v.person for v in admitted if v.decision is YES}
-    denied = any(v.decision is NO for v in admitted)
+    last = {v.person: v.decision for v in admitted if v.decision is not ASK}
+    people = {person for person, said in last.items() if said is YES}
+    denied = NO in last.values()
     settled = standing(plan(), TWO, requester, DIGEST, admitted).settled
     assert (NO if denied else YES if len(people) >= 2 else None) == settled
     assert people <= {"ann", "bob", "cyd"} - {requester}

@@ -17,6 +17,7 @@ from model.journal import (
     PlanProposed,
     PlanPublished,
     Proposed,
+    Voted,
     fold,
 )
 from model.outcome import Gate, RunVerdict, Stage
@@ -26,6 +27,7 @@ from model.steps import Ask, Finished, Publish, Run, Step, next_step
 from .builders import (
     AT,
     ID,
+    SEVERITY,
     chain,
     effect,
     failed,
@@ -36,6 +38,7 @@ from .builders import (
     intent,
     ok,
     proposal,
+    result,
     vote,
 )  # fmt: skip
 
@@ -124,7 +127,51 @@ TABLE: dict[str, tuple[list[Payload], object]] = {
         [*BEFORE[Gate.DECIDE], *gate(Gate.DECIDE, PROPOSED, "ann", decision=Decision.DENY)], Stage.CLOSE,
     ),
     "settled by a question": (
-        [*BEFORE[Gate.DECIDE], *gate(Gate.DECIDE, PROPOSED, "ann", decision=Decision.ASK)], Gate.DECIDE,
+        [*BEFORE[Gate.DECIDE], *gate(Gate.DECIDE, PROPOSED, "ann", decision=Decision.ASK)], Stage.CONFIRM,
+    ),
+    "asked for more, examined again": (
+        [
+            *BEFORE[Gate.DECIDE], *gate(Gate.DECIDE, PROPOSED, "ann", decision=Decision.ASK)[:-1],
+            Confirmed(results=(result(),), severity=SEVERITY), ok(Stage.CONFIRM),
+        ],
+        Stage.DECIDE,
+    ),
+    "asked for more, examined and proposed again": (
+        [
+            *BEFORE[Gate.DECIDE], *gate(Gate.DECIDE, PROPOSED, "ann", decision=Decision.ASK)[:-1],
+            Confirmed(results=(result(),), severity=SEVERITY), ok(Stage.CONFIRM), ANOTHER, ok(Stage.DECIDE),
+        ],
+        Gate.DECIDE,
+    ),
+    "asked for more about the result": (
+        [*BEFORE[Gate.ACCEPT], *gate(Gate.ACCEPT, "b" * 64, "ann", decision=Decision.ASK)[:-1]], Stage.VERIFY,
+    ),
+    "asked for more when the repair had begun": (
+        [*BEFORE[Stage.REPAIR], intent(), ANOTHER, Voted(vote=vote("ann", Decision.ASK, ANOTHER.digest))],
+        Gate.DECIDE,
+    ),
+    "approval taken back": (
+        [*BEFORE[Stage.PRESERVE], Voted(vote=vote("ann", Decision.WITHDRAW, PROPOSED))], Gate.DECIDE,
+    ),
+    "approval taken back when all was preserved": (
+        [*BEFORE[Stage.REPAIR], Voted(vote=vote("ann", Decision.WITHDRAW, PROPOSED))], Gate.DECIDE,
+    ),
+    "approval taken back and given again": (
+        [
+            *BEFORE[Stage.REPAIR], Voted(vote=vote("ann", Decision.WITHDRAW, PROPOSED)),
+            *gate(Gate.DECIDE, PROPOSED, "ann")[1:],
+        ],
+        Stage.REPAIR,
+    ),
+    "approval taken back, another proposal signed: it is preserved anew": (
+        [
+            *BEFORE[Stage.REPAIR], Voted(vote=vote("ann", Decision.WITHDRAW, PROPOSED)), ANOTHER,
+            *gate(Gate.DECIDE, ANOTHER.digest, "ann"),
+        ],
+        Stage.PRESERVE,
+    ),
+    "approval taken back too late": (
+        [*BEFORE[Stage.REPAIR], intent(), Voted(vote=vote("ann", Decision.WITHDRAW, PROPOSED))], Stage.REPAIR,
     ),
     "settled but never asked": (
         [*BEFORE[Gate.DECIDE], GateSettled(gate=Gate.DECIDE, digest=PROPOSED, decision=Decision.APPROVE, sentence="")],

@@ -27,6 +27,9 @@ from tests.support.labworld import write_secret
 from tests.support.sshservers import Server, asyncssh_server
 from tests.support.wrongworld import SmallWorld, make_small_world
 
+Later = Callable[[timedelta], None]
+"""Lets time pass."""
+
 CLOCKS = (
     "tasks.voting", "tasks.deadlines", "tasks.inform", "tasks.steps", "flows.gate", "blocks.journals.sealed",
     "tests.support.site",
@@ -106,7 +109,7 @@ def site(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sit
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
     """Let time pass for sign-offs, deadlines and messages."""
     passed = [timedelta()]
 

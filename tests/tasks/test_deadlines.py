@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,10 @@ from tasks.work import open_work
 from tests.support.labworld import write_secret
 from tests.support.locally import begin
 from tests.support.receivers import SmtpServer, mail
-from tests.support.site import Site, later, server, site
+from tests.support.site import Later, Site, later, server, site
 
 __all__ = ["later", "mail", "server", "site"]
 
-Later = Callable[[timedelta], None]
 HOUR = timedelta(hours=1)
 
 

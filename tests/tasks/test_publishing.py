@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from tasks.versions import glass_needed, key_of, versions_of
 from tasks.voting import claim, gate_digest, open_gate, require_signed
 from tasks.work import Work, load_plan, open_incident, open_work
 from tests.support.locally import begin
-from tests.support.site import Site, later, server, site
+from tests.support.site import Later, Site, later, server, site
 
 __all__ = ["later", "server", "site"]
 
@@ -132,9 +131,7 @@ def decided(site: Site) -> Work:
     return open_work(incident)
 
 
-def test_worker_refuses_a_changed_plan_without_two_people(
-    site: Site, later: Callable[[timedelta], None]
-) -> None:
+def test_worker_refuses_a_changed_plan_without_two_people(site: Site, later: Later) -> None:
     """G6, the tasks called directly: nobody, one person, a vote past the form, too late; then it may."""
     work = decided(site)
 
@@ -173,9 +170,7 @@ def test_reporter_breaks_no_glass_and_nobody_twice(site: Site) -> None:
             site.sign(work.incident.id, person, gate=Gate.BREAK_GLASS)
 
 
-def test_word_of_two_people_that_ran_out_is_asked_for_again(
-    site: Site, later: Callable[[timedelta], None]
-) -> None:
+def test_word_of_two_people_that_ran_out_is_asked_for_again(site: Site, later: Later) -> None:
     incident = changed(site)
     for person in ("paul", "lena"):
         site.sign(incident, person)

@@ -143,6 +143,7 @@ def _asked(case: Case) -> str:
     """Lena asks for more; returns the code she typed."""
     code = case.code("lena")
     case.answer("lena", Decision.ASK, code=code)
+    case.change()  # what was asked for leads to another proposal
     return code
 
 
@@ -178,6 +179,16 @@ def _write_again(case: Case) -> None:
     case.write("lena", proof=case.work.state().votes[-1].proof_ref)
 
 
+def _taken_back(case: Case) -> str:
+    """Mia approves by signature and takes it back; returns the signature."""
+    signature = case.signature("mia")
+    case.answer("mia", code="0", signature=signature)
+    text = statement(case.work.incident.id, "decide", case.digest, "mia", "withdraw", "yes", nonce="")
+    withdrawal = sign_statement(text, case.world.folder / "mia")
+    case.answer("mia", Decision.WITHDRAW, code="0", signature=withdrawal)
+    return signature
+
+
 FALSE: dict[str, tuple[Attempt, str, Attempt, str]] = {
     "forged code": (
         lambda case: case.answer("lena", code=case.code("eve")), "is not right",
@@ -202,6 +213,14 @@ FALSE: dict[str, tuple[Attempt, str, Attempt, str]] = {
     "replayed": (
         lambda case: case.answer("lena", code=_asked(case)), "was used before",
         _write_again, "no one-time code was ever taken",
+    ),
+    "replayed after it was taken back": (
+        lambda case: case.answer("mia", code="0", signature=_taken_back(case)), "this very signature was given before",
+        lambda case: case.write("mia", proof=_taken_back(case)), "this very signature was given before",
+    ),
+    "taken back though never given": (
+        lambda case: case.answer("lena", Decision.WITHDRAW), "has signed nothing here",
+        _taken_back, "1 of 2 signed; may sign: lena, mia",
     ),
     "wrong role": (
         lambda case: case.answer("paul"), "does not hold a role",
@@ -281,11 +300,16 @@ def test_two_true_votes_one_by_code_one_by_signature_let_the_repair_happen(case:
 
 
 def test_everyone_of_the_rule_is_listed_with_what_they_said_or_may_do(case: Case) -> None:
-    case.answer("lena", Decision.ASK)
+    case.answer("lena", Decision.DENY)
+    shown = description(case.work, case.work.state(), Gate.DECIDE)
+    assert "**Lena** (lena): denied at " in shown
+    case.change()
+    open_gate(case.work, Gate.DECIDE)
     case.answer("mia", code="0", signature=case.signature("mia"))
     shown = description(case.work, case.work.state(), Gate.DECIDE)
     for text in (
-        "**Lena** (lena): asked for more at ", "**Omar** (omar): has not signed; signs by one-time code",
+        "**Lena** (lena): has not signed; signs by one-time code",
+        "**Omar** (omar): has not signed; signs by one-time code",
         "**Rita** (rita): reported or proposed this and may not sign", "**Mia** (mia): approved at ", "UTC: yes",
     ):  # fmt: skip
         assert text in shown
