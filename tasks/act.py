@@ -79,10 +79,10 @@ from tasks import (
 from tasks.cluster_layout import cluster_store
 from tasks.performed import Performed
 from tasks.recheck import recheck
+from tasks.signed import require_signed
 from tasks.snapshot import load_snapshot
 from tasks.toolset import connected
 from tasks.undo import roll_back_files
-from tasks.voting import require_signed
 from tasks.work import Work, baseline, owner
 
 Progress = Callable[[int, int], None]

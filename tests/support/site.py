@@ -31,7 +31,7 @@ Later = Callable[[timedelta], None]
 """Lets time pass."""
 
 CLOCKS = (
-    "tasks.voting", "tasks.deadlines", "tasks.inform", "tasks.steps", "flows.gate", "blocks.journals.sealed",
+    "tasks.voting", "tasks.signed", "tasks.deadlines", "tasks.inform", "tasks.steps", "flows.gate", "blocks.journals.sealed",
     "tests.support.site",
 )  # fmt: skip
 PEOPLE = ("lena", "omar", "rita", "paul")

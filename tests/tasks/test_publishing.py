@@ -25,8 +25,9 @@ from model.steps import Ask, Run, next_step
 from tasks.act import act
 from tasks.publishing import open_publication, publish
 from tasks.report import build_report
+from tasks.signed import require_signed
 from tasks.versions import glass_needed, key_of, versions_of
-from tasks.voting import claim, gate_digest, open_gate, require_signed
+from tasks.voting import claim, gate_digest, open_gate
 from tasks.work import Work, load_plan, open_incident, open_work
 from tests.support.locally import begin
 from tests.support.site import Later, Site, later, server, site

@@ -26,7 +26,8 @@ from model.outcome import Gate
 from model.signoff import Decision, Standing, Vote
 from tasks import voting
 from tasks.act import act
-from tasks.voting import cast_vote, claim, gate_digest, open_gate, require_signed
+from tasks.signed import require_signed
+from tasks.voting import cast_vote, claim, gate_digest, open_gate
 from tasks.work import Work, load_plan, open_incident
 from tests.support.labworld import write_secret
 from tests.support.locally import begin
