@@ -6,7 +6,6 @@ import os
 import signal
 import stat
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,14 +17,6 @@ from tests.support.installation import Installation
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
-
-
-def ask(installation: Installation, path: str, **body: Any) -> Any:  # noqa: ANN401 - JSON
-    """POST to the Prefect API, logged in."""
-    url = f"{installation.where.url}/api/{path}"
-    answer = httpx.post(url, json=body, auth=("admin", installation.where.password), timeout=30)
-    answer.raise_for_status()
-    return answer.json()
 
 
 def healthy(installation: Installation) -> bool:
@@ -41,7 +32,7 @@ def test_up_second_start_refused_and_first_unharmed(installation: Installation) 
     assert "already runs here" in second.stderr
     assert installation.where.url in second.stderr
     assert healthy(installation)
-    assert [] != ask(installation, "deployments/filter", limit=1), "the database below the server was stopped"
+    assert [] != installation.ask("deployments/filter", limit=1), "the database below the server was stopped"
 
 
 @pytest.mark.parametrize("path", ["api/deployments/filter", "api/flow_runs/filter", "api/work_pools/filter"])
@@ -67,8 +58,8 @@ def test_up_password_generated_and_private(installation: Installation) -> None:
 
 def test_up_every_flow_deployed_on_our_pool(installation: Installation) -> None:
     """R-FRAME: each response stage is its own deployment, and so is what strings them together."""
-    deployments = ask(installation, "deployments/filter", limit=100)
-    flows = {flow["id"]: flow["name"] for flow in ask(installation, "flows/filter", limit=100)}
+    deployments = installation.ask("deployments/filter", limit=100)
+    flows = {flow["id"]: flow["name"] for flow in installation.ask("flows/filter", limit=100)}
     deployed = {flows[deployment["flow_id"]] for deployment in deployments}
     others = {"recover", "back_up", "scan", "verify_backups", "publish_plan"}
     assert {stage.value.replace(" ", "_") for stage in Stage} | others == deployed
@@ -83,7 +74,7 @@ def test_up_ctrl_c_ends_every_process_in_order(installation: Installation) -> No
     assert {"prefect worker", "prefect server", "postgres"} == {
         word for word in ("prefect worker", "prefect server", "postgres") if installation.pids(word)
     }
-    before = {d["id"] for d in ask(installation, "deployments/filter", limit=100)}
+    before = {d["id"] for d in installation.ask("deployments/filter", limit=100)}
     assert 0 == installation.stop()
     assert [] == installation.pids()
     said = installation.said
@@ -95,8 +86,8 @@ def test_up_ctrl_c_ends_every_process_in_order(installation: Installation) -> No
     assert "Traceback" not in said
     assert not (installation.home / "up/running.json").exists()
     installation.start()
-    assert before == {d["id"] for d in ask(installation, "deployments/filter", limit=100)}
-    assert len(ask(installation, "automations/filter", limit=50)) == 1, "an automation was made twice"
+    assert before == {d["id"] for d in installation.ask("deployments/filter", limit=100)}
+    assert len(installation.ask("automations/filter", limit=50)) == 1, "an automation was made twice"
 
 
 def test_up_killed_next_start_takes_over(installation: Installation) -> None:

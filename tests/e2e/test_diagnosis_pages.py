@@ -17,8 +17,8 @@ from model.incident import Source
 from model.outcome import Gate
 from tasks.work import open_work
 from tests.conftest import BROWSERS, find_tool
-from tests.e2e.test_browser import FLAGS, PATIENCE, Browser, shots
 from tests.e2e.test_lab_recovery import running, wait_for
+from tests.support.browser import FLAGS, PATIENCE, Browser, shots
 from tests.support.installation import apart
 from tests.support.labworld import LabWorld
 from tests.support.locally import back_up_locally

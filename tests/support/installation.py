@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+import httpx
 import pytest
 
 from blocks.journals.base import JournalStore
@@ -129,6 +130,13 @@ class Installation:
                     shown = line.replace(b"\0", b" ").decode(errors="replace")
                     found += [int(folder.name)] if all(word in shown for word in words) else []
         return sorted(found)
+
+    def ask(self, path: str, **body: Any) -> Any:  # noqa: ANN401 - JSON
+        """POST to the Prefect API, logged in."""
+        url = f"{self.where.url}/api/{path}"
+        answer = httpx.post(url, json=body, auth=("admin", self.where.password), timeout=30)
+        answer.raise_for_status()
+        return answer.json()
 
     def damage(self, *kinds: Kind) -> None:
         """Break the shop."""

@@ -31,8 +31,8 @@ Later = Callable[[timedelta], None]
 """Lets time pass."""
 
 CLOCKS = (
-    "tasks.voting", "tasks.signed", "tasks.deadlines", "tasks.inform", "tasks.steps", "flows.gate", "blocks.journals.sealed",
-    "tests.support.site",
+    "tasks.voting", "tasks.signed", "tasks.deadlines", "tasks.inform", "tasks.steps", "flows.gate",
+    "blocks.journals.sealed", "tests.support.site",
 )  # fmt: skip
 PEOPLE = ("lena", "omar", "rita", "paul")
 
