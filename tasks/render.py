@@ -54,6 +54,7 @@ from model.proposal import (
 from model.review import ItemAdded, ItemAssigned, ItemClosed, Opinion
 from model.review import sentence as about_item
 from model.signoff import Decision, Standing, Vote, signers
+from tasks.message_words import AT_DEADLINE
 from tasks.render_points import choices, helpers, reimport
 from tasks.render_system import what_of_system
 
@@ -291,7 +292,12 @@ def standing_markdown(plan: Plan, rule: GateRule, state: State, gate: Gate, wher
         f"**{safe(plan.people[one].name)}** ({safe(one)}): {_said(plan.people[one], said.get(one), one == reporter)}"
         for one in signers(plan, rule, requester="")
     ]
-    return f"{head}{_questions(plan, state, gate)}{safe(where.sentence, 500)}\n\n{_list(people)}"
+    until = ""
+    if asked is not None:
+        until = (
+            f" Deadline: {asked.deadline:%Y-%m-%d %H:%M} UTC; after it {AT_DEADLINE['en'][rule.on_timeout]}."
+        )
+    return f"{head}{_questions(plan, state, gate)}{safe(where.sentence, 500)}{until}\n\n{_list(people)}"
 
 
 def _questions(plan: Plan, state: State, gate: Gate) -> str:
