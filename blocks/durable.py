@@ -82,13 +82,14 @@ def create(path: Path, data: bytes, spool: Path) -> None:
             raise
 
 
-def replace(path: Path, data: bytes, spool: Path) -> None:
+def replace(path: Path, data: bytes, spool: Path, mode: int = 0o600) -> None:
     """Write a file, replacing what is there in one step.
 
     Raises:
         PreconditionFailed: the file system refused; the old content stands.
     """
     with explained(path), _spooled(spool, data) as temporary:
+        temporary.chmod(mode)
         temporary.replace(path)
         flush(path.parent)
 

@@ -47,6 +47,7 @@ from model.plan import (
 from model.points import PointRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
+from model.status_page import StatusPage
 from model.verification import VerificationRule
 
 PLAN_INTRO = """\
@@ -147,6 +148,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ),
     ("`communication.channels`", Channel, ""),
     ("`communication.audiences`", Audience, ""),
+    ("`status_page`", StatusPage, "See [Status page](status-page.md)."),
 )
 
 KEYS = {
@@ -171,6 +173,7 @@ KEYS = {
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
     "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
+    "Plan.status_page": "a page for everybody: [Status page](status-page.md); left out: none is written",
     "Plan.communication": "who is told what, when and how: [Information](information.md); left out: nobody is told",
     "Plan.review": "rectification items after the end: [End and review](review.md)",
     "Service.name": "as people know it",
@@ -310,7 +313,7 @@ VALUES = {
     "GateRule.roles": "list of roles",
     "Audience.moments": "list of `opened`, `confirmed`, `decided`, `progress`, `impact_changed`, `recovered`, `ended`, "
     "`reminded`, `escalated`",
-    "Audience.gate": "told only about this gate, at `reminded` and `escalated`; left out: about every gate",
+    "Audience.gate": "told only about this gate, at `asked`, `reminded` and `escalated`; left out: about every gate",
 }
 """Values that the schema describes at too great a length."""
 

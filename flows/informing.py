@@ -10,6 +10,7 @@ from typing import Self
 from flows.stage import run, say
 from model.errors import ReinstateError, Transient
 from tasks.inform import inform, something_due
+from tasks.status_page import write_status_page
 from tasks.work import Work
 
 LOOK_SECONDS = 15.0
@@ -26,9 +27,13 @@ class Informing:
         self._one = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def _busy(self) -> bool:
+        return self._work.plan.communication is not None or self._work.plan.status_page is not None
+
     async def __aenter__(self) -> Self:
-        """Begin, if the plan names anybody to tell."""
-        if self._work.plan.communication is not None:
+        """Begin, if the plan names anybody to tell or has a status page."""
+        if self._busy:
             self._task = asyncio.create_task(self._keep())
         return self
 
@@ -49,10 +54,11 @@ class Informing:
 
     async def flush(self) -> None:
         """Tell everything that is due now, and return when it was told or cannot be."""
-        if self._work.plan.communication is None:
+        if not self._busy:
             return
         async with self._one:
             await tell(self._work)
+            await show(self._work)
 
     async def _keep(self) -> None:
         while True:
@@ -75,3 +81,17 @@ async def tell(work: Work) -> None:
             ReinstateError
         ):  # the recovery itself meets, and tells, what keeps records from being written
             await asyncio.to_thread(work.note_once, f"People could not be told: {said}")
+
+
+async def show(work: Work) -> None:
+    """Write the status page, if the plan has one; what goes wrong is noted, and the next change tries again."""
+    if work.plan.status_page is None:
+        return
+    try:
+        await asyncio.to_thread(write_status_page, work.file, work.store)
+    except Transient:
+        pass  # another process is writing it
+    except Exception as error:  # noqa: BLE001 - a page that cannot be written is no reason to stop a recovery
+        said = str(error) if isinstance(error, ReinstateError) else f"{type(error).__name__}: {error}"
+        with suppress(ReinstateError):
+            await asyncio.to_thread(work.note_once, f"The status page could not be written: {said}")

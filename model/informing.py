@@ -42,6 +42,7 @@ class Occasion:
 
     Attributes:
         key: the moment, with a number from its second time on.
+        seq: number of the record that says so; 0 for progress, which only the clock says.
         gate: the gate it concerns, where people are asked, reminded or told that nobody signs.
     """
 
@@ -49,6 +50,7 @@ class Occasion:
     key: str
     at: datetime
     gate: Gate | None = None
+    seq: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def occasions(records: Sequence[Record]) -> tuple[Occasion, ...]:
     happened = [*((moment, record, None) for moment, record in _moments(records)), *_asking(records)]
     for moment, record, gate in sorted(happened, key=lambda one: one[1].seq):
         counts[moment] = number = counts.get(moment, 0) + 1
-        found.append(Occasion(moment, moment if number == 1 else f"{moment}-{number}", record.at, gate))
+        found.append(
+            Occasion(moment, moment if number == 1 else f"{moment}-{number}", record.at, gate, record.seq)
+        )
     return tuple(found)
 
 

@@ -18,6 +18,7 @@ from model.points import PointRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.severity import DEFAULT_MATRIX, Level
+from model.status_page import StatusPage
 from model.verification import VerificationRule
 
 
@@ -265,6 +266,7 @@ class Plan(Value):
     recovery_points: PointRule = PointRule()
     verification: VerificationRule = VerificationRule()
     communication: Communication | None = None
+    status_page: StatusPage | None = None
     review: ReviewRule = ReviewRule()
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from model.communication import Audience, Language
 from model.incident import Incident
 from model.informing import Message
 from model.journal import GateSettled, Record, StageStarted, State, fold
+from model.messages import Moment
 from model.outcome import Gate, Stage
 from model.plan import GateRule, Plan
 from model.signoff import Decision, signers
@@ -69,11 +70,8 @@ def compose(
     audience = told.audiences[message.audience]
     moment = message.occasion.moment
     words = facts(plan, incident, records, audience, at, message.occasion.gate)
-    environment = ImmutableSandboxedEnvironment(
-        loader=PackageLoader("tasks", "templates/messages"), undefined=StrictUndefined, autoescape=False
-    )  # plain text: what is sent as HTML is escaped by Apprise
-    ours = environment.get_template(f"{audience.language}/{moment}.txt.j2").render(words)
-    subject, _, body = ours.partition("\n")
+    environment = _environment()
+    subject, body = _ours(environment, audience.language, moment, words)
     problem = ""
     try:
         if own := audience.templates.get(moment):
@@ -81,6 +79,34 @@ def compose(
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         problem = f"The plan's template for {moment} to {message.audience} cannot be filled in: {error}"
     return _dressed(subject, body, incident, audience, _details(words) if audience.details else "", problem)
+
+
+def public_text(
+    plan: Plan,
+    incident: Incident,
+    records: Sequence[Record],
+    moment: Moment,
+    language: Language,
+    at: datetime,
+) -> tuple[str, str]:
+    """What everybody may read of a moment: subject and text, without names of hosts, paths, or what a report said."""
+    everybody = Audience(members=("everybody",), language=language)
+    words = facts(plan, incident, records, everybody, at)
+    subject, body = _ours(_environment(), language, moment, words)
+    return " ".join(printable(subject).split()), _paragraphs(body)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(
+        loader=PackageLoader("tasks", "templates/messages"), undefined=StrictUndefined, autoescape=False
+    )  # plain text: what is shown or sent as HTML is escaped where that is made
+
+
+def _ours(
+    environment: ImmutableSandboxedEnvironment, language: Language, moment: Moment, words: dict[str, object]
+) -> tuple[str, str]:
+    subject, _, body = environment.get_template(f"{language}/{moment}.txt.j2").render(words).partition("\n")
+    return subject, body
 
 
 def _dressed(

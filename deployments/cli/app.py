@@ -48,6 +48,7 @@ app.command()(recovery.withdraw)
 app.command("incidents")(incidents.list_incidents)
 app.command()(incidents.report)
 app.command()(actions.review)
+app.command("status-page")(incidents.status_page)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`reinstate incidents`, `reinstate report`, `reinstate journal verify`."""
+"""`reinstate incidents`, `reinstate report`, `reinstate status-page`, `reinstate journal verify`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.output import JSON, emit, out, reported, show_table
+from deployments.cli.output import JSON, PlanRef, emit, out, quiet_prefect, reported, show_table
 from model.errors import BadInput, Damaged
 
 journal = typer.Typer(no_args_is_help=True)
@@ -111,3 +111,18 @@ def verify(
             remedy="keep it as it is, compare with its backup, and treat the incident's record as altered",
         )
     emit({"incident": incident, "problems": []}, as_json, lambda: out(f"{incident}: the journal is intact."))
+
+
+@reported
+def status_page(plan: PlanRef, as_json: JSON = False) -> None:
+    """Write the status page of a plan now; `up` and every recovery write it at each change."""
+    quiet_prefect()
+    from blocks.home import open_store
+    from tasks.status_page import page_folder, write_status_page
+    from tasks.work import load_plan
+
+    store = open_store()
+    file = load_plan(plan, store)
+    folder, written = page_folder(file), write_status_page(file, store) is not None
+    said = "" if written else " It said so already."
+    emit({"folder": str(folder), "written": written}, as_json, lambda: out(f"{folder / 'index.html'}{said}"))

@@ -1,9 +1,9 @@
-"""What `up` does while a recovery waits for people: gates are kept, due messages are sent (R-RESP-3, R-RESP-8)."""
+"""What `up` does while a recovery waits for people: gates are kept, due messages sent, pages written (R-RESP-8)."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from blocks.journals.base import JournalStore
 from flows.informing import LOOK_SECONDS
@@ -11,7 +11,8 @@ from model.errors import Transient
 from model.steps import Finished, next_step
 from tasks.deadlines import keep_gate
 from tasks.inform import something_due, tell
-from tasks.work import open_work
+from tasks.status_page import write_status_page
+from tasks.work import PlanFile, load_plan, open_work
 
 
 def tell_open(store: JournalStore, over: set[str], say: Callable[[str], None]) -> None:
@@ -58,17 +59,45 @@ def keep_gates(store: JournalStore, over: set[str], say: Callable[[str], None]) 
             over.add(ident)
 
 
+def keep_pages(
+    store: JournalStore, plans: Sequence[PlanFile], say: Callable[[str], None], said: set[str]
+) -> None:
+    """Write the status page of every plan that has one, where it says something else by now.
+
+    Args:
+        store: the journal store.
+        plans: that this installation serves.
+        say: told what went wrong.
+        said: what was told already; added to.
+    """
+    for file in plans:
+        try:
+            latest = load_plan(str(file.path), store)
+            if latest.plan.status_page is not None:
+                write_status_page(latest, store)
+        except Transient:  # a recovery writes it just now
+            continue
+        except Exception as error:  # noqa: BLE001 - one page's trouble leaves the others
+            sentence = f"The status page of {file.plan.name} could not be written: {error}"
+            if sentence not in said:
+                say(sentence)
+            said.add(sentence)
+
+
 def keep_telling(
-    store: JournalStore, stopping: threading.Event, say: Callable[[str], None]
+    store: JournalStore, plans: Sequence[PlanFile], stopping: threading.Event, say: Callable[[str], None]
 ) -> threading.Thread:
     """Do that again and again beside everything else, until told to stop."""
     over: set[str] = set()
     ended: set[str] = set()
+    said: set[str] = set()
 
     def keep() -> None:
+        keep_pages(store, plans, say, said)
         while not stopping.wait(LOOK_SECONDS):
             keep_gates(store, ended, say)
             tell_open(store, over, say)
+            keep_pages(store, plans, say, said)
 
     thread = threading.Thread(target=keep, name="informer", daemon=True)
     thread.start()

@@ -93,7 +93,7 @@ class Up:
 
     def watch(self, stopping: threading.Event) -> None:
         """Until told to stop: restart a dead worker, let incidents whose run crashed go on, tell people what is due."""
-        keep_telling(open_store(), stopping, self.say)
+        keep_telling(open_store(), self.plans, stopping, self.say)
         while not stopping.wait(WATCH_SECONDS):
             if self.server is not None and not self.server.alive():
                 self.say("The Prefect server ended; it is started again.")

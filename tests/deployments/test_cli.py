@@ -342,3 +342,15 @@ def test_plan_diff_says_first_what_weakens_the_plan(run: Run, tmp_path: Path) ->
     assert "mean the same" in run("plan", "diff", str(SAMPLE), str(SAMPLE)).stdout
     wrong = plan(tmp_path, lambda text: text.replace("address:", "adress:"))
     assert 65 == run("plan", "diff", str(SAMPLE), str(wrong)).exit_code
+
+
+def test_status_page_is_written_where_the_plan_says(run: Run, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(SAMPLE.read_text(encoding="utf-8"))
+    assert f"{tmp_path}/status/index.html" == run("status-page", str(plan)).stdout.strip()
+    assert "It said so already." not in (tmp_path / "status/index.html").read_text()
+    assert json.loads(run("status-page", str(plan), "--json").stdout) == {
+        "folder": str(tmp_path / "status"), "written": False,
+    }  # fmt: skip
+    plan.write_text(plan.read_text().replace("status_page:", "communicated:"))
+    assert 0 != run("status-page", str(plan)).exit_code
