@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import shlex
@@ -185,3 +186,16 @@ def test_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert (0, "") == (done.returncode, done.stderr)
     assert (tmp_path / "site/index.html").is_file()
     assert [] == list((tmp_path / "site").rglob("*.py"))
+
+
+@pytest.mark.parametrize("form", ["html", "md", "json"])
+@pytest.mark.parametrize("case", ["case-1", "case-2", "case-3"])
+def test_example_report_is_of_an_incident_that_ended_well_and_names_no_machine(case: str, form: str) -> None:
+    """R-REV-1: written by the acceptance cases themselves (`tests.support.examples`)."""
+    text = (ROOT / f"docs/examples/{case}.{form}").read_text(encoding="utf-8")
+    assert "RECOVERED" in text
+    assert [] == [word for word in (*FOLDERS, "/tmp/", "/root/", "pytest") if word in text]
+    if form == "html":
+        assert not re.search(r"(src|href)=|@import|url\(", text), "one file that needs nothing else"
+    if form == "json":
+        assert {"incident", "timeline"} <= json.loads(text).keys()

@@ -19,6 +19,7 @@ from model.outcome import Gate, RunVerdict
 from tasks.package_index import index_folder
 from tests.lab import damage
 from tests.lab.servers import WEB_ROOT, Shop
+from tests.support.examples import keep_example
 from tests.support.labworld import LabWorld, merged, write_secret
 from tests.support.locally import back_up_locally, recover_locally
 from tests.support.witness import look
@@ -95,3 +96,4 @@ def test_case_1_server_software_damaged_recovered_from_alert_to_acceptance(intra
     assert state.ended.rto <= intranet.plan().objectives.rto
     assert state.reviewed is not None
     assert "RECOVERED" in Path(state.reviewed.report).read_text()
+    keep_example("case-1", work)

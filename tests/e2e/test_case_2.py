@@ -17,6 +17,7 @@ from model.proposal import RestoreRows
 from model.signoff import Decision
 from tests.lab.fixtures import MakeLabHost
 from tests.lab.ledger import ACCOUNTS, DATA, OPENING, UNIT, Ledger, prepare_ledger
+from tests.support.examples import keep_example
 from tests.support.labworld import HOST, merged, plan_head, write_people, write_secret
 from tests.support.ledgerworld import LedgerWorld
 from tests.support.locally import back_up_locally, recover_locally
@@ -125,6 +126,7 @@ def test_case_2_rows_deleted_without_where_come_back_and_all_that_was_written_si
     assert "101" == ledger.sql("SELECT count(*) FROM bookings")
     assert "after the mistake" == ledger.sql("SELECT note FROM bookings ORDER BY id DESC LIMIT 1")
     assert "2|b\n3|a" == ledger.sql("SELECT * FROM labels ORDER BY id"), "the newer row has the unique value"
+    keep_example("case-2", work)
     sentence = state.effects["a01"].sentence
     assert "public.labels: 1 rows came back, 1 did not" in sentence
     folders = [path.name for path in payments.host.inside(DATA).parent.iterdir()]

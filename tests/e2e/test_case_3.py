@@ -24,6 +24,7 @@ from tests.lab.host import LabHost
 from tests.lab.ledger import ACCOUNTS, DATA, OPENING, PASSWORD, prepare_ledger
 from tests.lab.network import LabSession
 from tests.support.certificate import make_certificate
+from tests.support.examples import keep_example
 from tests.support.labworld import merged, write_secret
 from tests.support.ledgerworld import LedgerWorld
 from tests.support.locally import back_up_locally, recover_locally
@@ -154,6 +155,7 @@ def test_case_3_damaged_pages_come_back_to_the_last_payment_from_the_set_before_
         "the newer set did not pass the checks"
     )
     assert "nothing is lost" in state.effects[action.id].sentence
+    keep_example("case-3", work)
     assert ACCOUNTS * OPENING == ledger.total()
     assert "301" == ledger.sql("SELECT count(*) FROM bookings")
     assert "after the damage" == ledger.sql("SELECT note FROM bookings ORDER BY id DESC LIMIT 1")
