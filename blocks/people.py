@@ -81,7 +81,7 @@ def verify_totp(
     secret = secrets_resolver(person.totp)
     attempts = _Attempts(store, person_id, at)
     attempts.reserve(hashlib.sha256(f"{claim}\0{code}".encode()).hexdigest())
-    step = _matching_step(secret, code, at, person_id)
+    step = matching_step(secret, code, at, person_id)
     if step is None:
         raise Refused(
             f"the one-time code of {person_id} is not right; {attempts.left} more wrong ones are allowed.",
@@ -96,7 +96,7 @@ def verify_totp(
     return f"totp:{step}"
 
 
-def _matching_step(secret: str, code: str, at: datetime, person_id: str) -> int | None:
+def matching_step(secret: str, code: str, at: datetime, person_id: str) -> int | None:
     """The time step whose code this is, looking at all three in constant time."""
     now_step = int(at.timestamp()) // STEP
     found: int | None = None

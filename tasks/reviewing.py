@@ -21,6 +21,7 @@ from model.review import (
     settled,
 )
 from tasks.open_incidents import states_of
+from tasks.proofs import require_proof
 from tasks.work import Work, open_work
 
 STEP = "review"
@@ -170,7 +171,10 @@ def give_opinion(
             work.incident.id,
             f"may review: {', '.join(members)}",
         )
-    who, moment = work.plan.people[person], now()
+    moment = now()
+    who = require_proof(
+        work.store, work.plan.name, person, work.plan.people[person], moment, by_key=bool(signature)
+    )
     if signature:
         said = opinion_statement(work, report, person, decision, text)
         reference = verify_ssh(who, said, signature)

@@ -14,6 +14,7 @@ from model.outcome import Gate, Stage
 from model.plan import GateRule
 from model.signoff import Decision, Standing, Vote, admit, standing
 from model.steps import Ask, next_step
+from tasks.proofs import require_proof
 from tasks.versions import glass_needed
 from tasks.work import Work
 
@@ -132,6 +133,8 @@ def _prove_again(work: Work, state: State, vote: Vote) -> None:
     who = work.plan.people.get(vote.person)
     if who is None:
         raise Refused("the plan has no such person.", remedy="find out who wrote it")
+    by_key = vote.proof == "ssh"
+    who = require_proof(work.store, work.plan.name, vote.person, who, vote.at, by_key=by_key)
     if vote.proof == "ssh":
         verify_ssh(who, _statement(work, vote), vote.proof_ref)
         return
@@ -214,6 +217,8 @@ def cast_vote(
                 "the proposal has expired.",
                 remedy=f"run `reinstate recover --incident {work.incident.id}` for a fresh one",
             )
+        by_key = bool(signature)
+        who = require_proof(work.store, work.plan.name, person, who, draft.at, by_key=by_key)
         if signature:
             reference = verify_ssh(who, _statement(work, draft), signature)
         else:

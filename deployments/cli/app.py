@@ -10,6 +10,7 @@ from deployments.cli import (
     baseline,
     incidents,
     packages,
+    people,
     plans,
     prevention,
     recovery,
@@ -34,6 +35,7 @@ app.add_typer(
 app.add_typer(
     actions.app, name="actions", help="What is to be put right after incidents, tracked until it is closed."
 )
+app.add_typer(people.app, name="people", help="Who is in a plan, and by what they prove that it is them.")
 app.command()(servers.up)
 app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)

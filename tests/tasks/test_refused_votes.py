@@ -6,7 +6,6 @@ the installation could write it: with a settlement that approves, and with a one
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +28,7 @@ from tasks.act import act
 from tasks.signed import require_signed
 from tasks.voting import cast_vote, claim, gate_digest, open_gate
 from tasks.work import Work, load_plan, open_incident
+from tests.support.keys import make_key
 from tests.support.labworld import write_secret
 from tests.support.locally import begin
 from tests.support.sshservers import Server, asyncssh_server
@@ -36,14 +36,6 @@ from tests.support.wrongworld import SmallWorld, make_small_world
 
 OTHER = "b" * 64
 PHONES = ("lena", "omar", "rita", "paul", "eve")
-
-
-def make_key(folder: Path, name: str) -> str:
-    """An SSH key pair of a person; returns the public line."""
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name), "-C", ""], check=True
-    )
-    return (folder / f"{name}.pub").read_text().strip()
 
 
 @dataclass
