@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from model.canonical import Value
+from model.delegation import Delegation
 from model.plan import Person
 
 
@@ -34,9 +35,15 @@ class ProofEvent(Value):
 
 
 class ProofBook(Value):
-    """Everything that happened to the proofs of a plan's people, oldest first."""
+    """What happened to the proofs of a plan's people, and who stands in for whom; oldest first."""
 
     events: tuple[ProofEvent, ...] = ()
+    delegations: tuple[Delegation, ...] = ()
+
+    @property
+    def revoked(self) -> tuple[tuple[str, datetime], ...]:
+        """(person, moment) of every revocation."""
+        return tuple((event.person, event.at) for event in self.events if event.what == "revoked")
 
 
 def key_fingerprint(key: str) -> str:

@@ -37,11 +37,19 @@ def read_book(store: JournalStore, plan: str) -> ProofBook:
     return unseal(_book_path(plan), raw, ProofBook, signing_key()) if raw is not None else ProofBook()
 
 
-def _write(store: JournalStore, plan: str, event: ProofEvent) -> ProofEvent:
+def change_book(store: JournalStore, plan: str, change: Callable[[ProofBook], ProofBook]) -> None:
+    """Write the book anew, one writer at a time.
+
+    Raises:
+        Damaged: it was altered.
+    """
     with durable.locked(durable.make_folder(home() / "locks") / f"{plan}.people.lock"):
-        book = read_book(store, plan)
-        book = book.model_copy(update={"events": (*book.events, event)})
+        book = change(read_book(store, plan))
         store.put(_book_path(plan), seal(_book_path(plan), book, signing_key()))
+
+
+def _write(store: JournalStore, plan: str, event: ProofEvent) -> ProofEvent:
+    change_book(store, plan, lambda book: book.model_copy(update={"events": (*book.events, event)}))
     return event
 
 

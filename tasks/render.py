@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from model.command import printable
@@ -37,7 +37,7 @@ from model.journal import (
 )
 from model.messages import Telling, Told
 from model.outcome import Gate
-from model.plan import GateRule, Person, Plan
+from model.plan import GateRule, Plan
 from model.proposal import (
     Action,
     Proposal,
@@ -289,8 +289,10 @@ def standing_markdown(plan: Plan, rule: GateRule, state: State, gate: Gate, wher
         if vote.decision is not Decision.APPROVE or vote.person in where.approvals  # the others do not count
     }
     people = [
-        f"**{safe(plan.people[one].name)}** ({safe(one)}): {_said(plan.people[one], said.get(one), one == reporter)}"
-        for one in signers(plan, rule, requester="")
+        f"**{safe(plan.people[one].name)}** ({safe(one)}): "
+        + _said(plan, one, said.get(one), one == reporter, where.instead)
+        for one in dict.fromkeys((*signers(plan, rule, requester=""), *where.instead.values()))
+        if one in plan.people
     ]
     until = ""
     if asked is not None:
@@ -317,7 +319,7 @@ def _questions(plan: Plan, state: State, gate: Gate) -> str:
     )
 
 
-def _said(person: Person, vote: Vote | None, reported: bool) -> str:
+def _said(plan: Plan, ident: str, vote: Vote | None, reported: bool, instead: Mapping[str, str]) -> str:
     """What a person did at a gate, or how they may sign it."""
     if vote is not None:
         word = {
@@ -327,6 +329,9 @@ def _said(person: Person, vote: Vote | None, reported: bool) -> str:
         return f"{word[vote.decision]} at {vote.at:%Y-%m-%d %H:%M} UTC: {safe(vote.reason)}"
     if reported:
         return "reported or proposed this and may not sign"
+    if ident in instead:
+        return f"{safe(instead[ident])} signs in their place"
+    person = plan.people[ident]
     ways = [way for way, has in (("one-time code", person.totp), ("SSH key", person.ssh_keys)) if has]
     return (
         f"has not signed; signs by {' or '.join(ways)}"

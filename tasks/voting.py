@@ -14,6 +14,7 @@ from model.outcome import Gate, Stage
 from model.plan import GateRule
 from model.signoff import Decision, Standing, Vote, admit, standing
 from model.steps import Ask, next_step
+from tasks.delegating import stand_ins_of
 from tasks.proofs import require_proof
 from tasks.versions import glass_needed
 from tasks.work import Work
@@ -97,7 +98,10 @@ def gate_standing(work: Work, state: State, gate: Gate) -> Standing:
     """Where the gate stands for what it asks now, counting only votes whose proof holds when it is read again."""
     votes, left_out = _counted(work, state, gate)
     current = gate_digest(state, gate)
-    where = standing(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes)
+    instead = stand_ins_of(work.store, work.plan, gate)
+    where = standing(
+        work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, instead, now()
+    )
     return where.model_copy(update={"sentence": " ".join((where.sentence, *left_out))})
 
 
@@ -207,11 +211,12 @@ def cast_vote(
                 remedy="read the current proposal and sign that",
             )
         draft = Vote(
-            gate=gate, digest=current, person=person, role=", ".join(work.plan.roles.of(person)), decision=decision,
+            gate=gate, digest=current, person=person, role=_role(work, gate, person), decision=decision,
             reason=reason, proof="ssh" if signature else "totp", proof_ref="", at=now(),
         )  # fmt: skip
         votes, _ = _counted(work, state, gate)
-        admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft)
+        instead = stand_ins_of(work.store, work.plan, gate)
+        admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft, instead)
         if expired(state, gate, draft.at):
             raise Refused(
                 "the proposal has expired.",
@@ -233,6 +238,14 @@ def cast_vote(
         work.record(VoteRefused(gate=gate, person=person[:80], reason=refusal.what))
         raise
     return settle(work, gate)
+
+
+def _role(work: Work, gate: Gate, person: str) -> str:
+    """The roles a person signs in: their own, or those of the one they stand in for."""
+    for giver, other in stand_ins_of(work.store, work.plan, gate)(now()).items():
+        if other == person:
+            return f"{', '.join(work.plan.roles.of(giver))} for {giver}"
+    return ", ".join(work.plan.roles.of(person))
 
 
 def _require_open(work: Work, state: State, gate: Gate, decision: Decision) -> None:
@@ -300,7 +313,8 @@ def _write(work: Work, vote: Vote) -> None:
         _require_open(work, state, vote.gate, vote.decision)
         votes, _ = _counted(work, state, vote.gate)
         current = gate_digest(state, vote.gate)
-        admit(work.plan, rule_of(work, vote.gate), work.incident.reported_by, current, votes, vote)
+        instead = stand_ins_of(work.store, work.plan, vote.gate)
+        admit(work.plan, rule_of(work, vote.gate), work.incident.reported_by, current, votes, vote, instead)
         with suppress(Overtaken):
             work.store.append(work.incident.id, Voted(vote=vote), expect=len(records))
             return

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from deployments.cli.output import JSON, PlanRef, emit, out, quiet_prefect, reported, say, show_table
+from model.assets import Seconds
 from model.errors import BadInput
+from model.outcome import Gate
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -101,3 +106,79 @@ def revoke(
     emit(
         event, as_json, lambda: out(f"Revoked of {person}: {', '.join(what)}. What was signed before stays.")
     )
+
+
+Giver = Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)]
+Key = Annotated[
+    Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
+]
+Code = Annotated[str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")]
+
+
+@app.command()
+@reported
+def delegate(
+    plan: PlanRef,
+    person: Giver,
+    to: Annotated[str, typer.Option(help="Who signs in your place.", show_default=False)],
+    until: Annotated[
+        str, typer.Option(help="How long: 12h, 3d, or a moment (2026-12-24T08:00, UTC).", show_default=False)
+    ],
+    reason: Annotated[str, typer.Option(help="Why; kept for ever.", show_default=False)],
+    gate: Annotated[list[Gate] | None, typer.Option(help="Only at this gate; may be repeated.")] = None,
+    key: Key = None,
+    code: Code = "",
+    as_json: JSON = False,
+) -> None:
+    """Let another person sign in your place until a moment; you do not sign yourself as long as that holds."""
+    _delegate(plan, person, to, _moment(until), tuple(gate or ()), reason, key, code, as_json)
+
+
+@app.command()
+@reported
+def recall(
+    plan: PlanRef,
+    person: Giver,
+    reason: Annotated[str, typer.Option(help="Why; kept for ever.")] = "I am back.",
+    key: Key = None,
+    code: Code = "",
+    as_json: JSON = False,
+) -> None:
+    """End your delegation: you sign for yourself again."""
+    _delegate(plan, person, "", datetime.now(UTC), (), reason, key, code, as_json)
+
+
+def _delegate(
+    plan: str, person: str, to: str, until: datetime, gates: tuple[Gate, ...], reason: str, key: Path | None,
+    code: str, as_json: bool,
+) -> None:  # fmt: skip
+    quiet_prefect()
+    from blocks.home import open_store
+    from blocks.people import sign_statement
+    from tasks.delegating import delegate, delegation_statement, draft
+    from tasks.work import load_plan
+
+    store = open_store()
+    file = load_plan(plan, store)
+    given, signature = draft(file, person, to, until, gates, reason), ""
+    if key is not None:
+        signature = sign_statement(delegation_statement(file.plan.name, given), key)
+    elif not code:
+        code = typer.prompt("One-time code", err=True, hide_input=True)
+    done = delegate(file, store, given, code=code, signature=signature)
+    said = f"{to} signs for {person} until {until:%Y-%m-%d %H:%M} UTC." if to else f"{person} signs again."
+    emit(done, as_json, lambda: out(said))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(seconds=TypeAdapter(Seconds).validate_python(text))
+    except ValidationError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(
+            f"{text!r} is no duration and no moment.", "--until", "write 12h, 3d or 2026-12-24T08:00"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
