@@ -64,6 +64,7 @@ class Audience(Value):
         language: of the messages.
         moments: when they are told.
         every: time between two messages of `progress`.
+        approve: a person of the information role (or the leading group, where nobody has it) approves each text first.
         gate: told only what concerns this gate, of the moments that do; left out: every gate.
         details: also what is for the emergency organisation only: the report's words, findings, reasons.
         templates: your own text for a moment, as a Jinja template; the mark of a drill is added in any case.
@@ -78,6 +79,7 @@ class Audience(Value):
         min_length=1,
     )  # fmt: skip
     every: Annotated[Seconds, Field(ge=SHORTEST)] = 1800.0
+    approve: bool = False
     gate: GateName | None = None
     details: bool = False
     templates: dict[Moment, Template] = {}

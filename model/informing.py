@@ -22,7 +22,7 @@ from model.journal import (
     StageEnded,
     StageStarted,
 )
-from model.messages import Moment, Telling, Told
+from model.messages import MessageHeld, MessageReleased, Moment, Telling, Told
 from model.outcome import Gate, Stage
 from model.severity import Severity
 from model.signoff import Decision
@@ -124,14 +124,16 @@ def _moments(
                 yield Moment.ENDED, record
 
 
-def _asking(records: Sequence[Record]) -> Iterator[tuple[Moment, Record, Gate]]:
-    """People are asked at a gate, once for each digest, reminded, and told that nobody signs."""
+def _asking(records: Sequence[Record]) -> Iterator[tuple[Moment, Record, Gate | None]]:
+    """People are asked at a gate, once for each digest, reminded, and told that nobody signs; or asked for a text."""
     asked: set[tuple[Gate, str]] = set()
     for record in records:
         match record.payload:
             case GateOpened(gate=gate, digest=digest) if (gate, digest) not in asked:
                 asked.add((gate, digest))
                 yield Moment.ASKED, record, gate
+            case MessageHeld():
+                yield Moment.HELD, record, None
             case GateReminded(gate=gate, what=what):
                 yield Moment.REMINDED if what == "reminder" else Moment.ESCALATED, record, gate
 
@@ -202,6 +204,31 @@ def messages(records: Sequence[Record], plan: Communication, at: datetime) -> li
     return sorted(found, key=lambda message: message.occasion.at)
 
 
+def releases(records: Sequence[Record]) -> dict[str, MessageReleased]:
+    """Message → what was decided on its text."""
+    return {p.message: p for r in records if isinstance(p := r.payload, MessageReleased)}
+
+
+def _approved(decided: Mapping[str, MessageReleased], message: Message) -> bool:
+    one = decided.get(message.name)
+    return one is not None and one.decision == "approve"
+
+
+def held(records: Sequence[Record], plan: Communication, at: datetime) -> list[Message]:
+    """Messages whose text nobody has decided on yet, oldest occasion first."""
+    decided = releases(records)
+    return [
+        one for one in messages(records, plan, at)
+        if plan.audiences[one.audience].approve and one.name not in decided
+    ]  # fmt: skip
+
+
+def newly_held(records: Sequence[Record], plan: Communication, at: datetime) -> list[Message]:
+    """Those of them that the journal does not say so of yet."""
+    known = {p.message for r in records if isinstance(p := r.payload, MessageHeld)}
+    return [one for one in held(records, plan, at) if one.name not in known]
+
+
 def sends(
     records: Sequence[Record], plan: Communication, people: Mapping[str, Reachable], at: datetime
 ) -> list[Send]:
@@ -213,9 +240,11 @@ def sends(
         people: of the plan.
         at: the present moment.
     """
-    known = tellings(records)
+    known, decided = tellings(records), releases(records)
     found: dict[tuple[str, Route], Send] = {}
     for message in messages(records, plan, at):
+        if plan.audiences[message.audience].approve and not _approved(decided, message):
+            continue
         for member in plan.audiences[message.audience].members:
             routes = plan.routes(member, people)
             results = [known.get((message.name, route.channel, route.to)) for route in routes]

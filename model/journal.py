@@ -15,7 +15,7 @@ from model.diagnosis import Diagnosis
 from model.errors import Damaged
 from model.finding import CheckResult, Finding
 from model.incident import Incident
-from model.messages import Telling, Told
+from model.messages import MessageHeld, MessageReleased, Telling, Told
 from model.outcome import Gate, RunVerdict, Stage
 from model.proposal import Proposal
 from model.review import (
@@ -315,6 +315,8 @@ Payload = Annotated[
     | Verified
     | Ended
     | Reviewed
+    | MessageHeld
+    | MessageReleased
     | Telling
     | Told
     | ItemAdded
@@ -545,7 +547,7 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
                 data["published"] = published
             case Opinion() as opinion:
                 opinions.append(Said(at=record.at, opinion=opinion))
-            case StageStarted() | Telling() | Told() | Noted():
+            case StageStarted() | MessageHeld() | MessageReleased() | Telling() | Told() | Noted():
                 pass
     return State.model_validate(
         data

@@ -23,6 +23,7 @@ class Moment(StrEnum):
     ASKED = "asked"
     REMINDED = "reminded"
     ESCALATED = "escalated"
+    HELD = "held"
 
 
 class Telling(Value):
@@ -63,3 +64,28 @@ class Told(Value):
     result: Literal["delivered", "failed", "unknown"]
     sentence: str = ""
     seconds: float = 0.0
+
+
+class MessageHeld(Value):
+    """A message waits until somebody approves its text."""
+
+    type: Literal["message_held"] = "message_held"
+    message: str = Field(max_length=160)
+
+
+class MessageReleased(Value):
+    """Somebody decided on a held message; what is sent is this text, to the letter.
+
+    Attributes:
+        sha256: of the text, which lies beside the journal.
+        proof: how the person proved that it is them; see `model.signoff.Vote`.
+    """
+
+    type: Literal["message_released"] = "message_released"
+    message: str = Field(max_length=160)
+    person: str
+    role: str
+    decision: Literal["approve", "deny"]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    proof: Literal["totp", "ssh"]
+    proof_ref: str

@@ -301,9 +301,17 @@ class Plan(Value):
                 members = tuple(p for p in people if self.communication.routes(p, self.people))
                 if members:
                     audiences[name] = Audience(members=members, moments=moments, gate=gate, details=True)
+        members = tuple(p for p in self.publishers if self.communication.routes(p, self.people))
+        if members and any(one.approve for one in self.communication.audiences.values()):
+            audiences["publishers"] = Audience(members=members, moments=(Moment.HELD,), details=True)
         return self.communication.model_copy(
             update={"audiences": {**self.communication.audiences, **audiences}}
         )
+
+    @property
+    def publishers(self) -> tuple[str, ...]:
+        """Who approves the text of a message that the plan holds back."""
+        return self.roles.information or self.roles.leading_group
 
     @property
     def reviewer(self) -> str:

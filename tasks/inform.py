@@ -21,9 +21,9 @@ from checks.many import AT_ONCE, side_by_side
 from model.canonical import now
 from model.communication import Channel as Declared
 from model.communication import Communication, address
-from model.errors import ReinstateError, Transient
-from model.informing import OVERDUE, Send, interrupted, late, sends
-from model.messages import Telling, Told
+from model.errors import Damaged, ReinstateError, Transient
+from model.informing import OVERDUE, Send, interrupted, late, newly_held, releases, sends
+from model.messages import MessageHeld, Telling, Told
 from tasks.messages import Text, compose
 from tasks.one_act import one_act
 from tasks.work import Work, open_work
@@ -62,7 +62,10 @@ def something_due(work: Work, at: datetime | None = None) -> bool:
         return False
     records = work.store.read(work.incident.id)
     at = at or now()
-    return bool(interrupted(records) or late(records, plan, at) or sends(records, plan, work.plan.people, at))
+    return bool(
+        interrupted(records) or late(records, plan, at) or newly_held(records, plan, at)
+        or sends(records, plan, work.plan.people, at)
+    )  # fmt: skip
 
 
 @one_act(name="inform", task_run_name="tell people about {incident}")
@@ -91,6 +94,8 @@ def tell(work: Work, opened: Open = open_channel) -> str:
     with durable.locked(_lock(work), patience=0):
         _settle_interrupted(work)
         _note_late(work, plan)
+        for one in newly_held(work.store.read(work.incident.id), plan, now()):
+            work.record(MessageHeld(message=one.name))
         while batch := _begin(work, plan):
             results = [
                 told.result for told in side_by_side(lambda one: _send(work, plan, one, opened), batch)
@@ -123,18 +128,41 @@ def _note_late(work: Work, plan: Communication) -> None:
         )
 
 
+def keep_text(work: Work, text: Text) -> str:
+    """Keep a text beside the journal; returns its SHA-256."""
+    if text.problem:
+        work.note_once(text.problem)
+    data = f"{text.subject}\n\n{text.body}".encode()
+    sha256 = hashlib.sha256(data).hexdigest()
+    work.store.put(f"incidents/{work.incident.id}/messages/{sha256}.txt", data)
+    return sha256
+
+
+def _released_text(work: Work, sha256: str) -> Text:
+    """The text that was approved, to the letter.
+
+    Raises:
+        Damaged: it is not there, or was altered.
+    """
+    where = f"incidents/{work.incident.id}/messages/{sha256}.txt"
+    data = work.store.get(where) or b""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Damaged("the text that was approved is not there any more.", where, "approve the message again")
+    subject, _, body = data.decode().partition("\n\n")
+    return Text(subject, body, f"{subject}\n{body.partition(chr(10) * 2)[0]}")
+
+
 def _begin(work: Work, plan: Communication) -> list[Ready]:
     """Write down the next few messages that are about to be sent; all are durable when this returns (G1)."""
     records, at = work.store.read(work.incident.id), now()
-    ready = []
+    released, ready = releases(records), []
     for send in sends(records, plan, work.plan.people, at)[:AT_ONCE]:
-        text = compose(work.plan, work.incident, records, send.message, at)
-        if text.problem:
-            work.note_once(text.problem)
-        sha256 = hashlib.sha256(f"{text.subject}\n\n{text.body}".encode()).hexdigest()
-        work.store.put(
-            f"incidents/{work.incident.id}/messages/{sha256}.txt", f"{text.subject}\n\n{text.body}".encode()
-        )
+        if plan.audiences[send.message.audience].approve:
+            sha256 = released[send.message.name].sha256
+            text = _released_text(work, sha256)
+        else:
+            text = compose(work.plan, work.incident, records, send.message, at)
+            sha256 = keep_text(work, text)
         work.record(
             Telling(
                 message=send.message.name, moment=send.message.occasion.moment, audience=send.message.audience,

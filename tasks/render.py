@@ -35,7 +35,7 @@ from model.journal import (
     Voted,
     VoteRefused,
 )
-from model.messages import Telling, Told
+from model.messages import MessageHeld, MessageReleased, Telling, Told
 from model.outcome import Gate
 from model.plan import GateRule, Plan
 from model.proposal import (
@@ -416,6 +416,10 @@ def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of rec
             return f"{verdict}: {sentence}"
         case Reviewed(report=report):
             return f"Report written: {report}"
+        case MessageHeld(message=message):
+            return f"Message {message} waits until its text is approved."
+        case MessageReleased(message=message, person=person, decision=decision, proof=proof):
+            return f"{person} said {decision} to the text of message {message}, proven by {proof}."
         case Telling(message=message, channel=channel, to=to):
             return f"Message {message} about to be sent{f' to {to}' if to else ''} by {channel}."
         case Told(message=message, channel=channel, to=to, result=result, sentence=sentence):

@@ -9,6 +9,7 @@ from deployments.cli import (
     backups,
     baseline,
     incidents,
+    messages,
     packages,
     people,
     plans,
@@ -35,6 +36,7 @@ app.add_typer(
 app.add_typer(
     actions.app, name="actions", help="What is to be put right after incidents, tracked until it is closed."
 )
+app.add_typer(messages.app, name="messages", help="Messages whose text waits for approval.")
 app.add_typer(people.app, name="people", help="Who is in a plan, and by what they prove that it is them.")
 app.command()(servers.up)
 app.command()(servers.demo)
