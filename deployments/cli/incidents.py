@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli.output import JSON, PlanRef, emit, out, quiet_prefect, reported, show_table
 from model.errors import BadInput, Damaged
+
+if TYPE_CHECKING:
+    from tasks.report_values import Report
 
 journal = typer.Typer(no_args_is_help=True)
 
@@ -24,6 +28,7 @@ class Format(StrEnum):
     MD = "md"
     HTML = "html"
     JSON = "json"
+    PDF = "pdf"
 
 
 @reported
@@ -69,7 +74,10 @@ def list_incidents(as_json: JSON = False) -> None:
 @reported
 def report(
     incident: IncidentId,
-    form: Annotated[Format, typer.Option("--format", help="md, html or json.")] = Format.MD,
+    form: Annotated[Format, typer.Option("--format", help="md, html, json or pdf.")] = Format.MD,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write it to; default: standard output.")
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """Print the report of an incident, ended or not, built from its journal now."""
@@ -78,10 +86,35 @@ def report(
     from tasks.work import open_work
 
     built = build_report(open_work(incident))
-    if as_json or form is Format.JSON:
-        emit(built, True, lambda: None)
-    else:
-        out(report_html(built) if form is Format.HTML else report_markdown(built))
+    if output is None and form is not Format.PDF:
+        if as_json or form is Format.JSON:
+            emit(built, True, lambda: None)
+        else:
+            out(report_html(built) if form is Format.HTML else report_markdown(built))
+        return
+    if output is None and sys.stdout.isatty():
+        raise BadInput("a PDF is nothing for a terminal.", "--format pdf", "give `--output report.pdf`")
+    data = _file(built, form)
+    if output is None:
+        sys.stdout.buffer.write(data)
+        return
+    from blocks.durable import explained
+
+    with explained(output):
+        output.write_bytes(data)
+    emit({"file": str(output)}, as_json, lambda: out(str(output)))
+
+
+def _file(built: Report, form: Format) -> bytes:
+    from tasks.report_pages import report_html, report_markdown
+
+    if form is Format.PDF:
+        from tasks.report_pdf import report_pdf
+
+        return report_pdf(built)
+    if form is Format.JSON:
+        return (built.model_dump_json(indent=1) + "\n").encode()
+    return (report_html(built) if form is Format.HTML else report_markdown(built)).encode()
 
 
 @journal.command()

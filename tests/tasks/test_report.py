@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from blocks.home import open_store
+from model.errors import Unsupported
 from model.journal import GENESIS, Effect, GateSettled, Opened, Payload, Record, StageEnded, fold
 from model.outcome import Stage
 from model.plan import Objectives
 from tasks.report import build_report
 from tasks.report_measured import Bar, asset_times, bars, went_badly, went_well
 from tasks.report_pages import report_html, report_markdown
+from tasks.report_pdf import report_pdf
 from tasks.report_standards import STANDARDS
 from tasks.report_values import Report
 from tasks.work import PlanFile, Work
@@ -143,3 +146,24 @@ def test_what_people_wrote_is_inert_in_the_html(report: Report) -> None:
     html = report_html(report.model_copy(update={"badly": ("<script>x</script>",)}))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_report_as_pdf_is_made_from_the_page_and_fetches_nothing(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-REV-1."""
+    data = report_pdf(report)
+    assert data.startswith(b"%PDF-")
+    assert len(data) > 10_000
+    page = report_html(report).replace("</h1>", '</h1><img src="http://127.0.0.1:9/x.png">')
+    monkeypatch.setattr("tasks.report_pdf.report_html", lambda _: page)
+    assert report_pdf(report).startswith(b"%PDF-"), "a picture that is not fetched is left out"
+
+
+def test_pdf_without_its_library_says_what_to_install(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(Unsupported, match="PDF needs WeasyPrint") as caught:
+        report_pdf(report)
+    assert "reinstate[pdf]" in caught.value.remedy
