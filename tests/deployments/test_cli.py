@@ -216,7 +216,9 @@ def test_home_that_is_not_absolute_is_refused(run: Run, monkeypatch: pytest.Monk
     assert "absolute path" in result.stderr
 
 
-def test_open_incident_is_listed_reported_and_verified(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_incident_is_listed_reported_and_verified(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     store = open_store()
     incident = open_incident(
         load_plan(str(SAMPLE)), store, "The [bold]page[/] is \x1b[31mred.", "mia", Source.CLI
@@ -232,6 +234,10 @@ def test_open_incident_is_listed_reported_and_verified(run: Run, monkeypatch: py
     report = run("report", incident.incident.id)
     assert (0, True) == (report.exit_code, report.stdout.startswith("# Ticket desk: report of inc-"))
     html = run("report", incident.incident.id, "--format", "html").stdout
+    file = tmp_path / "report.pdf"
+    assert f"{file}\n" == run("report", incident.incident.id, "--format", "pdf", "-o", str(file)).stdout
+    assert file.read_bytes().startswith(b"%PDF-")
+    assert run("report", incident.incident.id, "--format", "pdf").stdout_bytes.startswith(b"%PDF-")
     assert "<html" in html
     assert "intact" in run("journal", "verify", incident.incident.id).stdout
 
