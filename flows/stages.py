@@ -1,4 +1,8 @@
-"""The response stages as flows, each deployable by itself; `flows.recover` strings them by the journal."""
+"""The response stages as flows, each deployable by itself; `flows.recover` strings them by the journal.
+
+Only `report` keeps its result, so that a run which crashed right after it finds its incident. The others may be due a
+second time in one run (someone asked for more) and must not be taken as done then: the journal says what is.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from tasks import steps
 from tasks.work import Work, load_plan
 
 
-@flow(name="report", flow_run_name="by {reported_by}", persist_result=False)
+@flow(name="report", flow_run_name="by {reported_by}", persist_result=True, result_serializer="json")
 async def report(
     plan: str,
     summary: str,

@@ -40,8 +40,18 @@ PUBLIC = frozenset(
 """Moments that everybody may know of; who signs what is nobody else's business."""
 
 
-def read_status(file: PlanFile, store: JournalStore, at: datetime) -> Status:
+Memory = dict[str, ShownIncident | None]
+"""What incidents that have ended look like, so that their journals are not read again and again."""
+
+
+def read_status(file: PlanFile, store: JournalStore, at: datetime, memory: Memory | None = None) -> Status:
     """What the page of a plan says now.
+
+    Args:
+        file: the plan.
+        store: the journal store.
+        at: the present moment.
+        memory: added to; for whoever looks again and again.
 
     Raises:
         BadInput: the plan has no status page.
@@ -50,13 +60,17 @@ def read_status(file: PlanFile, store: JournalStore, at: datetime) -> Status:
     since = at - timedelta(days=rule.days)
     shown: list[ShownIncident] = []
     for ident in store.incidents():
-        try:
-            records = store.read(ident)
-        except (
-            ReinstateError
-        ):  # one damaged journal hides itself, not the others; `reinstate incidents` tells it
-            continue
-        one = _shown(plan, rule, records)
+        key = f"{file.digest}/{ident}"
+        if memory is not None and key in memory:
+            one = memory[key]
+        else:
+            try:
+                records = store.read(ident)
+            except ReinstateError:  # one damaged journal hides itself only; `reinstate incidents` tells it
+                continue
+            one = _shown(plan, rule, records)
+            if memory is not None and any(record.payload.type == "reviewed" for record in records):
+                memory[key] = one
         if one is not None and (one.ended is None or one.ended >= since):
             shown.append(one)
     incidents = tuple(sorted(shown, key=lambda one: (one.began, one.id), reverse=True))
@@ -138,13 +152,16 @@ def _updates(
     return tuple(reversed(found))
 
 
-def write_status_page(file: PlanFile, store: JournalStore, at: datetime | None = None) -> Path | None:
+def write_status_page(
+    file: PlanFile, store: JournalStore, at: datetime | None = None, memory: Memory | None = None
+) -> Path | None:
     """Write the page's files, if what they say has changed or is due; each is replaced as a whole.
 
     Args:
         file: the plan.
         store: the journal store.
         at: the present moment; default: now.
+        memory: see `read_status`.
 
     Returns:
         The folder, or None when what is there is right.
@@ -156,7 +173,7 @@ def write_status_page(file: PlanFile, store: JournalStore, at: datetime | None =
     rule, at = _rule(file), at or now()
     folder = page_folder(file)
     with durable.locked(durable.make_folder(home() / "locks") / f"{file.plan.name}.status.lock"):
-        status = read_status(file, store, at)
+        status = read_status(file, store, at, memory)
         if _is_right(folder, status, at):
             return None
         with durable.explained(folder):

@@ -11,7 +11,7 @@ from model.errors import Transient
 from model.steps import Finished, next_step
 from tasks.deadlines import keep_gate
 from tasks.inform import something_due, tell
-from tasks.status_page import write_status_page
+from tasks.status_page import Memory, write_status_page
 from tasks.work import PlanFile, load_plan, open_work
 
 
@@ -60,7 +60,11 @@ def keep_gates(store: JournalStore, over: set[str], say: Callable[[str], None]) 
 
 
 def keep_pages(
-    store: JournalStore, plans: Sequence[PlanFile], say: Callable[[str], None], said: set[str]
+    store: JournalStore,
+    plans: Sequence[PlanFile],
+    say: Callable[[str], None],
+    said: set[str],
+    memory: Memory | None = None,
 ) -> None:
     """Write the status page of every plan that has one, where it says something else by now.
 
@@ -69,12 +73,13 @@ def keep_pages(
         plans: that this installation serves.
         say: told what went wrong.
         said: what was told already; added to.
+        memory: see `tasks.status_page.read_status`.
     """
     for file in plans:
         try:
             latest = load_plan(str(file.path), store)
             if latest.plan.status_page is not None:
-                write_status_page(latest, store)
+                write_status_page(latest, store, memory=memory)
         except Transient:  # a recovery writes it just now
             continue
         except Exception as error:  # noqa: BLE001 - one page's trouble leaves the others
@@ -91,13 +96,14 @@ def keep_telling(
     over: set[str] = set()
     ended: set[str] = set()
     said: set[str] = set()
+    memory: Memory = {}
 
     def keep() -> None:
-        keep_pages(store, plans, say, said)
+        keep_pages(store, plans, say, said, memory)
         while not stopping.wait(LOOK_SECONDS):
             keep_gates(store, ended, say)
             tell_open(store, over, say)
-            keep_pages(store, plans, say, said)
+            keep_pages(store, plans, say, said, memory)
 
     thread = threading.Thread(target=keep, name="informer", daemon=True)
     thread.start()

@@ -25,10 +25,20 @@ from flows.informing import show
 from model.canonical import now
 from model.errors import BadInput, PreconditionFailed
 from model.incident import Kind, Source
-from model.journal import Confirmed, Ended, GateOpened, Noted, Payload, StageEnded, StageStarted
+from model.journal import (
+    Confirmed,
+    Ended,
+    GateOpened,
+    Noted,
+    Payload,
+    Record,
+    Reviewed,
+    StageEnded,
+    StageStarted,
+)
 from model.outcome import Gate, RunVerdict, Stage
-from model.status_page import Status
-from tasks.status_page import write_status_page
+from model.status_page import ShownIncident, Status
+from tasks.status_page import read_status, write_status_page
 from tasks.work import PlanFile, Work, load_plan, open_incident
 from tests.conftest import BROWSERS
 from tests.model.builders import PLAN_TEXT
@@ -253,6 +263,27 @@ def test_up_writes_the_page_of_the_plan_as_it_is_now(plan: PlanFile) -> None:
     keep_pages(open_store(), [plan], said.append, told)
     keep_pages(open_store(), [plan], said.append, told)
     assert 1 == len(said)
+
+
+def test_journal_of_an_incident_that_has_ended_is_read_once(
+    plan: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviewed = Reviewed(report="report.html", sha256="a" * 64)
+    ended, memory = begin(plan, *whole_run(), reviewed), dict[str, ShownIncident | None]()
+    still = begin(plan, *CONFIRMED)
+    store, read = open_store(), list[str]()
+    reads = store.read
+
+    def noted(ident: str) -> list[Record]:
+        read.append(ident)
+        return reads(ident)
+
+    monkeypatch.setattr(store, "read", noted)
+    first = read_status(plan, store, now(), memory)
+    read.clear()
+    assert first.incidents == read_status(plan, store, now(), memory).incidents
+    assert [still.incident.id] == read
+    assert {still.incident.id, ended.incident.id} == {one.id for one in first.incidents}
 
 
 def test_plan_without_a_page_says_what_to_add(tmp_path: Path) -> None:
