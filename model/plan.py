@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from model.alerts import AlertRules
 from model.assets import Asset, DatabaseAsset, Name, PostgresAsset, Seconds, SecretRef, ServiceAsset, Word
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
@@ -267,6 +268,7 @@ class Plan(Value):
     verification: VerificationRule = VerificationRule()
     communication: Communication | None = None
     status_page: StatusPage | None = None
+    alerts: AlertRules | None = None
     review: ReviewRule = ReviewRule()
 
     @model_validator(mode="after")
@@ -341,7 +343,7 @@ class Plan(Value):
         """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
         return [
             *self._people_wrong(), *self._backups_wrong(), *self._assets_wrong(), *self._checks_wrong(),
-            *self._rules_wrong(), *self._communication_wrong(),
+            *self._rules_wrong(), *self._communication_wrong(), *self._alerts_wrong(),
         ]  # fmt: skip
 
     def _people_wrong(self) -> Iterator[tuple[str, str]]:
@@ -355,6 +357,10 @@ class Plan(Value):
                 f"{self.review.owner!r} is no person of the plan and no role that somebody fills; people: "
                 f"{', '.join(self.people) or 'none'}",
             )
+
+    def _alerts_wrong(self) -> Iterator[tuple[str, str]]:
+        for path, what in self.alerts.wrong(self.hosts) if self.alerts else ():
+            yield f"alerts.{path}", what
 
     def _communication_wrong(self) -> Iterator[tuple[str, str]]:
         for path, what in self.communication.wrong(self.people) if self.communication else ():

@@ -1,0 +1,1 @@
+"""The webhook gateway: what monitoring systems post to (R-USE-6)."""

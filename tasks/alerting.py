@@ -1,0 +1,113 @@
+"""What alerts lead to: an incident for each host and cause, diagnosed and proposed; never a repair (R-RESP-1, R-USE-6).
+
+At most one incident is open for a host and a cause. What is said again, or that it is over, is noted on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from blocks.alerts.spool import Group, Spool
+from blocks.journals.base import JournalStore
+from model.errors import ReinstateError
+from model.incident import Kind, Source
+from model.steps import Finished, next_step
+from tasks.work import PlanFile, Work, open_incident, open_work
+
+MOST_NOTES = 20
+"""Notes of alerts on one incident; a storm says the same thing again and again."""
+
+
+class Dealt(NamedTuple):
+    """What was done about a group of alerts.
+
+    Attributes:
+        incident: opened or noted on; empty when nothing had to be done.
+        opened: whether it was opened now, so that its recovery has to be started.
+    """
+
+    group: Group
+    incident: str
+    opened: bool
+    sentence: str
+
+
+def summary_of(host: str, cause: str) -> str:
+    """How the summary of such an incident begins: it is found again by this."""
+    return f"{cause} on {host}"
+
+
+class Alerting:
+    """Deals with what the spool holds.
+
+    Args:
+        store: the journal store.
+        spool: the alerts.
+        plans: the plans as they are now, by name.
+    """
+
+    def __init__(
+        self, store: JournalStore, spool: Spool, plans: Callable[[], Mapping[str, PlanFile]]
+    ) -> None:
+        self._store, self._spool, self._plans = store, spool, plans
+        self._over: set[str] = set()
+
+    def deal(self) -> list[Dealt]:
+        """Deal with everything that waits; what fails waits for the next time."""
+        return [dealt for group in self._spool.waiting() if (dealt := self._deal(group)) is not None]
+
+    def _deal(self, group: Group) -> Dealt | None:
+        try:
+            dealt = self._once(group)
+        except ReinstateError:
+            return None
+        self._spool.handled(group.ids)
+        return dealt
+
+    def _once(self, group: Group) -> Dealt:
+        file = self._plans().get(group.plan)
+        if file is None:
+            return Dealt(group, "", False, f"Plan {group.plan} is no longer served; its alerts are dropped.")
+        open_one = self._open_incident(group)
+        if open_one is not None:
+            return self._note(open_one, group)
+        if not group.firing:
+            return Dealt(group, "", False, "What is over needs nothing.")
+        first = group.firing[0]
+        said = f": {first.alert.summary}" if first.alert.summary else ""
+        work = open_incident(
+            file, self._store, f"{summary_of(group.host, group.cause)}{said}", first.source, Source.WEBHOOK, Kind.REAL,
+            detected_at=min(one.alert.since for one in group.firing),
+        )  # fmt: skip
+        if len(group.ids) > 1:
+            self._note(work, group)
+        return Dealt(group, work.incident.id, True, f"{work.incident.summary}: {work.incident.id} is opened.")
+
+    def _open_incident(self, group: Group) -> Work | None:
+        """The incident that is open for a host and a cause: found by the journals, whoever was killed meanwhile."""
+        wanted = summary_of(group.host, group.cause)
+        for ident in self._store.incidents():
+            if ident in self._over:
+                continue
+            work = open_work(ident, self._store)
+            if isinstance(next_step(work.state()), Finished) or work.state().ended is not None:
+                self._over.add(ident)
+                continue
+            one = work.incident
+            mine = one.source is Source.WEBHOOK and one.plan == group.plan
+            if mine and one.summary.partition(": ")[0] == wanted:
+                return work
+        return None
+
+    def _note(self, work: Work, group: Group) -> Dealt:
+        records = self._store.read(work.incident.id)
+        notes = sum(record.payload.type == "noted" for record in records)
+        sentence, what = "", summary_of(group.host, group.cause)
+        if group.resolved:
+            sentence = f"{group.resolved[-1].source} says that it is over: {what}. The recovery goes on."
+        elif group.firing:
+            sentence = f"{group.firing[-1].source} says it again: {what} ({len(group.firing)} alerts)."
+        if sentence and notes < MOST_NOTES:
+            work.note_once(sentence)
+        return Dealt(group, work.incident.id, False, sentence)
