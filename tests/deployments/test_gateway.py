@@ -70,7 +70,11 @@ class Served:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
     def post(
-        self, data: object, token: str = "new", path: str = "/alerts/shop/prometheus", **more: Any
+        self,
+        data: object,
+        token: str = "new",
+        path: str = "/alerts/shop/prometheus",
+        **more: Any,  # noqa: ANN401 - handed on
     ) -> httpx.Response:
         body = data if isinstance(data, bytes) else json.dumps(data).encode()
         headers = {"authorization": f"Bearer {token}", **more.pop("headers", {})}
@@ -101,9 +105,12 @@ def alert(
     since: str = "10:00",
 ) -> dict[str, Any]:
     return {
-        "status": status, "fingerprint": f"f{number}", "labels": {"alertname": cause, "instance": instance},
-        "annotations": {"summary": "The shop does not answer"}, "startsAt": f"2026-11-27T{since}:00Z",
-    }  # fmt: skip
+        "status": status,
+        "fingerprint": f"f{number}",
+        "labels": {"alertname": cause, "instance": instance},
+        "annotations": {"summary": "The shop does not answer"},
+        "startsAt": f"2026-11-27T{since}:00Z",
+    }
 
 
 def test_alert_is_durable_when_it_is_acknowledged(served: Served) -> None:
@@ -120,13 +127,21 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "no such source": ({"path": "/alerts/shop/zabbix"}, 404, "no plan has this source"),
     "no such plan": ({"path": "/alerts/other/prometheus"}, 404, "no plan has this source"),
     "one byte too much": ({"data": b"x" * (LARGEST + 1)}, 413, "bytes are not read"),
-    "compressed bomb": ({"data": gzip.compress(b"0" * 10_000_000), "headers": {"content-encoding": "gzip"}}, 415, "compressed"),
+    "compressed bomb": (
+        {"data": gzip.compress(b"0" * 10_000_000), "headers": {"content-encoding": "gzip"}},
+        415,
+        "compressed",
+    ),
     "no JSON": ({"data": b"hello"}, 422, "no JSON"),
     "deep": ({"data": b'{"alerts":' + b"[" * 500 + b"]" * 500 + b"}"}, 422, "nested deeper"),
     "wrong types": ({"data": {"alerts": [{"status": 1}]}}, 422, "status"),
     "unknown host": ({"data": message(alert(instance="10.0.0.9:9100"))}, 422, "is no host of the plan"),
-    "host by its address": ({"data": message(alert(instance="web-1; rm -rf /"))}, 422, "is no host of the plan"),
-}  # fmt: skip
+    "host by its address": (
+        {"data": message(alert(instance="web-1; rm -rf /"))},
+        422,
+        "is no host of the plan",
+    ),
+}
 
 
 @pytest.mark.parametrize(("request_", "status", "words"), REFUSED.values(), ids=REFUSED)
@@ -220,7 +235,7 @@ def test_killed_between_opening_and_noting_it_opens_no_second_one(served: Served
 
 
 def test_storm_opens_one_incident_for_each_host_and_cause(served: Served) -> None:
-    """Issue 6, must show 2 at a tenth of its size: 2,000 alerts over 50 connections, none that was acknowledged is lost."""
+    """Issue 6, must show 2 at a tenth of its size: 2,000 alerts over 50 connections, none acknowledged is lost."""
     causes = [f"Cause{number}" for number in range(4)]
 
     def send(number: int) -> tuple[int, float]:
@@ -252,12 +267,12 @@ def test_storm_opens_one_incident_for_each_host_and_cause(served: Served) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("10.0.0.5:9100\": web-1", "10.0.0.5:9100\": web-9"), "host 'web-9' is not defined"),
+        (('10.0.0.5:9100": web-1', '10.0.0.5:9100": web-9'), "host 'web-9' is not defined"),
         ((', secrets: ["file:token", "file:old-token"]', ""), "nothing would prove its messages"),
         (("kind: alertmanager", "kind: sns"), "needs the ARN of its topic"),
         (("kind: alertmanager", "kind: smoke"), "kind"),
     ],
-)  # fmt: skip
+)
 def test_plan_whose_alerts_are_wrong_is_refused_with_the_place(change: tuple[str, str], words: str) -> None:
     text = PLAN_TEXT + ALERTS.replace(*change)
     assert text != PLAN_TEXT + ALERTS
