@@ -300,15 +300,20 @@ class Plan(Value):
                 (f"{gate}-escalation", rule.escalate_to, (Moment.ESCALATED,)),
             ):
                 people = dict.fromkeys(person for role in roles for person in getattr(self.roles, role))
-                members = tuple(p for p in people if self.communication.routes(p, self.people))
+                members = tuple(p for p in people if self._reached(p))
                 if members:
                     audiences[name] = Audience(members=members, moments=moments, gate=gate, details=True)
-        members = tuple(p for p in self.publishers if self.communication.routes(p, self.people))
+        members = tuple(p for p in self.publishers if self._reached(p))
         if members and any(one.approve for one in self.communication.audiences.values()):
             audiences["publishers"] = Audience(members=members, moments=(Moment.HELD,), details=True)
         return self.communication.model_copy(
             update={"audiences": {**self.communication.audiences, **audiences}}
         )
+
+    def _reached(self, person: str) -> bool:
+        """Whether a person has an address of their own: what concerns only them is not said to a whole room."""
+        routes = self.communication.routes(person, self.people) if self.communication else ()
+        return any(route.to for route in routes)
 
     @property
     def publishers(self) -> tuple[str, ...]:
