@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from model.alerts import AlertRules, AlertSource
 from model.assets import (
     AssetBase,
     DpkgAsset,
@@ -148,6 +149,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ),
     ("`communication.channels`", Channel, ""),
     ("`communication.audiences`", Audience, ""),
+    ("`alerts`", AlertRules, "See [Alerts](alerts.md)."),
+    ("`alerts.sources`", AlertSource, ""),
     ("`status_page`", StatusPage, "See [Status page](status-page.md)."),
 )
 
@@ -173,6 +176,7 @@ KEYS = {
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
     "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
+    "Plan.alerts": "monitoring systems that may report damage: [Alerts](alerts.md); left out: none",
     "Plan.status_page": "a page for everybody: [Status page](status-page.md); left out: none is written",
     "Plan.communication": "who is told what, when and how: [Information](information.md); left out: nobody is told",
     "Plan.review": "rectification items after the end: [End and review](review.md)",

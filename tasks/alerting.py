@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from blocks.alerts.spool import Group, Spool
 from blocks.journals.base import JournalStore
-from model.errors import ReinstateError
 from model.incident import Kind, Source
 from model.steps import Finished, next_step
 from tasks.work import PlanFile, Work, open_incident, open_work
@@ -38,6 +37,10 @@ def summary_of(host: str, cause: str) -> str:
     return f"{cause} on {host}"
 
 
+Start = Callable[[str, str], None]
+"""Starts the recovery of an incident: (name of the plan, id of the incident); called twice, it starts one."""
+
+
 class Alerting:
     """Deals with what the spool holds.
 
@@ -45,23 +48,30 @@ class Alerting:
         store: the journal store.
         spool: the alerts.
         plans: the plans as they are now, by name.
+        start: starts the recovery of an incident that was opened.
     """
 
     def __init__(
-        self, store: JournalStore, spool: Spool, plans: Callable[[], Mapping[str, PlanFile]]
+        self, store: JournalStore, spool: Spool, plans: Callable[[], Mapping[str, PlanFile]], start: Start
     ) -> None:
-        self._store, self._spool, self._plans = store, spool, plans
+        self._store, self._spool, self._plans, self._start = store, spool, plans, start
         self._over: set[str] = set()
 
     def deal(self) -> list[Dealt]:
-        """Deal with everything that waits; what fails waits for the next time."""
-        return [dealt for group in self._spool.waiting() if (dealt := self._deal(group)) is not None]
+        """Deal with everything that waits, group by group.
 
-    def _deal(self, group: Group) -> Dealt | None:
-        try:
-            dealt = self._once(group)
-        except ReinstateError:
-            return None
+        Raises:
+            ReinstateError: the journal or the server takes nothing now; what waits goes on waiting.
+        """
+        return [self._deal(group) for group in self._spool.waiting()]
+
+    def _deal(self, group: Group) -> Dealt:
+        """An alert is dealt with only once its recovery is started: whoever is killed before is followed up."""
+        dealt = self._once(group)
+        started = f"alerts/{dealt.incident}.started"
+        if dealt.incident and self._store.get(started) is None:
+            self._start(group.plan, dealt.incident)
+            self._store.put(started, group.plan.encode())
         self._spool.handled(group.ids)
         return dealt
 

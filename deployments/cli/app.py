@@ -39,6 +39,7 @@ app.add_typer(
 app.add_typer(messages.app, name="messages", help="Messages whose text waits for approval.")
 app.add_typer(people.app, name="people", help="Who is in a plan, and by what they prove that it is them.")
 app.command()(servers.up)
+app.command()(servers.gateway)
 app.command()(servers.demo)
 app.command("back-up")(recovery.back_up)
 app.command()(baseline.baseline)

@@ -16,8 +16,12 @@ def up(
     port: Annotated[
         int | None, typer.Option(help="Port of the UI; default 4200 or the next free one.")
     ] = None,
+    alerts: Annotated[
+        str, typer.Option(help="HOST:PORT at which alerts are taken, for plans that have `alerts`.")
+    ] = "127.0.0.1:4280",
 ) -> None:
     """Start PostgreSQL, the Prefect server, all deployments and a worker; Ctrl-C stops them in order."""
+    from deployments.gateway.serving import parse_address
     from deployments.server.up import Up, serve
     from tasks.work import load_plan
 
@@ -29,7 +33,21 @@ def up(
             "Ctrl-C stops it."
         )
 
-    serve([load_plan(plan) for plan in plans or []], port, say, ready)
+    parse_address(alerts)
+    serve([load_plan(plan) for plan in plans or []], port, say, ready, alerts)
+
+
+@reported
+def gateway(
+    plans: Annotated[
+        list[str], typer.Argument(help="Plan files, or names of registered plans.", show_default=False)
+    ],
+    listen: Annotated[str, typer.Option(help="HOST:PORT at which alerts are taken.")] = "127.0.0.1:4280",
+) -> None:
+    """Take alerts, in a process of its own; `up` starts one itself where a plan has `alerts`, and deals with them."""
+    from deployments.gateway.serving import serve_plans
+
+    serve_plans(plans, listen, out)
 
 
 @reported

@@ -194,13 +194,3 @@ async def _body(request: Request) -> bytes:
     except TimeoutError:
         raise _Answer(408, "the message came too slowly.") from None
     return bytes(body)
-
-
-def serve(gateway: Gateway, host: str, port: int) -> None:
-    """Serve until told to stop (SIGTERM, Ctrl-C)."""
-    import uvicorn
-
-    uvicorn.run(
-        gateway.app(), host=host, port=port, log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=30, limit_concurrency=1000,
-    )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +39,11 @@ class Child:
                 self.process.wait(5)
 
 
-def spawn(name: str, arguments: list[str], environment: Mapping[str, str], log: Path) -> Child:
-    """Start one of our processes with its output in a log file."""
+def spawn(name: str, module: str, arguments: list[str], environment: Mapping[str, str], log: Path) -> Child:
+    """Start one of our processes, a module of Python, with its output in a log file."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", module, *arguments],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -70,7 +70,7 @@ def start_server(paths: Paths, database_url: str) -> Child:
         PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
         PREFECT_UI_API_URL=f"{paths.url}/api",
     )
-    child = spawn("server", ["server", "start"], environment, paths.log("server"))
+    child = spawn("server", "prefect", ["server", "start"], environment, paths.log("server"))
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and child.alive():
         try:
@@ -94,4 +94,15 @@ def start_worker(paths: Paths) -> Child:
     """Start the process worker; it takes runs from the pool every second."""
     environment = paths.environment(PREFECT_WORKER_QUERY_SECONDS="1", PREFECT_WORKER_HEARTBEAT_SECONDS="10")
     arguments = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "reinstate"]
-    return spawn("worker", arguments, environment, paths.log("worker"))
+    return spawn("worker", "prefect", arguments, environment, paths.log("worker"))
+
+
+def start_gateway(paths: Paths, plans: Sequence[str], address: str) -> Child:
+    """Start the webhook gateway at `HOST:PORT`; it needs neither the Prefect server nor the worker."""
+    return spawn(
+        "gateway",
+        "deployments.gateway",
+        ["--listen", address, *plans],
+        paths.environment(),
+        paths.log("gateway"),
+    )

@@ -55,8 +55,21 @@ def start_run(
     source: Source = Source.UI,
     detected_at: datetime | None = None,
     mistakes: Sequence[Mistake] = (),
+    once: str = "",
 ) -> tuple[UUID, str]:
     """Create a `recover` run of a registered plan; returns its id and its address in the UI.
+
+    Args:
+        where: the installation.
+        plan: name of the plan.
+        incident: an incident that is open; empty: the run opens one.
+        summary: what was noticed.
+        reported_by: who noticed it.
+        kind: real, drill or verification.
+        source: how the report came in.
+        detected_at: when it was noticed.
+        mistakes: what people did by mistake.
+        once: a run that was made for this before is found, not made again.
 
     Raises:
         BadInput: the plan is not registered there.
@@ -67,7 +80,7 @@ def start_run(
         "mistakes": [mistake.model_dump(mode="json") for mistake in mistakes] or None,
     }  # fmt: skip
 
-    return _start(where, "recover", plan, parameters, incident)
+    return _start(where, "recover", plan, parameters, incident, once)
 
 
 def start_publication(where: Paths, plan: str, proposed_by: str, publication: str) -> str:
@@ -91,7 +104,7 @@ def start_publication(where: Paths, plan: str, proposed_by: str, publication: st
 
 
 def _start(
-    where: Paths, flow: str, plan: str, parameters: Mapping[str, Any], incident: str
+    where: Paths, flow: str, plan: str, parameters: Mapping[str, Any], incident: str, once: str = ""
 ) -> tuple[UUID, str]:
     """Create a run of a plan's deployment; returns its id and its address in the UI."""
 
@@ -107,7 +120,10 @@ def _start(
                 ) from None
             tags = [TAG, *([incident_tag(incident)] if incident else [])]
             return await client.create_flow_run_from_deployment(
-                deployment.id, parameters=dict(parameters), tags=tags
+                deployment.id,
+                parameters=dict(parameters),
+                tags=tags,
+                idempotency_key=f"once-{once}" if once else None,
             )
 
     with client_settings(where):

@@ -19,7 +19,8 @@ from prefect.client.schemas.objects import StateType
 from blocks.home import home, open_store
 from deployments.demo.processes import alive, end, free_port
 from deployments.server import register, runs
-from deployments.server.engine import Child, start_server, start_worker
+from deployments.server.alerts import keep_alerts
+from deployments.server.engine import Child, start_gateway, start_server, start_worker
 from deployments.server.informer import keep_telling
 from deployments.server.paths import Paths, paths, running
 from deployments.server.postgres import Postgres
@@ -37,9 +38,13 @@ PORTS = 3
 class Up:
     """One running installation."""
 
-    def __init__(self, plans: Sequence[PlanFile], port: int | None, say: Say) -> None:
+    def __init__(
+        self, plans: Sequence[PlanFile], port: int | None, say: Say, alerts: str = "127.0.0.1:4280"
+    ) -> None:
         """Remember what to start; `start` starts it."""
-        self.plans, self.say = plans, say
+        self.plans, self.say, self.alerts = plans, say, alerts
+        self.alerted = [str(file.path) for file in plans if file.plan.alerts is not None]
+        self.gateway: Child | None = None
         self.port = port
         self.where = Paths(home() / "up", 0)
         self.postgres = Postgres(home() / "up")
@@ -69,6 +74,8 @@ class Up:
         with client_settings(self.where):
             going_on = asyncio.run(self._bootstrap())
         self.worker = start_worker(self.where)
+        if self.alerted:
+            self.gateway = start_gateway(self.where, self.alerted, self.alerts)
         self._write()
         for incident in going_on:
             self.say(f"{incident} goes on where its journal is.")
@@ -94,10 +101,16 @@ class Up:
     def watch(self, stopping: threading.Event) -> None:
         """Until told to stop: restart a dead worker, let incidents whose run crashed go on, tell people what is due."""
         keep_telling(open_store(), self.plans, stopping, self.say)
+        if self.alerted:
+            keep_alerts(open_store(), self.alerted, self.where, stopping, self.say)
         while not stopping.wait(WATCH_SECONDS):
             if self.server is not None and not self.server.alive():
                 self.say("The Prefect server ended; it is started again.")
                 self.server = start_server(self.where, self.postgres.url)
+                self._write()
+            if self.gateway is not None and not self.gateway.alive():
+                self.say(f"The gateway ended (its log is {self.gateway.log}); it is started again.")
+                self.gateway = start_gateway(self.where, self.alerted, self.alerts)
                 self._write()
             dead = self.worker is not None and not self.worker.alive()
             try:
@@ -141,7 +154,7 @@ class Up:
                     asyncio.run(self._drain(drain, hurry or threading.Event()))
             except UNREACHABLE as error:
                 self.say(f"The Prefect server did not answer ({type(error).__name__}); stopping without it.")
-        for child in (self.worker, self.server):
+        for child in (self.gateway, self.worker, self.server):
             if child is not None:
                 self.say(f"Stopping the {child.name} …")
                 child.stop()
@@ -183,7 +196,9 @@ class Up:
             ) from None
 
     def _write(self) -> None:
-        children = [child.process.pid for child in (self.server, self.worker) if child is not None]
+        children = [
+            child.process.pid for child in (self.server, self.worker, self.gateway) if child is not None
+        ]
         state = {"pid": os.getpid(), "port": self.where.port, "children": children}
         (self.where.folder / "running.json").write_text(json.dumps(state))
 
@@ -193,11 +208,15 @@ class Up:
         if not state.is_file():
             return
         pids = [int(pid) for pid in json.loads(state.read_text())["children"]]
-        ours = [pid for pid in pids if alive(pid) and b"prefect" in _command_line(pid)]
+        ours = [pid for pid in pids if alive(pid) and _is_ours(_command_line(pid))]
         if ours:
             self.say("Ending what a killed `up` left behind …")
             end(ours)
         state.unlink()
+
+
+def _is_ours(line: bytes) -> bool:
+    return b"prefect" in line or b"deployments.gateway" in line
 
 
 def _command_line(pid: int) -> bytes:
@@ -207,7 +226,9 @@ def _command_line(pid: int) -> bytes:
         return b""
 
 
-def serve(plans: Sequence[PlanFile], port: int | None, say: Say, ready: Callable[[Up], None]) -> None:
+def serve(
+    plans: Sequence[PlanFile], port: int | None, say: Say, ready: Callable[[Up], None], alerts: str
+) -> None:
     """Run `up` until SIGINT or SIGTERM; a second signal stops without waiting for runs."""
     stopping = threading.Event()
     hurry = threading.Event()
@@ -215,7 +236,7 @@ def serve(plans: Sequence[PlanFile], port: int | None, say: Say, ready: Callable
     def on_signal(*_: object) -> None:
         (hurry if stopping.is_set() else stopping).set()
 
-    installation = Up(plans, port, say)
+    installation = Up(plans, port, say, alerts)
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         installation.start()

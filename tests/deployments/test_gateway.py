@@ -23,7 +23,7 @@ from blocks.home import open_store
 from deployments.demo.processes import free_port
 from deployments.gateway import app as gateway_app
 from deployments.gateway.app import Gateway
-from model.errors import BadPlan
+from model.errors import BadPlan, Transient
 from model.incident import Source
 from model.journal import Noted
 from model.planfile import read_plan
@@ -191,8 +191,14 @@ def test_full_disk_is_told_and_nothing_is_acknowledged(served: Served) -> None:
     assert kept == sum(answer.json()["new"] for answer in answers if answer.status_code == 202)
 
 
+STARTED: list[str] = []
+
+
 def dealing(plan: PlanFile, spool: Spool) -> Alerting:
-    return Alerting(open_store(), spool, lambda: {"shop": plan})
+    STARTED.clear()
+    return Alerting(
+        open_store(), spool, lambda: {"shop": plan}, lambda name, incident: STARTED.append(incident)
+    )
 
 
 def test_first_alert_opens_an_incident_and_the_next_ones_are_noted_on_it(served: Served) -> None:
@@ -200,6 +206,7 @@ def test_first_alert_opens_an_incident_and_the_next_ones_are_noted_on_it(served:
     served.post(message(alert(1, since="09:58"), alert(2)))
     (dealt,) = alerting.deal()
     assert dealt.opened
+    assert [dealt.incident] == STARTED
     work = open_work(dealt.incident)
     assert "ShopDown on web-1: The shop does not answer" == work.incident.summary
     assert ("prometheus", Source.WEBHOOK) == (work.incident.reported_by, work.incident.source)
@@ -213,6 +220,7 @@ def test_first_alert_opens_an_incident_and_the_next_ones_are_noted_on_it(served:
     served.post(message(alert(9, cause="DiskFull")))
     assert [True] == [one.opened for one in alerting.deal()], "another cause is another incident"
     assert [] == alerting.deal()
+    assert 2 == len(STARTED), "one recovery for each incident"
 
 
 def test_resolved_alert_opens_nothing(served: Served) -> None:
@@ -231,6 +239,20 @@ def test_killed_between_opening_and_noting_it_opens_no_second_one(served: Served
             alerting.deal()
     (dealt,) = dealing(served.plan, served.spool).deal()
     assert not dealt.opened
+    assert (dealt.incident,) == tuple(open_store().incidents())
+
+
+def test_incident_whose_recovery_could_not_be_started_is_started_the_next_time(served: Served) -> None:
+    """The server was away after the incident was open."""
+    served.post(message(alert()))
+
+    def broken(plan: str, incident: str) -> None:
+        raise Transient(f"the server does not answer for {plan} {incident}.")
+
+    with pytest.raises(Transient):
+        Alerting(open_store(), served.spool, lambda: {"shop": served.plan}, broken).deal()
+    (dealt,) = dealing(served.plan, served.spool).deal()
+    assert ([dealt.incident], False) == (STARTED, dealt.opened)
     assert (dealt.incident,) == tuple(open_store().incidents())
 
 
