@@ -87,12 +87,12 @@ class Installation:
             check=False,
         )
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         """`reinstate up PLAN`, until it says that it runs."""
         self.home.mkdir(exist_ok=True)
         with (self.home / "up-output.txt").open("wb") as output:
             process = self.process = subprocess.Popen(
-                [REINSTATE, "up", str(self.plan), "--port", str(self.port)],
+                [REINSTATE, "up", str(self.plan), "--port", str(self.port), *more],
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -12,7 +12,7 @@ INSTALLATION = (
     "tests/e2e/test_kill.py",
 )  # fmt: skip
 """Files whose tests share one running `reinstate up` (`tests.support.fixtures`)."""
-ALONE = ("tests/e2e/test_gates.py", "tests/e2e/test_information.py")
+ALONE = ("tests/e2e/test_alerts.py", "tests/e2e/test_gates.py", "tests/e2e/test_information.py")
 """Those with one of their own: they change the plan that every incident follows."""
 
 
