@@ -14,11 +14,11 @@ from model.outcome import Gate
 from model.plan import GateRule
 from model.signoff import Decision
 from model.steps import Ask, next_step
+from tasks.message_words import AT_DEADLINE
 from tasks.voting import gate_digest, gate_standing, open_gate, rule_of, settle
 from tasks.work import Work
 
 _DECISIONS = {"deny": Decision.DENY, "roll_back": Decision.DENY, "proceed": Decision.APPROVE}
-_WORDS = {"deny": "it counts as denied", "roll_back": "it is rolled back", "proceed": "it counts as accepted"}
 
 
 def keep_gate(work: Work) -> list[str]:
@@ -60,7 +60,7 @@ def _record(gate: Gate, digest: str, one: Due, rule: GateRule, standing: str) ->
     if one.what == "timeout" and rule.on_timeout != "hold":
         return GateSettled(
             gate=gate, digest=digest, decision=_DECISIONS[rule.on_timeout], timed_out=True,
-            sentence=f"Nobody settled {gate} in time; by the plan {_WORDS[rule.on_timeout]}. {standing}",
+            sentence=f"Nobody settled {gate} in time; by the plan {AT_DEADLINE['en'][rule.on_timeout]}. {standing}",
         )  # fmt: skip
     minutes = round(one.before / 60)
     if one.what == "timeout":

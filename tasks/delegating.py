@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from blocks.journals.base import JournalStore
-from blocks.people import statement, verify_ssh, verify_totp
+from blocks.people import statement, verify_ssh
 from model.canonical import now
 from model.delegation import Delegation, stand_ins
 from model.errors import BadInput, Refused
 from model.outcome import Gate
 from model.plan import Plan
 from model.signoff import StandIns
-from tasks.proofs import change_book, read_book, require_proof
+from tasks.proofs import change_book, prove, read_book, require_proof
 from tasks.work import PlanFile
 
 LONGEST = timedelta(days=90)
@@ -71,15 +71,13 @@ def delegate(
     Raises:
         Refused: the proof is not right, or was used before; nothing is written.
     """
-    plan, person = file.plan, file.plan.people[given.giver]
-    who = require_proof(store, plan.name, given.giver, person, given.at, by_key=bool(signature))
-    if signature:
-        reference = verify_ssh(who, delegation_statement(plan.name, given), signature)
-        if any(other.proof_ref == reference for other in read_book(store, plan.name).delegations):
-            raise Refused("this very signature was given before.", remedy="sign again with another reason")
-    else:
-        claim = _claim(plan.name, given)
-        reference = verify_totp(store, file.secrets.resolve, given.giver, who, code, claim, given.at)
+    plan = file.plan
+    reference = prove(
+        store, file, given.giver, given.at, delegation_statement(plan.name, given),
+        signature=signature, code=code, claim=_claim(plan.name, given),
+    )  # fmt: skip
+    if signature and any(other.proof_ref == reference for other in read_book(store, plan.name).delegations):
+        raise Refused("this very signature was given before.", remedy="sign again with another reason")
     proven = given.model_copy(update={"proof": "ssh" if signature else "totp", "proof_ref": reference})
     change_book(
         store, plan.name, lambda book: book.model_copy(update={"delegations": (*book.delegations, proven)})

@@ -12,7 +12,7 @@ from blocks import durable
 from blocks.home import home, signing_key
 from blocks.journals.base import JournalStore
 from blocks.journals.documents import seal, unseal
-from blocks.people import matching_step
+from blocks.people import matching_step, verify_ssh, verify_totp
 from model.canonical import now
 from model.errors import BadInput, Refused, ReinstateError
 from model.plan import Person
@@ -80,6 +80,34 @@ def require_proof(
             remedy=f"enrol again: `reinstate people enrol {plan} {ident}`",
         )
     return valid
+
+
+def prove(
+    store: JournalStore, file: PlanFile, ident: str, at: datetime, said: bytes, *, signature: str, code: str, claim: str
+) -> str:  # fmt: skip
+    """Prove that it is this person: by SSH signature over what they say, or else by one-time code.
+
+    Args:
+        store: the journal store.
+        file: the plan.
+        ident: of a person of the plan.
+        at: the moment.
+        said: what a signature signs.
+        signature: armoured SSH signature; empty: by code.
+        code: six-digit one-time code.
+        claim: what the code is used up for.
+
+    Returns:
+        The proof as it is kept; see `Vote.proof_ref`.
+
+    Raises:
+        Refused: it is not right, was used before, or was revoked. Damaged: what is known of it was altered.
+    """
+    plan = file.plan
+    who = require_proof(store, plan.name, ident, plan.people[ident], at, by_key=bool(signature))
+    if signature:
+        return verify_ssh(who, said, signature)
+    return verify_totp(store, file.secrets.resolve, ident, who, code, claim, at)
 
 
 def enrol(

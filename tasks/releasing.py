@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from blocks.people import statement, verify_ssh, verify_totp
+from blocks.people import statement
 from model.canonical import digest, now
 from model.errors import BadInput, Refused
 from model.informing import held
 from model.messages import MessageReleased
 from tasks.inform import keep_text
 from tasks.messages import Text, compose
-from tasks.proofs import require_proof
+from tasks.proofs import prove
 from tasks.work import Work
 
 STEP = "message"
@@ -70,14 +70,10 @@ def release(
             f"{person!r} does not approve messages.", work.incident.id, f"may approve: {', '.join(may)}"
         )
     at, sha256 = now(), keep_text(work, one.text)
-    who = require_proof(
-        work.store, work.plan.name, person, work.plan.people[person], at, by_key=bool(signature)
-    )
-    if signature:
-        reference = verify_ssh(who, release_statement(work, one.message, sha256, person, decision), signature)
-    else:
-        claim = f"{work.incident.id}/{STEP}/{one.message}/{sha256}/{person}/{decision}"
-        reference = verify_totp(work.store, work.file.secrets.resolve, person, who, code, claim, at)
+    reference = prove(
+        work.store, work.file, person, at, release_statement(work, one.message, sha256, person, decision),
+        signature=signature, code=code, claim=f"{work.incident.id}/{STEP}/{one.message}/{sha256}/{person}/{decision}",
+    )  # fmt: skip
     done = MessageReleased(
         message=one.message, person=person, role=", ".join(work.plan.roles.of(person)), decision=decision,
         sha256=sha256, proof="ssh" if signature else "totp", proof_ref=reference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from blocks.journals.base import JournalStore
-from blocks.people import statement, verify_ssh, verify_totp
+from blocks.people import statement
 from model.canonical import now
 from model.errors import BadInput, Refused
 from model.journal import State
@@ -21,7 +21,7 @@ from model.review import (
     settled,
 )
 from tasks.open_incidents import states_of
-from tasks.proofs import require_proof
+from tasks.proofs import prove
 from tasks.work import Work, open_work
 
 STEP = "review"
@@ -171,16 +171,11 @@ def give_opinion(
             work.incident.id,
             f"may review: {', '.join(members)}",
         )
-    moment = now()
-    who = require_proof(
-        work.store, work.plan.name, person, work.plan.people[person], moment, by_key=bool(signature)
-    )
-    if signature:
-        said = opinion_statement(work, report, person, decision, text)
-        reference = verify_ssh(who, said, signature)
-    else:
-        claim = f"{work.incident.id}/{STEP}/{len(work.state().opinions)}/{person}/{decision}"
-        reference = verify_totp(work.store, work.file.secrets.resolve, person, who, code, claim, moment)
+    reference = prove(
+        work.store, work.file, person, now(), opinion_statement(work, report, person, decision, text),
+        signature=signature, code=code,
+        claim=f"{work.incident.id}/{STEP}/{len(work.state().opinions)}/{person}/{decision}",
+    )  # fmt: skip
     opinion = Opinion(
         report=report, person=person, role="leading_group", decision=decision, text=text,
         proof="ssh" if signature else "totp", proof_ref=reference,

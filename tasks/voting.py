@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from blocks.people import statement, verify_ssh, verify_totp
+from blocks.people import statement, verify_ssh
 from model.canonical import digest, now
 from model.errors import BadInput, Overtaken, Refused
 from model.journal import ASKED_AGAIN, GateOpened, GateSettled, State, Voted, VoteRefused, fold
@@ -15,6 +14,7 @@ from model.plan import GateRule
 from model.signoff import Decision, Standing, Vote, admit, standing
 from model.steps import Ask, next_step
 from tasks.delegating import stand_ins_of
+from tasks.proofs import prove as prove_person
 from tasks.proofs import require_proof
 from tasks.versions import glass_needed
 from tasks.work import Work
@@ -204,7 +204,6 @@ def cast_vote(
             raise Refused(
                 f"{person!r} is not a person of the plan.", remedy=f"known: {', '.join(work.plan.people)}"
             )
-        who = work.plan.people[person]
         if len(signed_digest) < 12 or not current.startswith(signed_digest):
             raise Refused(
                 f"the sign-off is for {signed_digest[:12]!r}, the current one is {current[:12]}: it changed.",
@@ -222,14 +221,10 @@ def cast_vote(
                 "the proposal has expired.",
                 remedy=f"run `reinstate recover --incident {work.incident.id}` for a fresh one",
             )
-        by_key = bool(signature)
-        who = require_proof(work.store, work.plan.name, person, who, draft.at, by_key=by_key)
-        if signature:
-            reference = verify_ssh(who, _statement(work, draft), signature)
-        else:
-            resolver: Callable[[str], str] = work.file.secrets.resolve
-            answer = claim(work, draft, state.asked(gate))
-            reference = verify_totp(work.store, resolver, person, who, code, answer, draft.at)
+        reference = prove_person(
+            work.store, work.file, person, draft.at, _statement(work, draft),
+            signature=signature, code=code, claim=claim(work, draft, state.asked(gate)),
+        )  # fmt: skip
         return draft.model_copy(update={"proof_ref": reference})
 
     try:

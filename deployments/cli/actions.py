@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from deployments.cli.incidents import IncidentId
-from deployments.cli.output import JSON, emit, out, quiet_prefect, reported, show_table
+from deployments.cli.output import CODE, JSON, KEY, emit, out, quiet_prefect, reported, show_table
 from model.canonical import now
 from model.command import printable
 from model.errors import BadInput
@@ -144,12 +143,8 @@ def review(
     decision: Annotated[
         Judgement, typer.Option(help="approve, or more when it leaves questions.")
     ] = Judgement.APPROVE,
-    key: Annotated[
-        Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
-    ] = None,
-    code: Annotated[
-        str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")
-    ] = "",
+    key: KEY = None,
+    code: CODE = "",
     as_json: JSON = False,
 ) -> None:
     """Give your opinion of an incident's report as a member of the leading group, by SSH signature or one-time code."""

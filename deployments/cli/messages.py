@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deployments.cli.incidents import IncidentId
-from deployments.cli.output import JSON, emit, out, quiet_prefect, reported
+from deployments.cli.output import CODE, JSON, KEY, emit, out, quiet_prefect, reported
 from model.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True)
@@ -42,12 +41,8 @@ def approve(
     person: Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)],
     message: Annotated[str, typer.Option(help="Which one; needed where several wait.")] = "",
     deny: Annotated[bool, typer.Option("--deny", help="It is not sent at all.")] = False,
-    key: Annotated[
-        Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
-    ] = None,
-    code: Annotated[
-        str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")
-    ] = "",
+    key: KEY = None,
+    code: CODE = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you read it.")] = False,
     as_json: JSON = False,
 ) -> None:

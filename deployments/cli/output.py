@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
@@ -27,6 +28,13 @@ console = Console(stderr=True, highlight=False)
 
 PlanRef = Annotated[
     str, typer.Argument(help="A plan file, or the name of a registered plan.", show_default=False)
+]
+KEY = Annotated[
+    Path | None,
+    typer.Option("--key", help="Your SSH private key (or the public one with an agent) to sign with."),
+]
+CODE = Annotated[
+    str, typer.Option("--code", help="A one-time code instead of a signature; asked for when empty.")
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 

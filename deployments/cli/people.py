@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from deployments.cli.output import JSON, PlanRef, emit, out, quiet_prefect, reported, say, show_table
+from deployments.cli.output import (
+    CODE,
+    JSON,
+    KEY,
+    PlanRef,
+    emit,
+    out,
+    quiet_prefect,
+    reported,
+    say,
+    show_table,
+)
 from model.assets import Seconds
 from model.errors import BadInput
 from model.outcome import Gate
@@ -109,10 +120,6 @@ def revoke(
 
 
 Giver = Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)]
-Key = Annotated[
-    Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
-]
-Code = Annotated[str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")]
 
 
 @app.command()
@@ -126,8 +133,8 @@ def delegate(
     ],
     reason: Annotated[str, typer.Option(help="Why; kept for ever.", show_default=False)],
     gate: Annotated[list[Gate] | None, typer.Option(help="Only at this gate; may be repeated.")] = None,
-    key: Key = None,
-    code: Code = "",
+    key: KEY = None,
+    code: CODE = "",
     as_json: JSON = False,
 ) -> None:
     """Let another person sign in your place until a moment; you do not sign yourself as long as that holds."""
@@ -140,8 +147,8 @@ def recall(
     plan: PlanRef,
     person: Giver,
     reason: Annotated[str, typer.Option(help="Why; kept for ever.")] = "I am back.",
-    key: Key = None,
-    code: Code = "",
+    key: KEY = None,
+    code: CODE = "",
     as_json: JSON = False,
 ) -> None:
     """End your delegation: you sign for yourself again."""

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from deployments.cli.output import (
+    CODE,
     JSON,
+    KEY,
     PlanRef,
     emit,
     out,
@@ -223,12 +225,8 @@ def approve(
         str, typer.Argument(help="Id of the incident, or of a plan's publication.", show_default=False)
     ],
     person: Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)],
-    key: Annotated[
-        Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
-    ] = None,
-    code: Annotated[
-        str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")
-    ] = "",
+    key: KEY = None,
+    code: CODE = "",
     decision: Annotated[
         Decision, typer.Option(help="approve, deny, 'ask for more' or withdraw.")
     ] = Decision.APPROVE,
@@ -246,12 +244,8 @@ def withdraw(
         str, typer.Argument(help="Id of the incident, or of a plan's publication.", show_default=False)
     ],
     person: Annotated[str, typer.Option("--as", help="Your id in the plan.", show_default=False)],
-    key: Annotated[
-        Path | None, typer.Option(help="Your SSH private key (or the public one with an agent) to sign with.")
-    ] = None,
-    code: Annotated[
-        str, typer.Option(help="A one-time code instead of a signature; asked for when empty.")
-    ] = "",
+    key: KEY = None,
+    code: CODE = "",
     reason: Annotated[str, typer.Option(help="Why; kept for ever.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you read it.")] = False,
     as_json: JSON = False,

@@ -42,7 +42,7 @@ def keep_gates(store: JournalStore, over: set[str], say: Callable[[str], None]) 
 
     Args:
         store: the journal store.
-        over: those that have ended; added to, so that no journal is read again for nothing.
+        over: those that have ended, and sentences on what went wrong; added to, so that none is read or told again.
         say: told what was done, and what went wrong.
     """
     for ident in {*store.incidents(), *store.publications()} - over:
@@ -55,8 +55,10 @@ def keep_gates(store: JournalStore, over: set[str], say: Callable[[str], None]) 
         except Transient:
             continue
         except Exception as error:  # noqa: BLE001 - one journal's trouble holds up nobody else
-            say(f"The gate of {ident} cannot be kept: {error}")
-            over.add(ident)
+            sentence = f"The gate of {ident} cannot be kept: {error}"
+            if sentence not in over:
+                say(sentence)
+            over.add(sentence)  # it is tried again: a full disk passes, and a deadline must not pass unseen
 
 
 def keep_pages(

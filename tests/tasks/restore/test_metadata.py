@@ -7,7 +7,6 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -18,7 +17,6 @@ from model.draft import Draft
 from model.errors import PreconditionFailed, ReinstateError
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Manifest, RecoveryPoint
-from model.plan import Plan
 from model.proposal import Action, RestoreFiles, SetMetadata
 from model.rungs import files as rung
 from model.supplies import PointSupply, Supplies
@@ -26,6 +24,7 @@ from tasks import restore_files, set_metadata
 from tasks.backup_files import back_up_files
 from tasks.snapshot import take_snapshot
 from tasks.undo import roll_back_files
+from tests.model.builders import plan
 from tests.support.stores import make_directory_store
 from tests.tasks.localhost import JobHost, fingerprint, quiet
 from tests.tasks.restore.test_restore_files import asset_of
@@ -86,7 +85,7 @@ def check(host: JobHost, root: Path, manifest: Manifest) -> CheckResult:
 def propose(root: Path, point: RecoveryPoint, manifest: Manifest, result: CheckResult) -> list[Action]:
     supply = PointSupply(asset="site", point=point, manifest=manifest)
     machines = {"web": manifest.machine_id}
-    draft = Draft(cast("Plan", None), machines, Supplies(points=(supply,)), {}, point.taken_at)
+    draft = Draft(plan(), machines, Supplies(points=(supply,)), {}, point.taken_at)
     rung(draft, "site", asset_of(root), result.findings, [])
     assert [] == draft.unmet
     return [action.model_copy(update={"id": f"a{n:02d}"}) for n, action in enumerate(draft.actions, 1)]
