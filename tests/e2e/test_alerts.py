@@ -18,11 +18,11 @@ from model.journal import Confirmed, Opened, Proposed
 from model.outcome import Gate
 from model.steps import Ask, next_step
 from tasks.work import open_work
-from tests.support.alertmanager import alertmanager, binary
+from tests.support.alertmanager import alertmanager, unpacked
 from tests.support.installation import Installation
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 TOKEN = "alert-token-5d1c"
 
@@ -50,11 +50,9 @@ def test_alertmanager_fires_and_a_person_only_signs(
     installation: Installation, alerted: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Issue 6, must show 1: opened, confirmed and proposed without a hand; the gateway was killed in between."""
-    program = binary(tmp_path / "package")
-    if program is None:
-        if os.environ.get("REINSTATE_REQUIRE_LAB", "0") not in {"", "0"}:
-            pytest.fail("Debian's prometheus-alertmanager can be neither found nor fetched")
-        pytest.skip("needs Debian's prometheus-alertmanager")
+    root = tmp_path / "alertmanager"
+    if not unpacked(root):
+        pytest.skip("Debian's prometheus-alertmanager cannot be fetched")
     before = set(installation.store.incidents())
     (gateway,) = installation.pids("deployments.gateway")
     os.kill(gateway, signal.SIGKILL)
@@ -65,7 +63,7 @@ def test_alertmanager_fires_and_a_person_only_signs(
     )
     installation.damage("config")
     receiver = f"http://127.0.0.1:{alerted}/alerts/demo-shop/prometheus"
-    with alertmanager(program, tmp_path, receiver, TOKEN) as monitor:
+    with alertmanager(root, receiver, TOKEN) as monitor:
         fired = time.monotonic()
         monitor.fire(alertname="ShopDown", instance="shop.example.org:9100", severity="critical")
         new = wait_for("an incident is open", lambda: set(installation.store.incidents()) - before, 90)
