@@ -41,8 +41,8 @@ async def run(task: Task[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN4
         result: T = await asyncio.to_thread(future.result)
         return result
     again = retry(
-        retry=retry_if_exception_type(Transient), stop=stop_after_attempt(4), wait=wait_exponential(1, max=8),
-        reraise=True,
+        retry=retry_if_exception_type(Transient), stop=stop_after_attempt(int(task.retries or 0) + 1),
+        wait=wait_exponential(1, max=8), reraise=True,
     )  # fmt: skip
     return await asyncio.to_thread(again(task.fn), *args, **kwargs)
 

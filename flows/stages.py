@@ -12,14 +12,16 @@ from datetime import datetime
 from prefect import flow
 
 from flows.stage import run, run_stage, say
-from model.errors import Damaged, ReinstateError
+from model.errors import Damaged, ReinstateError, Transient
 from model.finding import CheckResult, Verdict
 from model.incident import Kind, Source
 from model.journal import State
 from model.mistake import Mistake
 from model.outcome import Stage
-from model.proposal import Proposal, RestartService
+from model.proposal import Action, Proposal, RestartService
+from model.waves import waves
 from tasks import steps
+from tasks.verdict import given_up
 from tasks.work import Work, load_plan
 
 
@@ -101,21 +103,48 @@ async def _execute(work: Work, stage: Stage) -> str:
     """Execute the signed actions of a stage in order, then look again at what they touched."""
     await run(steps.hold_hosts, work.incident.id)
     actions = [action for action in _proposal(work.state()).actions if action.stage is stage]
-    for number, action in enumerate(actions, start=1):
-        say(f"{stage} {number} of {len(actions)}: {action.reason}")
-        await run(
-            steps.execute.with_options(name=action.kind.replace("_", " ")),
-            work.incident.id,
-            action.id,
-            action.host,
-            steps.describe(action),
-        )
+    begun = 0
+    for wave in waves(actions, work.plan):
+        for action in wave:
+            begun += 1
+            say(f"{stage} {begun} of {len(actions)}: {action.reason}")
+        ended = await asyncio.gather(*(_carry_out(work, action) for action in wave), return_exceptions=True)
+        # Only when all of them have ended: nothing may still run when the way back begins.
+        errors = [error for error in ended if error is not None]
+        if errors:
+            raise min(errors, key=lambda error: isinstance(error, Transient))
     if not actions:
         return f"Nothing to {stage}."
     assets = sorted({a.asset for a in actions if not isinstance(a, RestartService)})
     if assets:
         _require_clean(await run(steps.look_again, work.incident.id, stage, assets), stage, work)
-    return f"{len(actions)} action{'s' if len(actions) != 1 else ''} done, damage check clean."
+    left = given_up(work.plan, work.state())
+    done = sum(action.asset not in left for action in actions)
+    said = f"{done} action{'s' if done != 1 else ''} done, damage check clean."
+    return said + (f" Optional and not repaired: {', '.join(sorted(left))}." if left else "")
+
+
+async def _carry_out(work: Work, action: Action) -> None:
+    """One action, as often as the plan says; of an asset that is not critical it may fail, and is undone then."""
+    rule = work.plan.assets[action.asset].step
+    task = steps.execute.with_options(name=action.kind.replace("_", " "), retries=rule.retries)
+    if action.asset not in given_up(work.plan, work.state()):
+        try:
+            await run(task, work.incident.id, action.id, action.host, steps.describe(action))
+        except ReinstateError as error:
+            if action.asset not in given_up(work.plan, work.state()):
+                raise
+            say(f"{action.asset} is not critical; the recovery goes on without it: {error}")
+        else:
+            return
+    if action.id in work.state().intents:
+        await _undo(work, action)
+    work.note_once(f"{action.id} was left out: {action.asset} is not critical and its repair failed.")
+
+
+async def _undo(work: Work, action: Action) -> None:
+    task = steps.revert.with_options(name=f"undo {action.kind.replace('_', ' ')}")
+    await run(task, work.incident.id, action.id, action.host, steps.describe(action))
 
 
 @flow(name="repair", flow_run_name="{incident}", persist_result=False)
@@ -184,13 +213,7 @@ async def roll_back(incident: str) -> str:
         begun = [action for action in _proposal(state).actions if action.id in state.intents]
         changes = [a for a in reversed(begun) if not isinstance(a, RestartService)]
         for action in (*changes, *(a for a in begun if isinstance(a, RestartService))):
-            await run(
-                steps.revert.with_options(name=f"undo {action.kind.replace('_', ' ')}"),
-                work.incident.id,
-                action.id,
-                action.host,
-                steps.describe(action),
-            )
+            await _undo(work, action)
         return f"{len(begun)} actions undone; the hosts are as they were before the recovery."
 
     return await run_stage(incident, Stage.ROLL_BACK, body)
@@ -224,7 +247,8 @@ def _proposal(state: State) -> Proposal:
 
 def _require_clean(results: tuple[CheckResult, ...], stage: Stage, work: Work) -> None:
     """Refuse what is still wrong, except what the signed proposal declared it would not cure."""
-    proposal = _proposal(work.state())
+    state = work.state()
+    proposal, left = _proposal(state), given_up(work.plan, state)
     declared = {unmet.finding for unmet in proposal.unmet}
     if stage is Stage.REPAIR:  # what is cured by the next stage is still there
         declared |= {
@@ -232,6 +256,8 @@ def _require_clean(results: tuple[CheckResult, ...], stage: Stage, work: Work) -
         }
 
     def tolerated(result: CheckResult) -> bool:
+        if result.asset in left:
+            return True
         if result.verdict is Verdict.ERROR:
             return result.name in declared
         return all(finding.id in declared for finding in result.findings)

@@ -60,16 +60,37 @@ def _public_key(text: str) -> str:
     return text.strip() + "\n"
 
 
+class StepRule(Value):
+    """How the steps that repair or restore one asset are run.
+
+    Attributes:
+        critical: when one of them fails, everything is rolled back. False: that step is undone, the asset's other steps
+            are left out, and the recovery goes on; the acceptance and the report name what stayed damaged.
+        timeout: a program on the host that runs longer is stopped, and the step has failed.
+        retries: how often a step is tried again after a passing trouble, such as a lost connection.
+        runs_in: the incidents in which the asset is repaired; in the others what is found stays declared as not cured.
+    """
+
+    critical: bool = True
+    timeout: Annotated[Seconds, Field(ge=1)] | None = None
+    retries: int = Field(default=4, ge=0, le=20)
+    runs_in: Literal["both", "real", "drill"] = "both"
+
+
 class AssetBase(Value):
     """What all assets have: a host, an order, and the services to restart once they are repaired.
 
     Attributes:
+        depends_on: assets that are repaired first; assets of different hosts that do not depend on each other are
+            repaired side by side.
+        step: how the steps of its repair are run.
         reimport: what users do to bring back what no backup holds; shown with the proposal and in the report.
     """
 
     host: Name
     depends_on: tuple[Name, ...] = ()
     services: tuple[Name, ...] = ()
+    step: StepRule = StepRule()
     description: str = ""
     reimport: str = Field(default="", max_length=4000)
 

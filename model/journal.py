@@ -425,6 +425,11 @@ class State(Value):
         results = self.confirmed.results if self.confirmed else ()
         return next((f for r in results for f in r.findings if f.id == finding_id), None)
 
+    def done(self, action_id: str) -> bool:
+        """Whether an action was carried out, and not undone again."""
+        effect, back = self.effects.get(action_id), self.effects.get(f"undo-{action_id}")
+        return effect is not None and effect.result != "failed" and (back is None or back.result == "failed")
+
     def asked(self, gate: Gate) -> int:
         """How many answers this gate has had, admitted or refused: the number in the form's key (prefect.md, 1)."""
         return sum(v.gate is gate for v in self.votes) + sum(r.gate is gate for r in self.refused)

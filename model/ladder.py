@@ -181,7 +181,7 @@ def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> No
         hit = {
             stage: sorted(c for c in changed[stage] if name in plan.assets[c].services) for stage in changed
         }
-        below = sorted(_needs(plan, name) & changed[Stage.RESTORE])
+        below = sorted(plan.needs(name) & changed[Stage.RESTORE])
         stages = _when(name in servers, bool(down or silent), hit, below)
         if nothing_else and any(finding.host == service.host for finding in symptoms):
             stages = [Stage.REPAIR]
@@ -217,17 +217,6 @@ def _when(
 def _server_of(plan: Plan, finding: Finding) -> str | None:
     asset = plan.assets.get(finding.asset)
     return asset.service if isinstance(asset, PostgresAsset | MariadbAsset) else None
-
-
-def _needs(plan: Plan, name: str) -> set[str]:
-    """Everything an asset depends on, directly or not."""
-    todo, found = list(plan.assets[name].depends_on), set[str]()
-    while todo:
-        other = todo.pop()
-        if other not in found:
-            found.add(other)
-            todo += plan.assets[other].depends_on
-    return found
 
 
 def _explain(draft: Draft, symptoms: Sequence[Finding]) -> None:

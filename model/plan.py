@@ -344,6 +344,16 @@ class Plan(Value):
             visit(name, frozenset())
         return list(done)
 
+    def needs(self, name: str) -> set[str]:
+        """Everything an asset depends on, directly or not."""
+        todo, found = list(self.assets[name].depends_on), set[str]()
+        while todo:
+            other = todo.pop()
+            if other not in found and other in self.assets:
+                found.add(other)
+                todo += self.assets[other].depends_on
+        return found
+
     def dangling(self) -> list[tuple[str, str]]:
         """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
         return [
@@ -393,9 +403,15 @@ class Plan(Value):
                 yield from _known(f"{here}.services", other, services, "service asset")
             for other in asset.depends_on:
                 yield from _known(f"{here}.depends_on", other, self.assets, "asset")
+                if asset.step.critical and other in self.assets and not self.assets[other].step.critical:
+                    yield (
+                        f"{here}.depends_on",
+                        f"{name!r} is critical and {other!r}, which it depends on, is not: set "
+                        f"`assets.{other}.step.critical: true`, or {name!r} to false",
+                    )
             if isinstance(source := self.backups.get(getattr(asset, "backup", None) or ""), PgBackRestSource):
                 yield from self._cluster_wrong(here, asset, source)
-            if self._depends_on_itself(name):
+            if name in self.needs(name):
                 yield f"{here}.depends_on", f"{name!r} depends on itself in the end; an order is impossible"
 
     def _cluster_wrong(self, here: str, asset: Asset, source: PgBackRestSource) -> Iterator[tuple[str, str]]:
@@ -409,17 +425,6 @@ class Plan(Value):
         for key in ("os_user", "service", "data_directory"):
             if not getattr(asset, key):
                 yield f"{here}.{key}", f"a database whose backups are kept by {source.kind} needs it"
-
-    def _depends_on_itself(self, name: str) -> bool:
-        todo, seen = list(self.assets[name].depends_on), set[str]()
-        while todo:
-            other = todo.pop()
-            if other == name:
-                return True
-            if other in self.assets and other not in seen:
-                seen.add(other)
-                todo += self.assets[other].depends_on
-        return False
 
     def _checks_wrong(self) -> Iterator[tuple[str, str]]:
         databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, DatabaseAsset)}

@@ -156,7 +156,8 @@ def act(work: Work, action_id: str, progress: Progress) -> str:
     require_signed(work, state)
     assert state.proposal is not None  # noqa: S101 - require_signed refuses without one
     action = state.proposal.action(action_id)
-    return _effect(work, action_id, action.host, progress, lambda e: _looked_at_again(e, action))
+    longest = work.plan.assets[action.asset].step.timeout
+    return _effect(work, action_id, action.host, progress, lambda e: _looked_at_again(e, action), longest)
 
 
 def _looked_at_again(effect: Effecting, action: Action) -> Performed:
@@ -190,7 +191,12 @@ def _intend(work: Work, intent: Intent) -> None:
 
 
 def _effect(
-    work: Work, step: str, host: str, progress: Progress, perform: Callable[[Effecting], Performed]
+    work: Work,
+    step: str,
+    host: str,
+    progress: Progress,
+    perform: Callable[[Effecting], Performed],
+    longest: float | None = None,
 ) -> str:
     state = work.state()
     done = state.effects.get(step)
@@ -201,6 +207,7 @@ def _effect(
     prefix = f"{work.incident.id}-{step}-{attempt}"
     with connected(work, host) as connection:
         token = guard(work, state, host, connection)
+        connection.longest = longest
         if begun is None or begun.attempt != attempt:
             _intend(work, Intent(step=step, attempt=attempt, host=host, token=token, job=prefix))
         start = time.monotonic()

@@ -22,6 +22,7 @@ class Rehearsal:
     def __init__(self, connection: Connection) -> None:
         self._real = connection
         self.name, self.host, self.tools = connection.name, connection.host, connection.tools
+        self.longest: float | None = None
 
     def job(
         self,

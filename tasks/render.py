@@ -235,6 +235,7 @@ def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
     parts += [
         f"**{a.id} {safe(a.kind.replace('_', ' '))}** on {safe(a.host)}, {size(a.bytes)}, {a.minutes:.1f} min  \n"
         f"**What:** {safe(what(a), 500)}  \n**Why:** {safe(a.reason, 500)}  \n**Undo:** {safe(a.undo, 300)}"
+        + _optional(plan, a)
         for a in proposal.actions[:ROW_LIMIT]
     ]
     if count > ROW_LIMIT:
@@ -245,6 +246,14 @@ def proposal_markdown(plan: Plan, state: State, proposal: Proposal) -> str:
         f"Whole digest: {_digest(proposal.digest)}"
     )
     return "\n\n".join(parts)
+
+
+def _optional(plan: Plan, action: Action) -> str:
+    return (
+        ""
+        if plan.assets[action.asset].step.critical
+        else "  \n**Not critical:** if it fails, the recovery goes on without it"
+    )
 
 
 def _points(plan: Plan, proposal: Proposal) -> list[str]:

@@ -23,7 +23,7 @@ from checks.expectations import expect_tables
 from checks.many import side_by_side
 from checks.probe import probe_all
 from checks.supplies import gather
-from model.assets import DpkgAsset
+from model.assets import Asset, DpkgAsset
 from model.canonical import digest, now
 from model.diagnosis import Diagnosis
 from model.errors import PreconditionFailed
@@ -224,12 +224,19 @@ def draft_proposal(file: PlanFile, journal: JournalStore, mistakes: Sequence[Mis
     return build_proposal(file, journal, "draft", findings, diagnosis=diagnosis, mistakes=mistakes)
 
 
+def _runs(asset: Asset, kind: Kind) -> bool:
+    """Whether the plan repairs an asset in such an incident."""
+    return asset.step.runs_in in {"both", "drill" if kind is Kind.DRILL else "real"}
+
+
 @one_act(name="propose", task_run_name="propose the least invasive repair for {incident}")
 def make_proposal(incident: str) -> str:
     """Build the proposal people will sign and write it down."""
     work = open_work(incident)
     state = work.state()
-    findings = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
+    found = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
+    elsewhere = {n for n, asset in work.plan.assets.items() if not _runs(asset, work.incident.kind)}
+    findings = [finding for finding in found if finding.asset not in elsewhere]
     diagnosis = state.confirmed.diagnosis if state.confirmed else None
     proposal = build_proposal(
         work.file,
@@ -247,7 +254,16 @@ def make_proposal(incident: str) -> str:
             if r.verdict is Verdict.ERROR
         )
     )
-    proposal = proposal.model_copy(update={"unmet": (*proposal.unmet, *unknown)})
+    not_here = tuple(
+        Unmet(
+            finding=f.id,
+            sentence=f.sentence,
+            remedy=f"The plan repairs {f.asset} in {work.plan.assets[f.asset].step.runs_in} incidents only.",
+        )
+        for f in found
+        if f.asset in elsewhere
+    )
+    proposal = proposal.model_copy(update={"unmet": (*proposal.unmet, *unknown, *not_here)})
     work.record(Proposed(proposal=proposal, digest=proposal.digest))
     _markdown("proposal", proposal_markdown(work.plan, work.state(), proposal), f"For sign-off ({incident})")
     return (
@@ -357,7 +373,7 @@ def _compared_with(work: Work) -> dict[str, Manifest]:
     stores, state = work.file.backups(), work.state()
     known = references(work.file, work.store)
     for action in state.proposal.actions if state.proposal else ():
-        if isinstance(action, RestoreDatabase) and action.id in state.effects:
+        if isinstance(action, RestoreDatabase) and state.done(action.id):
             known[action.asset] = stores[action.point.source].manifest(action.point)
     return known
 
@@ -377,7 +393,7 @@ def verify_everything(incident: str) -> tuple[CheckResult, ...]:
 def _still_run(work: Work) -> tuple[str, ...]:
     """Who still runs what was replaced; a host that cannot say is no reason to stop."""
     state = work.state()
-    done = [a for a in (state.proposal.actions if state.proposal else ()) if a.id in state.effects]
+    done = [a for a in (state.proposal.actions if state.proposal else ()) if state.done(a.id)]
     said: tuple[str, ...] = ()
     for host in dict.fromkeys(action.host for action in done):
         replaced = {path for action in done if action.host == host for path in action.touches}

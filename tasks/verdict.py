@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from model.canonical import now
 from model.finding import Verdict
-from model.journal import Ended
+from model.journal import Ended, State
 from model.outcome import Gate, RunVerdict, Stage
+from model.plan import Plan
 from model.proposal import RestoreDatabase, RestoreFiles
 from model.signoff import Decision
 from tasks.render import duration
 from tasks.work import Work
+
+
+def given_up(plan: Plan, state: State) -> set[str]:
+    """Assets that are not critical and of which a step failed: their damage stays, and the recovery goes on."""
+    failed = {step for step, effect in state.effects.items() if effect.result == "failed"}
+    return {
+        action.asset
+        for action in (state.proposal.actions if state.proposal else ())
+        if action.id in failed and not plan.assets[action.asset].step.critical
+    }
 
 
 def conclude(work: Work) -> Ended:
@@ -22,17 +33,22 @@ def conclude(work: Work) -> Ended:
         used = [
             a.point.taken_at
             for a in (state.proposal.actions if state.proposal else ())
-            if isinstance(a, RestoreDatabase | RestoreFiles) and a.id in state.effects
+            if isinstance(a, RestoreDatabase | RestoreFiles) and state.done(a.id)
         ]
         rpo = max(((incident.detected_at - taken).total_seconds() for taken in used), default=0.0)
         sentence = (
             f"Everything repaired and accepted after {duration(rto)}; data lost: {duration(max(rpo, 0.0))}."
         )
         unmet = state.proposal.unmet if state.proposal else ()
+        left = ", ".join(sorted(given_up(work.plan, state)))
+        steps = [f"{u.sentence} {u.remedy}" for u in unmet]
+        steps += [f"Repair {left}: it is not critical, and its repair failed and was undone."] if left else []
         return Ended(
             verdict=RunVerdict.RECOVERED,
-            sentence=sentence + (f" {len(unmet)} declared exception(s) remain." if unmet else ""),
-            next_human_step=" ".join(f"{u.sentence} {u.remedy}" for u in unmet),
+            sentence=sentence
+            + (f" {len(unmet)} declared exception(s) remain." if unmet else "")
+            + (f" Optional and not repaired: {left}." if left else ""),
+            next_human_step=" ".join(steps),
             rto=rto,
             rpo=max(rpo, 0.0),
         )

@@ -46,11 +46,13 @@ class Connection(Protocol):
         name: the host's name in the plan.
         host: how the plan describes it.
         tools: folder of lent tools on the host that are used before its own; empty: none.
+        longest: seconds a job may run; the host stops it then. None: as long as it takes.
     """
 
     name: str
     host: Host
     tools: str
+    longest: float | None
 
     def run(
         self,
@@ -102,6 +104,7 @@ class Connection(Protocol):
 
         Raises:
             JobLost: it was started and ended without a result.
+            PreconditionFailed: it ran longer than `longest` and was stopped.
             Refused: fenced by a newer token.
             Transient: the connection was lost, `command.timeout` passed while it runs, or a job of another token still
                 runs (nothing was started); the same call goes on from there.

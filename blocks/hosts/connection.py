@@ -25,6 +25,7 @@ class SSHConnection:
         host: how the plan describes it.
         where: name and address, for messages.
         tools: folder of lent tools on the host that are used before its own; empty: none.
+        longest: seconds a job may run; None: as long as it takes.
     """
 
     def __init__(self, name: str, host: Host, transport: paramiko.Transport) -> None:
@@ -32,6 +33,7 @@ class SSHConnection:
         self.host = host
         self.where = f"{name} ({host.address}:{host.port})"
         self.tools = ""
+        self.longest: float | None = None
         self._transport = transport
 
     def __repr__(self) -> str:

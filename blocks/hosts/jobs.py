@@ -17,10 +17,11 @@ On the host, below `STATE_DIR`, owned by root (or by the login where it has no r
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blocks.hosts import elevate, scripts
 from blocks.hosts.base import OUTPUT_LIMIT, Connection, JobLost
@@ -32,6 +33,8 @@ SLOT_SECONDS = 30
 
 _NAME = re.compile(r"[a-z0-9-]{1,200}\Z")
 _LONGEST_LINE = 4096
+_TIMED_OUT = 124
+"""How `timeout` of coreutils and of busybox ends when it had to stop its program."""
 
 
 @dataclass
@@ -97,6 +100,7 @@ def job(
             )
         scripts.explain(ended, f"start the job {name}", connection.name, connection.host.state_dir)
         if reply.words[:1] == ["done"]:
+            _require_in_time(connection, name, command, int(reply.words[1]))
             return _result(reply, ended, command, time.monotonic() - began)
         if reply.words[:1] != ["running"]:
             raise _problem(reply.words, name, token, connection)
@@ -116,10 +120,26 @@ def _remote(connection: Connection, name: str, command: Command, token: int, slo
         str(slot),
         str(OUTPUT_LIMIT),
         command.shown(),
-        *elevate.words(host, command, elevate.keeper(host), connection.tools),
+        *elevate.words(host, _bounded(command, connection.longest), elevate.keeper(host), connection.tools),
         stdin=command.stdin,
         timeout=slot + 60.0 + len(command.stdin or b"") / 1e6,
     )
+
+
+def _bounded(command: Command, longest: float | None) -> Command:
+    """The command, stopped by the host itself after so long: nobody need be connected for that."""
+    if longest is None:
+        return command
+    return replace(command, argv=("timeout", "-k", "10", str(math.ceil(longest)), *command.argv))
+
+
+def _require_in_time(connection: Connection, name: str, command: Command, status: int) -> None:
+    if connection.longest is not None and status == _TIMED_OUT:
+        raise PreconditionFailed(
+            f"the job {name} (`{command.shown()}`) ran longer than {connection.longest:g} s and was stopped.",
+            connection.name,
+            "Find out what made it slow, or give the asset a longer `step.timeout` in the plan.",
+        )
 
 
 def _result(reply: _Reply, ended: Result, command: Command, seconds: float) -> Result:

@@ -30,6 +30,7 @@ class LocalConnection:
         )  # fmt: skip
         self.env = dict(os.environ) | ({"PATH": path} if path else {})
         self.tools = ""
+        self.longest: float | None = None
         self.ran: list[Command] = []
 
     def run(

@@ -160,6 +160,19 @@ def test_job_beyond_its_timeout_goes_on_and_can_be_waited_for(
     assert "started\n" == effect.read_text()
 
 
+def test_job_longer_than_its_step_may_take_is_stopped_by_the_host(
+    connection: SSHConnection, tmp_path: Path
+) -> None:
+    """The host stops it by itself, and calling it again does not start it again."""
+    effect = tmp_path / "effect"
+    connection.longest = 1
+    for _ in range(2):
+        with pytest.raises(PreconditionFailed, match="ran longer than 1 s and was stopped"):
+            connection.job("slow", once(effect, 30), 1)
+    assert "started\n" == effect.read_text()
+    assert b"" == connection.job("quick", Command(("true",)), 1).stdout
+
+
 def test_job_tells_about_once_a_second_how_long_it_runs(connection: SSHConnection) -> None:
     told: list[float] = []
     connection.job("told", Command(("sleep", "2.2")), 1, told.append)
