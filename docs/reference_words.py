@@ -15,6 +15,7 @@ from model.assets import (
     RpmAsset,
     ServiceAsset,
     SqliteAsset,
+    StepRule,
     SystemAsset,
 )
 from model.backup_sources import (
@@ -115,6 +116,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         AssetBase,
         "What can be damaged. `kind` decides how it is examined and repaired; these keys are common to all kinds.",
     ),
+    ("`assets`: `step`", StepRule, ""),
     ("`assets` of kind `dpkg`", DpkgAsset, ""),
     ("`assets` of kind `rpm`", RpmAsset, ""),
     ("`assets` of kind `pip`", PipAsset, ""),
@@ -239,7 +241,6 @@ KEYS = {
     "DirectorySource.kind": "a folder of the machine that runs Reinstate (a mounted share)",
     "DirectorySource.path": "the folder; a relative path begins at the plan's folder",
     "AssetBase.host": "the host it is on",
-    "AssetBase.depends_on": "assets that must be well before this one; they are repaired first",
     "AssetBase.services": "service assets to restart once this one was repaired",
     "AssetBase.description": "for people",
     "DpkgAsset.kind": "Debian packages, examined by dpkg's own checksums",
