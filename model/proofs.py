@@ -46,14 +46,18 @@ class ProofBook(Value):
         return tuple((event.person, event.at) for event in self.events if event.what == "revoked")
 
 
+def fingerprint(key: bytes) -> str:
+    """The fingerprint of a public key as OpenSSH prints it: `SHA256:` and base64 without padding."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
 def key_fingerprint(key: str) -> str:
     """The fingerprint of a public key in OpenSSH's one-line form; empty when it is none."""
     words = key.split()
     try:
-        raw = base64.b64decode(words[1], validate=True)
+        return fingerprint(base64.b64decode(words[1], validate=True))
     except (IndexError, binascii.Error):
         return ""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
 
 
 def in_force(person: Person, ident: str, events: Iterable[ProofEvent], at: datetime) -> Person:

@@ -138,7 +138,7 @@ def keep_text(work: Work, text: Text) -> str:
     return sha256
 
 
-def _released_text(work: Work, sha256: str) -> Text:
+def approved_text(work: Work, sha256: str) -> Text:
     """The text that was approved, to the letter.
 
     Raises:
@@ -156,10 +156,16 @@ def _begin(work: Work, plan: Communication) -> list[Ready]:
     """Write down the next few messages that are about to be sent; all are durable when this returns (G1)."""
     records, at = work.store.read(work.incident.id), now()
     released, ready = releases(records), []
-    for send in sends(records, plan, work.plan.people, at)[:AT_ONCE]:
+    for send in sends(records, plan, work.plan.people, at):
+        if len(ready) == AT_ONCE:
+            break
         if plan.audiences[send.message.audience].approve:
             sha256 = released[send.message.name].sha256
-            text = _released_text(work, sha256)
+            try:
+                text = approved_text(work, sha256)
+            except Damaged as error:  # it waits for a new approval; the others do not wait for it
+                work.note_once(f"{send.message.name} is not sent: {error}")
+                continue
         else:
             text = compose(work.plan, work.incident, records, send.message, at)
             sha256 = keep_text(work, text)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from blocks.people import statement
 from model.canonical import digest, now
-from model.errors import BadInput, Refused
-from model.informing import held
+from model.errors import BadInput, Damaged, Refused
+from model.informing import Send, held, releases, sends
+from model.journal import Record
 from model.messages import MessageReleased
-from tasks.inform import keep_text
+from tasks.inform import approved_text, keep_text
 from tasks.messages import Text, compose
 from tasks.proofs import prove
 from tasks.work import Work
@@ -26,15 +28,28 @@ class Waiting(NamedTuple):
 
 
 def waiting(work: Work) -> list[Waiting]:
-    """The messages of an incident that nobody has decided on, oldest first."""
+    """The messages of an incident that nobody has decided on, or whose approved text is lost, oldest first."""
     plan, at = work.plan.told, now()
     if plan is None:
         return []
     records = work.store.read(work.incident.id)
+    lost = {send.message for send in sends(records, plan, work.plan.people, at) if _lost(work, records, send)}
     return [
         Waiting(one.name, compose(work.plan, work.incident, records, one, at))
-        for one in held(records, plan, at)
+        for one in (*held(records, plan, at), *sorted(lost, key=lambda one: one.name))
     ]
+
+
+def _lost(work: Work, records: Sequence[Record], send: Send) -> bool:
+    """Whether the approved text of a message is not what it was, or gone."""
+    decided = releases(records).get(send.message.name)
+    if decided is None:
+        return False
+    try:
+        approved_text(work, decided.sha256)
+    except Damaged:
+        return True
+    return False
 
 
 def release_statement(work: Work, message: str, sha256: str, person: str, decision: Decision) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -10,7 +11,7 @@ from model.canonical import digest, now
 from model.errors import BadInput, Overtaken, Refused
 from model.journal import ASKED_AGAIN, GateOpened, GateSettled, State, Voted, VoteRefused, fold
 from model.outcome import Gate, Stage
-from model.plan import GateRule
+from model.plan import GateRule, Plan
 from model.signoff import Decision, Standing, Vote, admit, standing
 from model.steps import Ask, next_step
 from tasks.delegating import stand_ins_of
@@ -209,12 +210,12 @@ def cast_vote(
                 f"the sign-off is for {signed_digest[:12]!r}, the current one is {current[:12]}: it changed.",
                 remedy="read the current proposal and sign that",
             )
+        instead = stand_ins_of(work.store, work.plan, gate)
         draft = Vote(
-            gate=gate, digest=current, person=person, role=_role(work, gate, person), decision=decision,
+            gate=gate, digest=current, person=person, role=_role(work.plan, instead(now()), person), decision=decision,
             reason=reason, proof="ssh" if signature else "totp", proof_ref="", at=now(),
         )  # fmt: skip
         votes, _ = _counted(work, state, gate)
-        instead = stand_ins_of(work.store, work.plan, gate)
         admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft, instead)
         if expired(state, gate, draft.at):
             raise Refused(
@@ -235,12 +236,12 @@ def cast_vote(
     return settle(work, gate)
 
 
-def _role(work: Work, gate: Gate, person: str) -> str:
+def _role(plan: Plan, stand_ins: Mapping[str, str], person: str) -> str:
     """The roles a person signs in: their own, or those of the one they stand in for."""
-    for giver, other in stand_ins_of(work.store, work.plan, gate)(now()).items():
+    for giver, other in stand_ins.items():
         if other == person:
-            return f"{', '.join(work.plan.roles.of(giver))} for {giver}"
-    return ", ".join(work.plan.roles.of(person))
+            return f"{', '.join(plan.roles.of(giver))} for {giver}"
+    return ", ".join(plan.roles.of(person))
 
 
 def _require_open(work: Work, state: State, gate: Gate, decision: Decision) -> None:

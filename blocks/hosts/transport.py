@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import io
 import logging
 import socket
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from model.command import printable
 from model.errors import PreconditionFailed, Refused, Transient, Unsupported
 from model.plan import Host
+from model.proofs import fingerprint
 
 CONNECT_SECONDS = 10.0
 """Limit of each part of opening: TCP, banner, key exchange, authentication."""
@@ -43,11 +43,6 @@ _KEYS = (
 
 # Every failure reaches the caller as an error of ours; without a handler Python would print paramiko's log as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-
-def fingerprint(key: bytes) -> str:
-    """The fingerprint of a public key as OpenSSH prints it: `SHA256:` and base64 without padding."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ import pyotp
 import pytest
 
 from model.canonical import now
-from model.errors import BadInput, Damaged, Refused
-from model.journal import StageStarted
+from model.errors import BadInput, Refused
+from model.journal import Noted, StageStarted
 from model.messages import MessageHeld, MessageReleased, Told
 from model.outcome import Stage
 from tasks import inform
@@ -123,14 +123,24 @@ def test_only_who_may_and_who_proves_it_approves(careful: PlanFile, hook: Webhoo
     assert 1 == sum(isinstance(p, MessageHeld) and p.message == one.message for p in records)
 
 
-def test_text_that_was_changed_after_its_approval_is_not_sent(careful: PlanFile, hook: Webhook) -> None:
+def test_text_that_was_changed_after_its_approval_waits_again_and_holds_up_no_other(
+    careful: PlanFile, mail: SmtpServer, hook: Webhook
+) -> None:
     work = begin(careful)
     tell(work)
     done = release(work, waiting(work)[0], "ann", "approve", code=code(work))
     work.store.put(f"incidents/{work.incident.id}/messages/{done.sha256}.txt", b"Buy now!\n\nBuy now!")
-    with pytest.raises(Damaged, match="the text that was approved is not there any more"):
+    for payload in whole_run():
+        work.record(payload)
         tell(work)
     assert [] == hook.posts
+    assert 6 < len(mail.mails), "the others are sent"
+    notes = [p.sentence for r in work.store.read(work.incident.id) if isinstance(p := r.payload, Noted)]
+    assert 1 == sum("the text that was approved is not there any more" in one for one in notes)
+    (again,) = [one for one in waiting(work) if one.message == done.message]
+    release(work, again, "ann", "approve", code=code(work, 1))
+    tell(work)
+    assert [again.text.body] == [post.data["message"] for post in hook.posts]
 
 
 def test_leading_group_approves_where_nobody_has_the_information_role(plan: PlanFile) -> None:
