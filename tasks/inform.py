@@ -155,7 +155,8 @@ def approved_text(work: Work, sha256: str) -> Text:
 def _begin(work: Work, plan: Communication) -> list[Ready]:
     """Write down the next few messages that are about to be sent; all are durable when this returns (G1)."""
     records, at = work.store.read(work.incident.id), now()
-    released, ready = releases(records), []
+    released = releases(records)
+    ready: list[Ready] = []
     for send in sends(records, plan, work.plan.people, at):
         if len(ready) == AT_ONCE:
             break
