@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from blocks.backups import protection
 from blocks.backups.base import BackupStore
 from blocks.backups.engine import engine_of
 from blocks.home import signing_key
@@ -41,6 +42,7 @@ class AssetPoints(Value):
         lost: those that should be there and are not.
         overdue: one sentence when the newest sound one is older than the plan allows.
         unproven: one sentence when none was restored by a verification run for longer than the plan allows.
+        protection: how the store itself keeps the chosen one from being read or removed, as far as it says so.
         remarks: why nothing more is known.
     """
 
@@ -53,6 +55,7 @@ class AssetPoints(Value):
     lost: tuple[Lost, ...] = ()
     overdue: str = ""
     unproven: str = ""
+    protection: str = ""
     remarks: tuple[str, ...] = ()
 
     @property
@@ -280,8 +283,16 @@ def _survey(
         remarks.append(unseen[asset.host])
     return about.model_copy(
         update={
+            "protection": _protection(store, looked.supplies[0].point) if looked.supplies else "",
             "chosen": looked.supplies[0].point.id if looked.supplies else "", "judged": tuple(looked.judged),
             "lost": tuple(looked.lost), "overdue": late, "remarks": tuple(remarks),
             "unproven": "" if proofs is None else unproven(name, plan.verification, proofs, now()),
         }
     )  # fmt: skip
+
+
+def _protection(store: BackupStore, point: RecoveryPoint) -> str:
+    try:
+        return protection(store, point)
+    except ReinstateError:  # what is wrong with the point itself is told with its judgement
+        return ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from blocks.backups.base import BackupStore
 from blocks.backups.borg import BorgEngine
 from blocks.backups.directory import DirectoryBackup
-from blocks.backups.engine import EngineStore, FileEngine
+from blocks.backups.engine import EngineStore, FileEngine, engine_of
 from blocks.backups.pgbackrest import PgBackRest, PgBackRestStore
 from blocks.backups.restic import ResticEngine
 from blocks.backups.tree import TreeEngine
@@ -31,12 +31,13 @@ from model.backup_sources import (
     TreeSource,
 )
 from model.errors import Unsupported
+from model.manifest import RecoveryPoint
 
 if TYPE_CHECKING:
     from blocks.backups.s3objects import Resolver
     from blocks.keys import SigningKey
 
-__all__ = ["BackupStore", "open_backup_store", "open_backup_stores"]
+__all__ = ["BackupStore", "open_backup_store", "open_backup_stores", "protection"]
 
 
 def open_backup_stores(
@@ -93,6 +94,24 @@ def open_backup_store(
     from blocks.backups.s3 import S3Store  # boto3 takes a moment to import; a plan without S3 need not wait
 
     return S3Store.from_plan(name, source, secrets, signing)
+
+
+def protection(store: BackupStore, point: RecoveryPoint) -> str:
+    """How the store itself keeps a point from being read or removed; empty where it says nothing of that.
+
+    Raises:
+        Damaged: the point's object is not there. Transient, PreconditionFailed: the store cannot be asked.
+    """
+    if isinstance(store, DirectoryBackup | PgBackRestStore):
+        return ""
+    from blocks.backups.s3 import S3Store
+    from blocks.backups.s3tree import S3TreeEngine
+
+    if isinstance(store, S3Store):
+        return store.protection(point)
+    engine = engine_of(store)
+    snapshot = store.manifest(point).snapshot
+    return engine.protection(snapshot) if isinstance(engine, S3TreeEngine) else ""
 
 
 def open_tool(name: str, source: ToolSource, catalogue: BackupStore, secrets: Resolver) -> BackupStore:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from blocks.backups import multipart, signed
-from blocks.backups.s3client import translated
+from blocks.backups.s3client import protection, translated
 from blocks.backups.s3objects import Resolver, S3Objects, client_of
 from blocks.keys import SigningKey
 from model.backup_sources import S3Source
@@ -70,6 +70,10 @@ class S3Store(S3Objects):
         """The verified manifest of a point."""
         key = signed.manifest_key(point.key)
         return signed.same_as_named(self._manifest(key), point, self._where(key))
+
+    def protection(self, point: RecoveryPoint) -> str:
+        """How the bucket protects the point's archive; see `s3client.protection`."""
+        return protection(self._client, self._bucket, self._full(point.key), self._where(point.key))
 
     def put(
         self, key: str, chunks: Iterable[bytes], progress: Callable[[int], None] | None = None

@@ -7,7 +7,8 @@ ignore `endpoint_url` and would go to AWS (boto/boto3#4839).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import boto3
@@ -130,3 +131,23 @@ def _of_answer(error: ClientError, where: str) -> ReinstateError:
         where=where,
         remedy="check endpoint, region and bucket of this source",
     )
+
+
+def protection(client: S3Client, bucket: str, key: str, where: str) -> str:
+    """How the store protects an object: encryption and Object Lock; empty when it says nothing of either.
+
+    Raises:
+        Damaged: there is no such object. Transient, PreconditionFailed: see `translated`.
+    """
+    with translated(where):
+        head: Mapping[str, object] = {
+            **client.head_object(Bucket=bucket, Key=key)
+        }  # typed loosely: a server that does not offer them leaves these fields out
+    encrypted, mode, until = (
+        head.get(name) for name in ("ServerSideEncryption", "ObjectLockMode", "ObjectLockRetainUntilDate")
+    )
+    said = (
+        f"encrypted on the server ({encrypted})" if encrypted else "",
+        f"locked ({mode}) until {until:%Y-%m-%d %H:%M} UTC" if mode and isinstance(until, datetime) else "",
+    )
+    return ", ".join(text for text in said if text)

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from blocks.backups import tooling, transfer
 from blocks.backups.engine import Progress, Snapshot
-from blocks.backups.s3client import translated
+from blocks.backups.s3client import protection
 from blocks.backups.s3objects import Resolver
 from blocks.backups.s3put import URL_SECONDS, keys, put
 from blocks.backups.s3versions import REMEDY, Index, Kept, VersionedBucket
@@ -63,17 +63,9 @@ class S3TreeEngine:
         return self._tree.snapshots()
 
     def protection(self, snapshot: str) -> str:
-        """How the store protects a point's index: encryption and Object Lock, as far as it says so; for people."""
-        with translated(self._tree.where(snapshot)):
-            head: Mapping[str, object] = {
-                **self._tree.client.head_object(Bucket=self._tree.bucket, Key=self._tree.index_key(snapshot))
-            }  # typed loosely: a server that does not offer them leaves these fields out
-        encrypted, locked = head.get("ServerSideEncryption"), head.get("ObjectLockMode")
-        said = (
-            f"encrypted on the server ({encrypted})" if encrypted else "",
-            f"locked ({locked}) until {head.get('ObjectLockRetainUntilDate')}" if locked else "",
-        )
-        return ", ".join(text for text in said if text) or "neither encryption nor Object Lock is reported"
+        """How the bucket protects a point's index; see `s3client.protection`."""
+        tree = self._tree
+        return protection(tree.client, tree.bucket, tree.index_key(snapshot), tree.where(snapshot))
 
     def back_up(
         self,

@@ -70,6 +70,8 @@ def show(
             lines = [{**row, "size": size(row["bytes"])} for row in rows([about])]
             title = f"{about.asset} ({about.kind}) on {about.host}"
             show_table(title, columns, [[line[column] for column in columns] for line in lines])
+            if about.protection:
+                out(f"{about.chosen} is {about.protection} in {about.source}.")
         for said in troubles:
             out(said)
         if not found:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from blocks.backups import open_backup_store
 from blocks.backups.base import BackupStore
@@ -30,7 +29,6 @@ from model.canonical import canonical_json
 from model.draft import Draft
 from model.finding import Verdict
 from model.manifest import Manifest, RecoveryPoint
-from model.plan import Plan
 from model.proposal import RestoreFiles
 from model.rungs import files as propose
 from model.supplies import PointSupply, Supplies
@@ -41,6 +39,7 @@ from tests.bench.lab import Row, by_hand, seconds
 from tests.lab.base import DATA, ensure_base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
+from tests.model import builders
 from tests.support.s3server import ACCESS_KEY, SECRET_KEY, start_s3
 from tests.support.stores import FixedSecrets
 
@@ -93,7 +92,7 @@ class _Bench:
             result = files.check(connection, "tree", ASSET, self.manifest, screen, _quiet)
             supply = PointSupply(asset="tree", point=self.point, manifest=self.manifest)
             machines = {"bench": self.manifest.machine_id}
-            draft = Draft(cast("Plan", None), machines, Supplies(points=(supply,)), {}, self.point.taken_at)
+            draft = Draft(builders.plan(), machines, Supplies(points=(supply,)), {}, self.point.taken_at)
             propose(draft, "tree", ASSET, result.findings, ())
             (action,) = draft.actions
             assert isinstance(action, RestoreFiles)

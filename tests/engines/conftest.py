@@ -68,11 +68,18 @@ def session_make(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[MakeWorld]:  # fmt: skip
     """A factory of worlds that live as long as the session, `session_make(kind)`."""
+    yield from worlds_of(engine_host, engine_connection, engine_s3, signing, tmp_path_factory)
+
+
+def worlds_of(
+    host: LabHost, connection: Connection, endpoint: Callable[[], str], signing: SigningKey,
+    folders: pytest.TempPathFactory,
+) -> Iterator[MakeWorld]:  # fmt: skip
+    """Such a factory; its worlds are gone afterwards."""
     worlds: list[EngineWorld] = []
 
     def world(kind: str) -> EngineWorld:
-        folder = tmp_path_factory.mktemp(kind)
-        worlds.append(make_world(kind, engine_host, engine_connection, signing, folder, engine_s3))
+        worlds.append(make_world(kind, host, connection, signing, folders.mktemp(kind), endpoint))
         return worlds[-1]
 
     yield world

@@ -74,6 +74,19 @@ DATA_PACKAGES = (
     "sudo",
     "systemd-sysv",
 )
+OBJECT_PACKAGES = (
+    "ceph-mgr",
+    "ceph-mon",
+    "ceph-osd",
+    "dbus",
+    "iproute2",
+    "openssh-server",
+    "procps",
+    "python3",
+    "radosgw",
+    "sudo",
+    "systemd-sysv",
+)
 # Raise this when the way a base is built changes; the package list and the set-up files count by themselves.
 RECIPE = 2
 POOL = Path("srv/pool")
@@ -129,6 +142,7 @@ class Recipe:
 _COMMON = _HERE / "base_common.sh"
 DEBIAN = Recipe("base", PACKAGES, _HERE / "base_setup.sh", (_COMMON,))
 DATA = Recipe("data", DATA_PACKAGES, _HERE / "data_setup.sh", (_COMMON,), pool=False)
+OBJECTS = Recipe("objects", OBJECT_PACKAGES, _HERE / "objects_setup.sh", (_COMMON,), pool=False)
 RPM = Recipe(
     "rpm", RPM_PACKAGES, _HERE / "rpm_setup.sh", (_COMMON, *sorted((_HERE / "rpm").iterdir())), pool=False
 )
