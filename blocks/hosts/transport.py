@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from model.command import printable
 from model.errors import PreconditionFailed, Refused, Transient, Unsupported
-from model.plan import Host
+from model.host import Host
 
 CONNECT_SECONDS = 10.0
 """Limit of each part of opening: TCP, banner, key exchange, authentication."""
