@@ -1,4 +1,4 @@
-"""The faults of a drill: kinds of real damage, which of them a plan allows, and a choice of them by seed (R-DRILL). Pure.
+"""The faults of a drill: kinds of real damage, which of them a plan allows, and a choice by seed (R-DRILL). Pure.
 
 A fault is chosen from the plan alone; which very file, row or unit is broken is settled on the host, by the same seed.
 """
@@ -68,8 +68,7 @@ class Fault(Value):
         asset: the asset of the plan that has to notice it.
         host: its host.
         seed: decides what is left to the host: which file, which byte, which table.
-        target: what is broken, as the plan names it: a service or package, a path, mount, table or unit; empty: the host
-            decides.
+        target: what is broken, as the plan names it: a unit or package, a path, mount or table; empty: the host decides.
         column: of a wrong UPDATE.
         wrong: of a wrong UPDATE.
         value: of a wrong UPDATE with `wrong: value`.
@@ -367,7 +366,13 @@ def _against(expectation: Expectation) -> dict[str, str]:
     match expectation.type:
         case "expect_column_values_to_be_between":
             low, high = words.get("min_value"), words.get("max_value")
-            beyond = high + 1 if isinstance(high, int | float) else low - 1 if isinstance(low, int | float) else None
+            beyond = (
+                high + 1
+                if isinstance(high, int | float)
+                else low - 1
+                if isinstance(low, int | float)
+                else None
+            )
             return {"column": column, "wrong": "value", "value": str(beyond)} if beyond is not None else {}
         case "expect_column_sum_to_be_between" if words.get("min_value") == words.get("max_value"):
             return {"column": column, "wrong": "more"}
@@ -395,4 +400,3 @@ KINDS: Mapping[FaultKind, Need] = {
     FaultKind.EXPIRED_CERTIFICATE: Need("a system that watches certificates", _certificates),
 }
 """What each kind needs of an asset."""
-
