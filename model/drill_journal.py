@@ -16,6 +16,7 @@ from model.drill_records import (
     FaultPlanting,
     FaultRefused,
     FaultUndone,
+    Outcome,
     StagingLooked,
     StagingProven,
 )
@@ -73,6 +74,11 @@ class Drill(Value):
     def id(self) -> str:
         """The drill's id."""
         return self.opened.id
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it goes on."""
+        return self.ended.outcome if self.ended is not None else None
 
 
 def fold_drill(records: Sequence[Record]) -> Drill:
