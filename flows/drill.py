@@ -147,6 +147,7 @@ async def _exercise(store: JournalStore, ident: str) -> str:
             planted += await run(drilling.plant, ident, number, fault)
         if not planted:
             raise DrillStops("unhealthy", "Nothing could be damaged.")
+        _go_on(store, ident)
     incident = await run(drilling.report_drill, ident)
     verdict = await recover.fn(incident=incident)
     _go_on(store, ident)
