@@ -77,6 +77,8 @@ async def drill(
         raise BadInput("a new drill needs its plan.", "drill", "give `plan`, or name the drill to go on with")
     if scheduled and (later := await _at_random(plan)):
         return later
+    if not drill:
+        await reap(say)
     ident = drill or await once_for_this_run(
         lambda: run(drilling.open_drill, plan, seed, faults or [], mode, sign_off)
     )

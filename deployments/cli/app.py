@@ -8,6 +8,7 @@ from deployments.cli import (
     actions,
     backups,
     baseline,
+    drilling,
     incidents,
     messages,
     packages,
@@ -48,6 +49,7 @@ app.command()(prevention.updates)
 app.command("verify-backups")(prevention.verify_backups)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
+app.command()(drilling.drill)
 app.command()(recovery.approve)
 app.command()(recovery.withdraw)
 app.command("incidents")(incidents.list_incidents)
