@@ -68,7 +68,7 @@ class Fault(Value):
         asset: the asset of the plan that has to notice it.
         host: its host.
         seed: decides what is left to the host: which file, which byte, which table.
-        target: what is broken, as the plan names it: a unit or package, a path, mount or table; empty: the host decides.
+        target: what is broken, as the plan names it: unit, package, path, mount or table; empty: the host decides.
         column: of a wrong UPDATE.
         wrong: of a wrong UPDATE.
         value: of a wrong UPDATE with `wrong: value`.

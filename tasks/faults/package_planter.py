@@ -50,7 +50,7 @@ def is_vital(name: str) -> bool:
 
 def stanzas() -> "dict[str, dict[str, str]]":
     """Installed packages of dpkg by name."""
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     with open("/var/lib/dpkg/status", encoding="utf-8", errors="surrogateescape") as file:
         for block in file.read().split("\n\n"):
             fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", block, re.MULTILINE))
@@ -68,7 +68,7 @@ def names_in(text: str) -> "list[str]":
 
 def spare(known: "dict[str, dict[str, str]]") -> "list[str]":
     """Packages that nothing vital is or needs."""
-    provided = {}
+    provided: dict[str, list[str]] = {}
     for name, fields in known.items():
         for word in names_in(fields.get("Provides", "")):
             provided.setdefault(word, []).append(name)
@@ -105,12 +105,12 @@ def packages(request: "Request") -> "Request":
 def owner(path: str, rpm: bool) -> str:
     """The package a file came from; empty: none."""
     if rpm:
-        said = output(["rpm", "-qf", "--qf", "%{NAME}\n", path]).split()
-        return said[0] if said and os.path.exists(path) else ""
+        names = output(["rpm", "-qf", "--qf", "%{NAME}\n", path]).split()
+        return names[0] if names and os.path.exists(path) else ""
     for name in (path, path[4:] if path.startswith("/usr/") else path):
         said = output(["dpkg-query", "--search", "--", name])
         if said:
-            return re.split("[:,]", said)[0]
+            return str(re.split("[:,]", said)[0])
     return ""
 
 
@@ -192,7 +192,7 @@ def deb(request: "Request") -> "Request":
 
 
 def state_of(package: str) -> str:
-    """`installed`, `unpacked`, `half-installed` …"""
+    """As dpkg says it: `installed`, `unpacked`, `half-installed` and so on."""
     return output(["dpkg-query", "--show", "--showformat=${db:Status-Status}", "--", package])
 
 

@@ -13,13 +13,16 @@ from model.faults import Expected, FaultKind, Planted
 from model.finding import Code
 from tasks.faults.site import PACKAGES, Answer, Site, ask
 
+_HALF = (Code.FILE_MISSING, Code.FILE_CONTENT_DIFFERS, Code.FILE_FOREIGN, Code.HASH_LIST_DIFFERS)
+"""What may be seen besides of a package that is half there."""
+
 TRIED = 12
 """Packages looked at before a fault is given up."""
 
 
 def prepare_file(site: Site) -> Planted:
     """Choose a delivered file: of the target's package where that may be damaged, else of another of the asset."""
-    fault, asset = site.fault, site.asset(DpkgAsset, RpmAsset)
+    fault, asset = site.fault, _asset(site)
     bits = fault.kind is FaultKind.LIBRARY_BIT
     for package, among in _candidates(site, asset):
         ignore = asset.ignore
@@ -46,6 +49,11 @@ def strike_file(site: Site, planted: Planted) -> None:
 def mend_file(site: Site, _planted: Planted) -> None:
     """The original comes back where the recovery did not bring it."""
     site.plant("mend")
+
+
+def _asset(site: Site) -> DpkgAsset | RpmAsset:
+    asset = site.plan.assets[site.fault.asset]
+    return asset if isinstance(asset, RpmAsset) else site.asset(DpkgAsset)
 
 
 def _candidates(site: Site, asset: DpkgAsset | RpmAsset) -> Iterator[tuple[str, frozenset[str]]]:
@@ -87,7 +95,7 @@ def prepare_upgrade(site: Site) -> Planted:
                 [Expected(code=Code.PACKAGE_STATE_BROKEN, asset=fault.asset, subject=package)],
                 follows=[
                     Expected(code=code, asset=fault.asset)
-                    for code in (Code.FILE_MISSING, Code.FILE_CONTENT_DIFFERS, Code.FILE_FOREIGN, Code.HASH_LIST_DIFFERS)
+                    for code in _HALF
                 ],
                 paths=(deb,),
             )  # fmt: skip

@@ -81,7 +81,8 @@ def walk(root: str, patterns: "list[str]") -> "tuple[list[str], list[str]]":
 def pick_files(request: "Request") -> "Request":
     """Files below a root, so many, together no larger than allowed."""
     files, _ = walk(request["root"], request["exclude"])
-    chosen, total = [], 0
+    chosen: list[str] = []
+    total = 0
     for path in ranked(request["seed"], files):
         size = os.lstat(path).st_size
         if len(chosen) < request["count"] and total + size <= request["most"]:
@@ -147,7 +148,7 @@ def entry_of(path: str) -> "Entry":
 def keep(folder: str, paths: "list[str]") -> "list[Entry]":
     """Copy originals into the drill's folder."""
     os.makedirs(os.path.join(folder, "kept"), 0o700, exist_ok=True)
-    entries = []
+    entries: list[Entry] = []
     for path in paths:
         for one in below(path):
             entry = entry_of(one)

@@ -165,12 +165,16 @@ def restart(site: Site, planted: Planted) -> None:
 def _strike_drop(site: Site, planted: Planted) -> None:
     (title,) = planted.subjects
     with _tools(site) as tools:
-        (table,) = [one for one in map(Table.of, tools.rows(TABLES)) if one.title == title] or [None]
+        table = _found(tools, title)
         if table is None:
             return  # an attempt before this one did it
         dump = tools.command("pg_dump", "--format=custom", f"--table={table.quoted}", timeout=SECONDS)
         done(keep(site, dump), site, f"keep the table {title}")
         done(tools.psql(f"DROP TABLE {table.quoted};\n"), site, f"drop the table {title}")
+
+
+def _found(tools: Tools, title: str) -> Table | None:
+    return next((one for one in map(Table.of, tools.rows(TABLES)) if one.title == title), None)
 
 
 def _strike_update(site: Site, planted: Planted) -> None:
@@ -199,7 +203,7 @@ def mend(site: Site, planted: Planted) -> None:
         return
     (title,) = planted.subjects
     with _tools(site) as tools:
-        (table,) = [one for one in map(Table.of, tools.rows(TABLES)) if one.title == title] or [None]
+        table = _found(tools, title)
         if site.fault.kind is FaultKind.WRONG_UPDATE and table is not None:
             _rows_back(site, tools, table)
         elif site.fault.kind is FaultKind.DROPPED_TABLE and table is None:

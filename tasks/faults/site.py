@@ -160,14 +160,14 @@ class Site:
         """Of this fault on the host."""
         return f"{drills(self.connection)}/{self.fault.id}"
 
-    def asset(self, *kinds: type[Kind]) -> Kind:
-        """The fault's asset, of one of these kinds.
+    def asset(self, kind: type[Kind]) -> Kind:
+        """The fault's asset, of this kind.
 
         Raises:
             BadInput: it is another.
         """
         asset = self.plan.assets[self.fault.asset]
-        if not isinstance(asset, kinds):
+        if not isinstance(asset, kind):
             raise BadInput(
                 f"{self.fault.asset} cannot be damaged by {self.fault.kind}: it is of kind {asset.kind}.",
                 self.connection.name, "choose the fault from this plan again",
