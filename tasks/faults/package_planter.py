@@ -149,7 +149,7 @@ def fits(path: str, request: "Request") -> bool:
 
 def libraries(request: "Request") -> "Request":
     """Shared libraries that a program uses, with the packages they came from."""
-    found = {os.path.realpath(path) for path in re.findall(r"=> (/\S+)", output(["ldd", request["program"]]))}
+    found = {os.path.realpath(path) for path in re.findall(r"=> (/\S+)", output(["ldd", request["of"]]))}
     owners = {path: owner(path, request["family"] == "rpm") for path in sorted(found)}
     return {"owners": owners}
 

@@ -67,7 +67,7 @@ def _candidates(site: Site, asset: DpkgAsset | RpmAsset) -> Iterator[tuple[str, 
         yield from ((name, frozenset()) for name in wanted[:TRIED] if name in spare)
         return
     if known.program and fault.kind is FaultKind.LIBRARY_BIT:
-        owners = _ask(site, asset, "libraries", program=known.program).owners
+        owners = _ask(site, asset, "libraries", of=known.program).owners
         for path in fault.pick([path for path, package in owners.items() if package in spare])[:TRIED]:
             yield owners[path], frozenset((path,))
     if known.owner in spare:
