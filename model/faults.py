@@ -144,7 +144,7 @@ class Planted(Value):
         sentence: what was done, for people once the drill is over.
         expected: findings that must be seen.
         follows: findings that may be seen as its effect; no false alarms.
-        mistake: what a person would report, of damage that no check of a host can find: all was well before.
+        mistake: what a person would report of damage that no check of the host can find, where a plan can deal with it.
         at: by the orchestrator's clock, just before.
         left: what undoing needs.
     """

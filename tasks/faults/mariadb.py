@@ -9,12 +9,10 @@ import re
 from checks.database import wait_for_server
 from checks.mariadb import SESSION, MariadbTools, identifier, literal
 from model.assets import MariadbAsset
-from model.canonical import now
 from model.command import Command
 from model.errors import PreconditionFailed
 from model.faults import Expected, FaultKind, Planted
 from model.finding import Code
-from model.mistake import Mistake
 from tasks.faults.postgres import SECONDS, after, done, feed, keep, mend_page, ordered, restart
 from tasks.faults.site import Site
 
@@ -91,7 +89,6 @@ def _mistaken(site: Site, table: str, sentence: str) -> Planted:
     subject = table if dropped else fault.target
     return site.planted(
         sentence, (table,), [Expected(code=code, asset=name, subject=subject)], follows=after(name),
-        mistake=Mistake(asset=name, at=now(), tables=(table,), rows="missing" if dropped else "changed"),
     )  # fmt: skip
 
 

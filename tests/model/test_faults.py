@@ -158,3 +158,10 @@ def test_plans_we_ship_allow_drills(path: Path) -> None:
     plan = read_plan(path.read_text(encoding="utf-8"))
     for seed in range(13):
         assert choose(plan, list(plan.hosts), [], seed, 3)
+
+
+def test_page_names_every_kind_with_what_it_needs() -> None:
+    """docs/drill-faults.md."""
+    page = Path(__file__).parents[2] / "docs" / "drill-faults.md"
+    rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert {kind.value: need.words for kind, need in KINDS.items()} == {row[0].strip("|` "): row[2] for row in rows}
