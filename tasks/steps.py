@@ -368,7 +368,7 @@ def look_again(incident: str, stage: Stage, assets: list[str]) -> tuple[CheckRes
     return results
 
 
-def _compared_with(work: Work) -> dict[str, Manifest]:
+def compared_with(work: Work) -> dict[str, Manifest]:
     """The recovery points that tables are compared with: those that were restored from, else the newest."""
     stores, state = work.file.backups(), work.state()
     known = references(work.file, work.store)
@@ -383,7 +383,7 @@ def verify_everything(incident: str) -> tuple[CheckResult, ...]:
     """Every damage check again, then great-expectations on the tables the plan names (R-RESP-6)."""
     work = open_work(incident)
     results = look(work.file, work.store, None, Progress("verify", "verify"))
-    known = _compared_with(work)
+    known = compared_with(work)
     results += expect_tables(work.file.plan, work.file.connect, work.file.secrets, known)
     work.record(Verified(stage=Stage.VERIFY, results=results, remarks=_still_run(work)))
     table_artifact("checks-verify", checks_rows(results), f"Checks of the whole plan ({incident})")

@@ -19,6 +19,7 @@ from blocks.home import home, open_store, signing_key
 from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.journals.base import JournalStore
+from blocks.journals.names import is_id
 from blocks.packages import PackageStore, open_package_store
 from blocks.packages.store import Memory
 from blocks.secrets import Secrets
@@ -33,6 +34,7 @@ from model.manifest import Entry
 from model.mistake import Mistake
 from model.plan import Plan
 from model.planfile import plan_digest, read_plan
+from model.staged import StagedPlan, staged
 from tasks.versions import glass_needed, published_number
 
 _ENTRIES = TypeAdapter(tuple[Entry, ...])
@@ -63,7 +65,22 @@ class PlanFile:
         Raises:
             Transient: unreachable. Refused: not the host key of the plan. PreconditionFailed: login refused.
         """
-        return SSHHost.from_plan(host, self.plan.hosts[host], self.secrets).connect()
+        wanted = self.plan.hosts[host]
+        if isinstance(self.plan, StagedPlan) and wanted.role != "staging":
+            raise Refused(
+                f"a drill connects to staging only, and this is {wanted.role}.", host, "report this as a bug"
+            )
+        connection = SSHHost.from_plan(host, wanted, self.secrets).connect()
+        connection.host = wanted
+        return connection
+
+    def staged(self) -> PlanFile:
+        """The same with staging in place of every host, as a drill follows it.
+
+        Raises:
+            Refused: nothing stands in for a host.
+        """
+        return PlanFile(staged(self.plan), self.text, self.path)
 
     @contextmanager
     def connections(self, hosts: set[str] | None = None) -> Iterator[dict[str, Connection]]:
@@ -126,11 +143,13 @@ def owner() -> str:
 
 
 def load_plan(reference: str, store: JournalStore | None = None) -> PlanFile:
-    """Load a plan by file path, or by the name under which `register_plan` put it.
+    """Load a plan by file path, or by the name under which `register_plan` put it; by its id, a drill's staged plan.
 
     Raises:
         BadInput: no such file or name. BadPlan: the plan is wrong.
     """
+    if is_id(reference, "drl"):
+        return open_work(reference, store).file
     path = Path(reference).expanduser()
     if not path.is_file():
         known = (store or open_store()).get(f"plans/{reference}.json") if _is_name(reference) else None
@@ -192,6 +211,7 @@ def open_incident(
     kind: Kind = Kind.REAL,
     detected_at: datetime | None = None,
     mistakes: tuple[Mistake, ...] = (),
+    drill: str = "",
 ) -> Work:
     """Open an incident: the first record of its journal, the plan's text beside it (R-RESP-1).
 
@@ -204,7 +224,9 @@ def open_incident(
         kind: real, drill or verification.
         detected_at: when it was noticed; now when not known.
         mistakes: what people did by mistake.
+        drill: the drill it is part of; staging then stands in for every host.
     """
+    file = file.staged() if drill else file
     require_mistakes(file.plan, mistakes)
     if source in {Source.UI, Source.CLI} and reported_by not in file.plan.people:
         raise BadInput(
@@ -217,7 +239,7 @@ def open_incident(
         raise Refused(
             f"a drill never touches production, and {', '.join(production)} is production.",
             where=file.plan.name,
-            remedy="drill with a plan whose hosts are staging",
+            remedy=f"`reinstate drill {file.plan.name}` puts staging in their place",
         )
     moment = now()
     incident = Incident(
@@ -233,6 +255,7 @@ def open_incident(
         opened_at=moment,
         mistakes=mistakes,
         published=published_number(store, file.plan.name, file.digest),
+        drill=drill,
     )
     work = keep_incident(incident, file, store)
     if (needed := glass_needed(store, incident)) is not None:
@@ -261,16 +284,26 @@ def open_work(incident: str, store: JournalStore | None = None) -> Work:
             "there is no such incident.", where=incident, remedy="`reinstate incidents` lists them"
         )
     opened = fold(records).require_incident()
-    text = store.get(f"incidents/{incident}/plan.yaml")
-    path = store.get(f"incidents/{incident}/plan-path.json")
-    if text is None or path is None or plan_digest(text.decode()) != opened.plan_digest:
+    file = kept_plan(store, opened)
+    return Work(opened, file.staged() if opened.drill else file, store)
+
+
+def kept_plan(store: JournalStore, incident: Incident) -> PlanFile:
+    """The plan that is kept with an incident, as it was written.
+
+    Raises:
+        ReinstateError: it is missing or was altered.
+    """
+    text = store.get(f"incidents/{incident.id}/plan.yaml")
+    path = store.get(f"incidents/{incident.id}/plan-path.json")
+    if text is None or path is None or plan_digest(text.decode()) != incident.plan_digest:
         raise ReinstateError(
             "the plan kept with the incident is missing or altered.",
-            where=incident,
+            where=incident.id,
             remedy="restore the journal store's documents from its backup",
         )
     where = Path(json.loads(path)["path"])
-    return Work(opened, PlanFile(read_plan(text.decode(), str(where)), text.decode(), where), store)
+    return PlanFile(read_plan(text.decode(), str(where)), text.decode(), where)
 
 
 def baseline(store: JournalStore, plan: Plan, asset: str) -> tuple[Entry, ...] | None:
@@ -310,14 +343,14 @@ class Baselines(Mapping[str, tuple[Entry, ...]]):
 
 def accepted(store: JournalStore, plan: Plan, asset: str) -> tuple[Accepted, ...]:
     """The differences of a package asset that people accepted, oldest first."""
-    data = store.get(f"accepted/{plan.name}/{asset}.json")
+    data = store.get(f"accepted/{plan.kept_as}/{asset}.json")
     return () if data is None else _ACCEPTED.validate_json(data)
 
 
 def save_accepted(store: JournalStore, plan: Plan, asset: str, differences: Sequence[Accepted]) -> None:
     """Record differences as accepted, in place of earlier ones of the same paths."""
     known = {one.entry.path: one for one in (*accepted(store, plan, asset), *differences)}
-    store.put(f"accepted/{plan.name}/{asset}.json", _ACCEPTED.dump_json(tuple(known.values())))
+    store.put(f"accepted/{plan.kept_as}/{asset}.json", _ACCEPTED.dump_json(tuple(known.values())))
 
 
 def save_baseline(store: JournalStore, plan: Plan, asset: str, entries: tuple[Entry, ...]) -> None:
@@ -329,4 +362,4 @@ def save_baseline(store: JournalStore, plan: Plan, asset: str, entries: tuple[En
 
 
 def _baseline_key(plan: Plan, asset: str) -> str:
-    return f"baselines/{plan.name}/{asset}.json"
+    return f"baselines/{plan.kept_as}/{asset}.json"
