@@ -76,7 +76,7 @@ def _page(site: Site, asset: MariadbAsset, table: str, path: str, size: int) -> 
     name = site.fault.asset
     return site.planted(
         f"The first page with rows of the table {table} was overwritten while its server stood still.", (table,),
-        [Expected(code=Code.DATABASE_CHECKSUM_FAILED, asset=name, subject=table)],
+        [Expected(code=Code.DATABASE_TABLE_UNREADABLE, asset=name, subject=table)],
         follows=after(name), paths=(path,), offset=ROOT * size,
         services=site.running((asset.service or "", *site.plan.used_by(asset))),
     )  # fmt: skip
