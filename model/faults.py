@@ -7,32 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
+from model import fault_targets as targets
 from model.assets import (
-    Asset,
-    DatabaseAsset,
     DpkgAsset,
     FilesAsset,
     HostPath,
     MariadbAsset,
     Name,
     PostgresAsset,
-    RpmAsset,
     ServiceAsset,
     SqliteAsset,
     SystemAsset,
 )
 from model.canonical import HostText, Value, digest
 from model.errors import BadInput, PreconditionFailed
+from model.fault_targets import Need
 from model.finding import Code, Finding
 from model.mistake import Mistake
-from model.plan import Expectation, Plan
+from model.plan import Plan
 
 MOST = 64 << 20
 """Bytes of originals that a drill keeps on the host for one fault of files, unless the fault says more."""
@@ -68,7 +66,7 @@ class Fault(Value):
         asset: the asset of the plan that has to notice it.
         host: its host.
         seed: decides what is left to the host: which file, which byte, which table.
-        target: what is broken, as the plan names it: a unit or package, a path, mount or table; empty: the host decides.
+        target: what is broken, as the plan names it: unit, package, path, mount or table; empty: the host decides.
         column: of a wrong UPDATE.
         wrong: of a wrong UPDATE.
         value: of a wrong UPDATE with `wrong: value`.
@@ -146,7 +144,7 @@ class Planted(Value):
         sentence: what was done, for people once the drill is over.
         expected: findings that must be seen.
         follows: findings that may be seen as its effect; no false alarms.
-        mistake: what a person would report, of damage that no check of a host can find: all was well before.
+        mistake: what a person would report of damage that no check of the host can find, where a plan can deal with it.
         at: by the orchestrator's clock, just before.
         left: what undoing needs.
     """
@@ -163,19 +161,6 @@ class Planted(Value):
     def explains(self, finding: Finding) -> bool:
         """Whether a finding is this damage or its effect."""
         return any(one.matches(finding) for one in (*self.expected, *self.follows))
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a kind needs.
-
-    Attributes:
-        words: of the asset, for people.
-        targets: what of an asset can be broken so; none: this asset does not allow it.
-    """
-
-    words: str
-    targets: Callable[[Plan, str, Asset], Sequence[Mapping[str, str]]]
 
 
 def possible(plan: Plan, host: str) -> tuple[Fault, ...]:
@@ -242,7 +227,7 @@ def masks(plan: Plan, one: Fault, other: Fault) -> bool:
         return False
     if FaultKind.DISK_FULL in {one.kind, other.kind} or one.asset == other.asset:
         return True  # on a full disk everything else may fail, too
-    mine, theirs = _reach(plan, one), _reach(plan, other)
+    mine, theirs = tuple(_reach(plan, one)), tuple(_reach(plan, other))
     return any(_overlap(a, b) for a in mine for b in theirs)
 
 
@@ -282,121 +267,19 @@ def at_or_below(path: str, top: str) -> bool:
     return path == top or path.startswith(f"{top.rstrip('/')}/")
 
 
-Targets = Sequence[Mapping[str, str]]
-
-
-def _packages(plan: Plan, _name: str, asset: Asset) -> Targets:
-    if not isinstance(asset, DpkgAsset | RpmAsset) or (isinstance(asset, DpkgAsset) and asset.root != "/"):
-        return ()
-    if asset.packages:
-        return [{"target": package} for package in asset.packages]
-    units = [plan.services[name] for name in asset.services if name in plan.services]
-    return [{"target": one.unit} for one in units if one.unit and one.host == asset.host] or [{}]
-
-
-def _upgrades(plan: Plan, name: str, asset: Asset) -> Targets:
-    if not isinstance(asset, DpkgAsset) or asset.root != "/" or asset.rootless:
-        return ()
-    return _packages(plan, name, asset) if asset.packages else [{}]
-
-
-def _configuration(_plan: Plan, _name: str, asset: Asset) -> Targets:
-    fits = isinstance(asset, FilesAsset) and asset.role == "configuration"
-    return [{"target": asset.path}] if isinstance(asset, FilesAsset) and fits else ()
-
-
-def _files(_plan: Plan, _name: str, asset: Asset) -> Targets:
-    return [{"target": asset.path}] if isinstance(asset, FilesAsset) else ()
-
-
-def _documents(_plan: Plan, _name: str, asset: Asset) -> Targets:
-    fits = isinstance(asset, FilesAsset) and asset.role == "data"
-    return [{"target": asset.path}] if isinstance(asset, FilesAsset) and fits else ()
-
-
-def _disks(_plan: Plan, _name: str, asset: Asset) -> Targets:
-    if not isinstance(asset, SystemAsset) or "disks" not in asset.watch:
-        return ()
-    return [{"target": mount, "most": str(1 << 34)} for mount in asset.mounts if mount != "/"]
-
-
-def _certificates(_plan: Plan, _name: str, asset: Asset) -> Targets:
-    if not isinstance(asset, SystemAsset) or "certificates" not in asset.watch:
-        return ()
-    return [{"target": pattern} for pattern in asset.certificates]
-
-
-def _stopped(_plan: Plan, _name: str, asset: Asset) -> Targets:
-    return [{"target": asset.unit or ""}] if isinstance(asset, ServiceAsset) else ()
-
-
-def _pages(plan: Plan, name: str, asset: Asset) -> Targets:
-    if isinstance(asset, SqliteAsset):
-        return [{}]
-    served = isinstance(asset, PostgresAsset | MariadbAsset) and asset.service in plan.services
-    return _tables(plan, name, asset) if served else ()
-
-
-def _tables(plan: Plan, name: str, asset: Asset) -> Targets:
-    if not isinstance(asset, DatabaseAsset):
-        return ()
-    named = dict.fromkeys(one.table for one in plan.checks.tables if one.database == name)
-    return [{"target": table} for table in named] or [{}]
-
-
-def _updates(plan: Plan, name: str, asset: Asset) -> Targets:
-    if not isinstance(asset, DatabaseAsset):
-        return ()
-    found = [
-        {"target": checks.table, **wrong}
-        for checks in plan.checks.tables if checks.database == name
-        for one in checks.expectations if (wrong := _against(one))
-    ]  # fmt: skip
-    # Columns that must be unique or filled mostly have a constraint of the database, too, which refuses the mistake.
-    likely = [one for one in found if one["wrong"] in {"value", "more"}]
-    return likely or found
-
-
-def _against(expectation: Expectation) -> dict[str, str]:
-    """A wrong UPDATE after which an expectation cannot hold; empty where there is none."""
-    words = expectation.kwargs
-    column = words.get("column")
-    if not isinstance(column, str):
-        return {}
-    match expectation.type:
-        case "expect_column_values_to_be_between":
-            low, high = words.get("min_value"), words.get("max_value")
-            beyond = (
-                high + 1
-                if isinstance(high, int | float)
-                else low - 1
-                if isinstance(low, int | float)
-                else None
-            )
-            return {"column": column, "wrong": "value", "value": str(beyond)} if beyond is not None else {}
-        case "expect_column_sum_to_be_between" if words.get("min_value") == words.get("max_value"):
-            return {"column": column, "wrong": "more"}
-        case "expect_column_values_to_not_be_null":
-            return {"column": column, "wrong": "null"}
-        case "expect_column_values_to_be_unique":
-            return {"column": column, "wrong": "same"}
-        case _:
-            return {}
-
-
 KINDS: Mapping[FaultKind, Need] = {
-    FaultKind.PACKAGE_FILE: Need("packages (dpkg, rpm)", _packages),
-    FaultKind.LIBRARY_BIT: Need("packages (dpkg, rpm)", _packages),
-    FaultKind.CONFIGURATION: Need("files with the role configuration", _configuration),
-    FaultKind.PERMISSIONS: Need("files", _files),
-    FaultKind.DELETED_DIRECTORY: Need("files with the role data", _documents),
-    FaultKind.OVERWRITTEN_DOCUMENTS: Need("files with the role data", _documents),
-    FaultKind.DISK_FULL: Need("a system that watches disks, with mounts beside /", _disks),
-    FaultKind.KILLED_UPGRADE: Need("packages (dpkg)", _upgrades),
-    FaultKind.DATABASE_PAGES: Need("a SQLite database, or a server with its service", _pages),
-    FaultKind.WRONG_UPDATE: Need("a database with expectations on columns", _updates),
-    FaultKind.DROPPED_TABLE: Need("a database", _tables),
-    FaultKind.STOPPED_SERVICE: Need("a service", _stopped),
-    FaultKind.EXPIRED_CERTIFICATE: Need("a system that watches certificates", _certificates),
+    FaultKind.PACKAGE_FILE: Need("packages (dpkg, rpm)", targets.packages),
+    FaultKind.LIBRARY_BIT: Need("packages (dpkg, rpm)", targets.packages),
+    FaultKind.CONFIGURATION: Need("files with the role configuration", targets.configuration),
+    FaultKind.PERMISSIONS: Need("files", targets.files),
+    FaultKind.DELETED_DIRECTORY: Need("files with the role data", targets.documents),
+    FaultKind.OVERWRITTEN_DOCUMENTS: Need("files with the role data", targets.documents),
+    FaultKind.DISK_FULL: Need("a system that watches disks, with mounts beside /", targets.disks),
+    FaultKind.KILLED_UPGRADE: Need("packages (dpkg)", targets.upgrades),
+    FaultKind.DATABASE_PAGES: Need("a SQLite database, or a server with its service", targets.pages),
+    FaultKind.WRONG_UPDATE: Need("a database with expectations on columns", targets.updates),
+    FaultKind.DROPPED_TABLE: Need("a database", targets.tables),
+    FaultKind.STOPPED_SERVICE: Need("a service", targets.stopped),
+    FaultKind.EXPIRED_CERTIFICATE: Need("a system that watches certificates", targets.certificates),
 }
 """What each kind needs of an asset."""

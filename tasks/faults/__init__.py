@@ -1,8 +1,8 @@
 """Faults of drills, really done on staging hosts and undone (R-DRILL, G12): `inject`, `undo`, `left_behind`.
 
 A file per family: files · packages · host_state · services · postgres, mariadb, sqlite. `site` proves that the host is
-staging before anything is touched; `planter` and `package_planter` run on the host. Each fault has a folder of its own
-below `STATE_DIR/drill`, mode 700, with the originals and `planted.json`, written before anything is damaged.
+staging before anything is touched; what is in `on_host` runs there. Each fault has a folder of its own below
+`STATE_DIR/drill`, mode 700, with the originals and `planted.json`, written before anything is damaged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.errors import PreconditionFailed, ReinstateError, Transient
 from model.faults import Fault, FaultKind, Planted
 from model.plan import Plan
 from tasks.faults import files, host_state, mariadb, packages, postgres, services, sqlite
-from tasks.faults.site import PLANTER, Site, ask, drills
+from tasks.faults.site import PICKER, Site, ask, drills
 
 __all__ = ["inject", "left_behind", "planted_on", "undo"]
 
@@ -140,7 +140,7 @@ def planted_on(connection: Connection) -> tuple[Planted, ...]:
 def _recorded(connection: Connection, pattern: str) -> dict[str, Planted]:
     """By folder."""
     found: dict[str, Planted] = {}
-    for path, text in ask(connection, PLANTER, do="text", patterns=[pattern]).texts.items():
+    for path, text in ask(connection, PICKER, do="text", patterns=[pattern]).texts.items():
         try:
             found[path.rpartition("/")[0]] = Planted.model_validate_json(base64.b64decode(text))
         except ValueError as error:

@@ -21,11 +21,11 @@ def prepare(site: Site) -> Planted:
     fault, asset = site.fault, site.asset(FilesAsset)
     _, code, done = _VERBS[fault.kind]
     if fault.kind is FaultKind.DELETED_DIRECTORY:
-        found = site.plant("directory", root=asset.path, exclude=asset.exclude, most=fault.most)
+        found = site.pick("directory", root=asset.path, exclude=asset.exclude, most=fault.most)
         sentence = f"{found.paths[0]} with {found.files} files {done}."
     else:
         count = fault.files if fault.kind is FaultKind.OVERWRITTEN_DOCUMENTS else 1
-        found = site.plant("files", root=asset.path, exclude=asset.exclude, most=fault.most, count=count)
+        found = site.pick("files", root=asset.path, exclude=asset.exclude, most=fault.most, count=count)
         sentence = " ".join(f"{path} {done}." for path in found.paths)
     expected = [Expected(code=code, asset=fault.asset, subject=path) for path in found.paths]
     # A file may be one of the names that links of the same set lead to, or share their content with.

@@ -32,7 +32,7 @@ def prepare_disk(site: Site) -> Planted:
             site.connection.name,
             "choose the fault again",
         )
-    site.plant("mount", mount=mount, state=site.connection.host.state_dir, most=site.fault.most)
+    site.pick("mount", mount=mount, state=site.connection.host.state_dir, most=site.fault.most)
     filler = f"{mount.rstrip('/')}/.reinstate-drill-{site.fault.id}"
     return site.planted(
         f"{mount} was filled to its last byte.", (mount,),
@@ -45,13 +45,15 @@ def strike_disk(site: Site, planted: Planted) -> None:
     """One file takes all the room."""
     state = site.connection.host.state_dir
     (filler,) = planted.left.added
-    site.plant("strike", verb="fill", path=filler, mount=site.fault.target, state=state, most=site.fault.most)
+    site.plant("mend")  # of an attempt that was cut off
+    room = site.pick("mount", mount=site.fault.target, state=state, most=site.fault.most).free
+    site.plant("strike", verb="fill", path=filler, room=room)
 
 
 def prepare_certificate(site: Site) -> Planted:
     """Choose a file whose certificates all hold today."""
     site.asset(SystemAsset)
-    found = site.plant("text", patterns=[site.fault.target])
+    found = site.pick("text", patterns=[site.fault.target])
     good = [
         path
         for path, text in found.texts.items()
@@ -79,7 +81,7 @@ def strike_certificate(site: Site, planted: Planted) -> None:
     """The first certificate of the original, expired; the rest of the file as it was."""
     (path,) = planted.left.paths
     site.plant("mend")  # of an attempt that was cut off
-    text = base64.b64decode(site.plant("text", patterns=[_literal(path)]).texts[path]).decode(
+    text = base64.b64decode(site.pick("text", patterns=[_literal(path)]).texts[path]).decode(
         "utf-8", "replace"
     )
     content = base64.b64encode(expired(text).encode()).decode()

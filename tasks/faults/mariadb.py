@@ -9,12 +9,10 @@ import re
 from checks.database import wait_for_server
 from checks.mariadb import SESSION, MariadbTools, identifier, literal
 from model.assets import MariadbAsset
-from model.canonical import now
 from model.command import Command
 from model.errors import PreconditionFailed
 from model.faults import Expected, FaultKind, Planted
 from model.finding import Code
-from model.mistake import Mistake
 from tasks.faults.postgres import SECONDS, after, done, feed, keep, mend_page, ordered, restart
 from tasks.faults.site import Site
 
@@ -78,7 +76,7 @@ def _page(site: Site, asset: MariadbAsset, table: str, path: str, size: int) -> 
     name = site.fault.asset
     return site.planted(
         f"The first page with rows of the table {table} was overwritten while its server stood still.", (table,),
-        [Expected(code=Code.DATABASE_CHECKSUM_FAILED, asset=name, subject=table)],
+        [Expected(code=Code.DATABASE_TABLE_UNREADABLE, asset=name, subject=table)],
         follows=after(name), paths=(path,), offset=ROOT * size,
         services=site.running((asset.service or "", *site.plan.used_by(asset))),
     )  # fmt: skip
@@ -91,7 +89,6 @@ def _mistaken(site: Site, table: str, sentence: str) -> Planted:
     subject = table if dropped else fault.target
     return site.planted(
         sentence, (table,), [Expected(code=code, asset=name, subject=subject)], follows=after(name),
-        mistake=Mistake(asset=name, at=now(), tables=(table,), rows="missing" if dropped else "changed"),
     )  # fmt: skip
 
 

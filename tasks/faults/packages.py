@@ -1,6 +1,6 @@
 """Faults of packages: a garbled file, one flipped bit of a library, an upgrade that was killed (R-DRILL).
 
-What the host, the repair or the checks stand on is never damaged (`tasks.faults.package_planter.VITAL`).
+What the host, the repair or the checks stand on is never damaged (`tasks.faults.on_host.packages.VITAL`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from model.faults import Expected, FaultKind, Planted
 from model.finding import Code
 from tasks.faults.site import PACKAGES, Answer, Site, ask
 
+_HALF = (Code.FILE_MISSING, Code.FILE_CONTENT_DIFFERS, Code.FILE_FOREIGN, Code.HASH_LIST_DIFFERS)
+"""What may be seen besides of a package that is half there."""
+
+_TOOLS = (Code.DATABASE_UNREACHABLE, Code.TOOL_BROKEN)
+"""What may follow where the plan names a package that the checks use."""
+
 TRIED = 12
 """Packages looked at before a fault is given up."""
 
 
 def prepare_file(site: Site) -> Planted:
     """Choose a delivered file: of the target's package where that may be damaged, else of another of the asset."""
-    fault, asset = site.fault, site.asset(DpkgAsset, RpmAsset)
+    fault, asset = site.fault, _asset(site)
     bits = fault.kind is FaultKind.LIBRARY_BIT
     for package, among in _candidates(site, asset):
         ignore = asset.ignore
@@ -30,7 +36,10 @@ def prepare_file(site: Site) -> Planted:
             path = fault.pick(programs if programs and not bits else paths)[0]
             done = "had one bit flipped" if bits else "was overwritten by garbage of the same size"
             expected = [Expected(code=Code.FILE_CONTENT_DIFFERS, asset=fault.asset, subject=path)]
-            return site.planted(f"{path} of {package} {done}.", (path,), expected, paths=(path,))
+            follows = [Expected(code=code) for code in _TOOLS if asset.packages]
+            return site.planted(
+                f"{path} of {package} {done}.", (path,), expected, follows=follows, paths=(path,)
+            )
     raise PreconditionFailed(
         f"no package of {fault.asset} has a {'library' if bits else 'file'} that a drill may damage.",
         site.connection.name, "choose another fault",
@@ -48,18 +57,23 @@ def mend_file(site: Site, _planted: Planted) -> None:
     site.plant("mend")
 
 
+def _asset(site: Site) -> DpkgAsset | RpmAsset:
+    asset = site.plan.assets[site.fault.asset]
+    return asset if isinstance(asset, RpmAsset) else site.asset(DpkgAsset)
+
+
 def _candidates(site: Site, asset: DpkgAsset | RpmAsset) -> Iterator[tuple[str, frozenset[str]]]:
     """Packages that may be damaged, best first, and which of their files, if not any."""
     fault = site.fault
     unit = "" if asset.packages else fault.target
-    known = _ask(site, asset, "packages", unit=unit)
+    known = _ask(site, asset, "packages", unit=unit, named=bool(asset.packages))
     spare = set(known.packages)
     if asset.packages:
         wanted = [fault.target, *fault.pick([name for name in asset.packages if name != fault.target])]
         yield from ((name, frozenset()) for name in wanted[:TRIED] if name in spare)
         return
     if known.program and fault.kind is FaultKind.LIBRARY_BIT:
-        owners = _ask(site, asset, "libraries", program=known.program).owners
+        owners = _ask(site, asset, "libraries", of=known.program).owners
         for path in fault.pick([path for path, package in owners.items() if package in spare])[:TRIED]:
             yield owners[path], frozenset((path,))
     if known.owner in spare:
@@ -75,7 +89,7 @@ def _ask(site: Site, asset: DpkgAsset | RpmAsset, do: str, **request: object) ->
 def prepare_upgrade(site: Site) -> Planted:
     """Choose a package whose file can be had, and put that into the drill's folder."""
     fault, asset = site.fault, site.asset(DpkgAsset)
-    offered = _ask(site, asset, "plain").packages
+    offered = _ask(site, asset, "plain", named=bool(asset.packages)).packages
     if asset.packages:
         offered = tuple(name for name in asset.packages if name in offered)
     wanted = [name for name in offered if name == fault.target] or fault.pick(offered)
@@ -87,7 +101,7 @@ def prepare_upgrade(site: Site) -> Planted:
                 [Expected(code=Code.PACKAGE_STATE_BROKEN, asset=fault.asset, subject=package)],
                 follows=[
                     Expected(code=code, asset=fault.asset)
-                    for code in (Code.FILE_MISSING, Code.FILE_CONTENT_DIFFERS, Code.FILE_FOREIGN, Code.HASH_LIST_DIFFERS)
+                    for code in _HALF
                 ],
                 paths=(deb,),
             )  # fmt: skip

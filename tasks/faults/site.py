@@ -25,11 +25,12 @@ from model.faults import Expected, Fault, Left, Planted, at_or_below
 from model.finding import Code
 from model.mistake import Mistake
 from model.plan import Plan
+from tasks.faults import on_host
 
 SECONDS = 900.0
 """For one request on the host."""
 
-PLANTER, PACKAGES = "planter.py", "package_planter.py"
+COMMON, PICKER, PLANTER, PACKAGES = "common.py", "picker.py", "planter.py", "packages.py"
 """Programs that run on the host."""
 
 # The interpreters of Debian and of RHEL; status 97: none.
@@ -71,8 +72,11 @@ class Answer(Value):
 
 @cache
 def _program(name: str) -> str:
-    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return "\n".join(line for line in text.splitlines() if line and not line.lstrip().startswith("#"))
+    texts = [Path(on_host.__file__).with_name(one).read_text(encoding="utf-8") for one in (COMMON, name)]
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    return "\n".join(
+        line for line in lines if not (line.startswith("from tasks.") or line.lstrip().startswith("#"))
+    )
 
 
 def drills(connection: Connection) -> str:
@@ -160,14 +164,14 @@ class Site:
         """Of this fault on the host."""
         return f"{drills(self.connection)}/{self.fault.id}"
 
-    def asset(self, *kinds: type[Kind]) -> Kind:
-        """The fault's asset, of one of these kinds.
+    def asset(self, kind: type[Kind]) -> Kind:
+        """The fault's asset, of this kind.
 
         Raises:
             BadInput: it is another.
         """
         asset = self.plan.assets[self.fault.asset]
-        if not isinstance(asset, kinds):
+        if not isinstance(asset, kind):
             raise BadInput(
                 f"{self.fault.asset} cannot be damaged by {self.fault.kind}: it is of kind {asset.kind}.",
                 self.connection.name, "choose the fault from this plan again",
@@ -177,6 +181,10 @@ class Site:
     def plant(self, do: str, **request: object) -> Answer:
         """A request to the program that damages files."""
         return ask(self.connection, PLANTER, do=do, folder=self.folder, seed=str(self.fault.seed), **request)
+
+    def pick(self, do: str, **request: object) -> Answer:
+        """A request to the program that chooses files; it only reads."""
+        return ask(self.connection, PICKER, do=do, seed=str(self.fault.seed), **request)
 
     def planted(
         self, sentence: str, subjects: Sequence[str], expected: Iterable[Expected], *, follows: Iterable[Expected] = (),

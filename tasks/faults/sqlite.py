@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from checks.sqlite import SqliteFile, identifier, literal
 from model.assets import SqliteAsset
-from model.canonical import now
 from model.errors import PreconditionFailed
 from model.faults import Expected, FaultKind, Planted
 from model.finding import Code
-from model.mistake import Mistake
 from tasks.faults.postgres import after, ordered, restart
 from tasks.faults.site import Site
 
@@ -36,7 +32,6 @@ def prepare(site: Site) -> Planted:
             f"{found.error or 'nothing can be damaged'}.", site.connection.name, "choose another fault",
         )  # fmt: skip
     table, services = names[0], site.running(site.plan.used_by(asset))
-    rows: Literal["missing", "changed"] = "missing"
     match fault.kind:
         case FaultKind.DATABASE_PAGES:
             page = int(str(size.rows[0][0]))
@@ -52,12 +47,11 @@ def prepare(site: Site) -> Planted:
                 f"The table {table} was dropped",
             )
         case _:
-            code, subject, rows = Code.EXPECTATION_FAILED, fault.target, "changed"
+            code, subject = Code.EXPECTATION_FAILED, fault.target
             what = f"An UPDATE without WHERE changed {fault.column} in every row of {table}"
     return site.planted(
         f"{what} in {asset.path}.", (table,), [Expected(code=code, asset=fault.asset, subject=subject)],
         follows=after(fault.asset), paths=asset.files, services=services,
-        mistake=Mistake(asset=fault.asset, at=now(), tables=(table,), rows=rows),
     )  # fmt: skip
 
 

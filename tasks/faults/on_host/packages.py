@@ -1,30 +1,30 @@
-"""Runs on the host, as `python3 -I -S -c` of this text: which packages a drill may damage, and a killed upgrade.
+"""Runs on the host, joined to `common`: which packages a drill may damage, and a killed upgrade.
 
-Standard input: a request as JSON. Standard output: the answer as JSON; `refused` where it will not. A package that the
-host, the repair or the checks stand on is never offered, nor what it depends on. Only Python 3.6's own library.
+A package that the host, the repair or the checks stand on is never offered, nor what it depends on; one that the plan
+names may be what the checks use.
 """
 
 import fnmatch
 import glob
-import json
 import os
 import re
 import signal
 import subprocess
-import sys
+
+from tasks.faults.on_host.common import serve
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # importing `typing` takes time
-    from typing import Any
-
-    Request = dict[str, Any]
+if TYPE_CHECKING:
+    from tasks.faults.on_host.common import Request
 
 VITAL = (
     "apt", "base-files", "bash", "ca-certificates", "coreutils", "curl", "dash", "dbus", "debianutils", "diffutils",
     "dnf", "dpkg", "e2fsprogs", "findutils", "glibc", "gpgv", "grep", "gzip", "init", "iproute2", "iptables", "kmod",
     "libc-bin", "libc6", "login", "mount", "netbase", "nftables", "openssh-*", "openssl", "passwd", "perl", "perl-base",
-    "procps", "python3", "rpm", "sed", "sudo", "systemd*", "tar", "udev", "util-linux", "yum",
-    # What checks and backups use on a host.
+    "procps", "python3", "rpm", "sed", "sudo", "tar",
+    "systemd*", "udev", "util-linux", "yum",
+)  # fmt: skip
+TOOLS = (
     "borgbackup*", "mariadb*", "mysql*", "pgbackrest", "postgresql*", "rclone", "restic", "rsync", "sqlite3",
 )  # fmt: skip
 INFO = "/var/lib/dpkg/info"
@@ -43,14 +43,14 @@ def output(words: "list[str]") -> str:
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
-def is_vital(name: str) -> bool:
-    """Whether a package is one of those."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in VITAL)
+def is_vital(name: str, named: bool) -> bool:
+    """Whether a package is one of those; what the plan names may be what the checks use."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in (VITAL if named else VITAL + TOOLS))
 
 
 def stanzas() -> "dict[str, dict[str, str]]":
     """Installed packages of dpkg by name."""
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     with open("/var/lib/dpkg/status", encoding="utf-8", errors="surrogateescape") as file:
         for block in file.read().split("\n\n"):
             fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", block, re.MULTILINE))
@@ -66,15 +66,15 @@ def names_in(text: str) -> "list[str]":
     return re.findall(r"[a-z0-9][a-z0-9+.-]+", re.sub(r"\([^)]*\)|:[a-z0-9]+", "", text))
 
 
-def spare(known: "dict[str, dict[str, str]]") -> "list[str]":
+def spare(known: "dict[str, dict[str, str]]", named: bool) -> "list[str]":
     """Packages that nothing vital is or needs."""
-    provided = {}
+    provided: dict[str, list[str]] = {}
     for name, fields in known.items():
         for word in names_in(fields.get("Provides", "")):
             provided.setdefault(word, []).append(name)
     todo = [
         name for name, fields in known.items()
-        if is_vital(name) or fields.get("Essential") == "yes" or fields.get("Priority") == "required"
+        if is_vital(name, named) or fields.get("Essential") == "yes" or fields.get("Priority") == "required"
     ]  # fmt: skip
     needed = set()
     while todo:
@@ -89,11 +89,13 @@ def spare(known: "dict[str, dict[str, str]]") -> "list[str]":
 
 def packages(request: "Request") -> "Request":
     """Packages that may be damaged, and the program of a unit with the package it came from."""
-    rpm = request["family"] == "rpm"
+    rpm, named = request["family"] == "rpm", request["named"]
     if rpm:
-        offered = [name for name in output(["rpm", "-qa", "--qf", "%{NAME}\n"]).split() if not is_vital(name)]
+        offered = [
+            name for name in output(["rpm", "-qa", "--qf", "%{NAME}\n"]).split() if not is_vital(name, named)
+        ]
     else:
-        offered = spare(stanzas())
+        offered = spare(stanzas(), named)
     program = ""
     if request["unit"]:
         said = output(["systemctl", "show", "--property=ExecStart", "--value", "--", request["unit"]])
@@ -105,12 +107,12 @@ def packages(request: "Request") -> "Request":
 def owner(path: str, rpm: bool) -> str:
     """The package a file came from; empty: none."""
     if rpm:
-        said = output(["rpm", "-qf", "--qf", "%{NAME}\n", path]).split()
-        return said[0] if said and os.path.exists(path) else ""
+        names = output(["rpm", "-qf", "--qf", "%{NAME}\n", path]).split()
+        return names[0] if names and os.path.exists(path) else ""
     for name in (path, path[4:] if path.startswith("/usr/") else path):
         said = output(["dpkg-query", "--search", "--", name])
         if said:
-            return re.split("[:,]", said)[0]
+            return str(re.split("[:,]", said)[0])
     return ""
 
 
@@ -149,12 +151,12 @@ def fits(path: str, request: "Request") -> bool:
 
 def libraries(request: "Request") -> "Request":
     """Shared libraries that a program uses, with the packages they came from."""
-    found = {os.path.realpath(path) for path in re.findall(r"=> (/\S+)", output(["ldd", request["program"]]))}
+    found = {os.path.realpath(path) for path in re.findall(r"=> (/\S+)", output(["ldd", request["of"]]))}
     owners = {path: owner(path, request["family"] == "rpm") for path in sorted(found)}
     return {"owners": owners}
 
 
-def plain(_request: "Request") -> "Request":
+def plain(request: "Request") -> "Request":
     """Packages that may be damaged, without scripts or configuration: unpacking them starts and stops nothing."""
     known = stanzas()
     there = set()
@@ -162,7 +164,7 @@ def plain(_request: "Request") -> "Request":
         stem, _, what = name.rpartition(".")
         if what in SCRIPTS:
             there.add(stem.split(":")[0])
-    return {"packages": [name for name in spare(known) if name not in there]}
+    return {"packages": [name for name in spare(known, request["named"]) if name not in there]}
 
 
 def deb(request: "Request") -> "Request":
@@ -192,7 +194,7 @@ def deb(request: "Request") -> "Request":
 
 
 def state_of(package: str) -> str:
-    """`installed`, `unpacked`, `half-installed` …"""
+    """As dpkg says it: `installed`, `unpacked`, `half-installed` and so on."""
     return output(["dpkg-query", "--show", "--showformat=${db:Status-Status}", "--", package])
 
 
@@ -239,21 +241,10 @@ def beside(package: str) -> "list[str]":
     return [path for path in found if os.path.isfile(path)]
 
 
-OPERATIONS = {
-    "packages": packages, "contents": contents, "libraries": libraries, "plain": plain, "deb": deb, "upgrade": upgrade,
-    "install": install,
-}  # fmt: skip
-
-
-def main() -> None:
-    """What the request says."""
-    request = json.load(sys.stdin)
-    try:
-        answer = OPERATIONS[request["do"]](request)
-    except OSError as error:
-        answer = {"refused": str(error)}
-    sys.stdout.write(json.dumps(answer) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    serve(
+        {
+            "packages": packages, "contents": contents, "libraries": libraries, "plain": plain, "deb": deb,
+            "upgrade": upgrade, "install": install,
+        }
+    )  # fmt: skip

@@ -1,133 +1,32 @@
-"""Runs on the host, as `python3 -I -S -c` of this text: chooses files, keeps originals, damages, and puts them back.
+"""Runs on the host, joined to `common`: keeps originals, damages, and puts them back.
 
-Standard input: a request as JSON. Standard output: the answer as JSON; `refused` and `remedy` where it will not.
 `strike` writes `record.json` with every original into the drill's folder before it touches anything; `mend` goes by it.
-Nothing but the standard library of Python 3.6.
 """
 
 import base64
-import fnmatch
-import glob
 import hashlib
 import json
 import os
 import shutil
 import stat
-import sys
+
+from tasks.faults.on_host.common import Refused, below, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing `typing` takes time
     from typing import Any
 
-    Request = dict[str, Any]
+    from tasks.faults.on_host.common import Request
+
     Entry = dict[str, Any]
 
 NEW = ".reinstate-drill"
 """How a file is called until it takes its place."""
-PATHS = 20000
-"""A tree with more is no subject of a drill."""
-
-
-class Refused(Exception):
-    """What is asked is not done, and why."""
-
-
-def ranked(seed: str, names: "list[str]") -> "list[str]":
-    """As `Fault.pick` has it."""
-
-    def rank(name: str) -> str:
-        return hashlib.sha256(("%s:%s" % (seed, name)).encode("utf-8", "surrogateescape")).hexdigest()
-
-    return sorted(names, key=rank)
 
 
 def filler(seed: str, size: int) -> bytes:
     """Bytes that look random and are the same for the same seed."""
     return hashlib.shake_256(seed.encode("utf-8", "surrogateescape")).digest(size)
-
-
-def excluded(relative: str, patterns: "list[str]") -> bool:
-    """As `checks.stat.excluded` has it."""
-    parts = relative.split("/")
-    above = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in above)
-
-
-# Choosing
-
-
-def walk(root: str, patterns: "list[str]") -> "tuple[list[str], list[str]]":
-    """Regular files with content and one name, and folders, below a root or the root itself where it is a file."""
-    if os.path.isfile(root) and not os.path.islink(root):
-        return [root], []
-    files, folders, count = [], [], 0
-    for folder, names, others in os.walk(root):
-        relative = os.path.relpath(folder, root)
-        names[:] = [n for n in names if not excluded(os.path.normpath(os.path.join(relative, n)), patterns)]
-        if folder != root:
-            folders.append(folder)
-        for name in others:
-            path = os.path.join(folder, name)
-            info = os.lstat(path)
-            plain = stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size > 0
-            if plain and not excluded(os.path.normpath(os.path.join(relative, name)), patterns):
-                files.append(path)
-        count += len(others)
-        if count > PATHS * 10:
-            raise Refused("there are more than %d files below %s" % (PATHS * 10, root))
-    return files, folders
-
-
-def pick_files(request: "Request") -> "Request":
-    """Files below a root, so many, together no larger than allowed."""
-    files, _ = walk(request["root"], request["exclude"])
-    chosen, total = [], 0
-    for path in ranked(request["seed"], files):
-        size = os.lstat(path).st_size
-        if len(chosen) < request["count"] and total + size <= request["most"]:
-            chosen.append(path)
-            total += size
-    if not chosen:
-        raise Refused("there is no file with content below %s that is small enough to keep" % request["root"])
-    return {"paths": chosen}
-
-
-def pick_directory(request: "Request") -> "Request":
-    """A folder with files, small enough to keep, and everything in it."""
-    root, patterns = request["root"], request["exclude"]
-    _, folders = walk(root, patterns)
-    for folder in ranked(request["seed"], folders):
-        tree = below(folder)
-        size = sum(os.lstat(path).st_size for path in tree)
-        named = any(excluded(os.path.relpath(path, root), patterns) for path in tree)
-        whole = not any(os.path.ismount(path) for path in tree if os.path.isdir(path))
-        files = [path for path in tree if os.path.isfile(path)]
-        if files and whole and not named and size <= request["most"] and len(tree) <= PATHS:
-            return {"paths": [folder], "files": len(files)}
-    raise Refused("there is no folder with files below %s that is small enough to keep" % root)
-
-
-def below(path: str) -> "list[str]":
-    """A path and all below it, what holds before what is held."""
-    found = [path]
-    if os.path.isdir(path) and not os.path.islink(path):
-        for folder, names, others in os.walk(path):
-            found += [os.path.join(folder, name) for name in sorted(names + others)]
-    return found
-
-
-def pick_text(request: "Request") -> "Request":
-    """Small files that match patterns, with their content."""
-    paths = sorted({path for pattern in request["patterns"] for path in glob.glob(pattern)})
-    texts = {}
-    for path in paths:
-        if os.path.isfile(path) and os.path.getsize(path) <= 1 << 18:
-            with open(path, "rb") as file:
-                texts[path] = base64.b64encode(file.read()).decode()
-    return {"texts": texts, "reals": {path: os.path.realpath(path) for path in texts}}
-
-
-# Keeping and putting back
 
 
 def entry_of(path: str) -> "Entry":
@@ -147,7 +46,7 @@ def entry_of(path: str) -> "Entry":
 def keep(folder: str, paths: "list[str]") -> "list[Entry]":
     """Copy originals into the drill's folder."""
     os.makedirs(os.path.join(folder, "kept"), 0o700, exist_ok=True)
-    entries = []
+    entries: list[Entry] = []
     for path in paths:
         for one in below(path):
             entry = entry_of(one)
@@ -309,9 +208,6 @@ def damaged(request: "Request") -> "Request":
     return {"damaged": wrong}
 
 
-# Damaging
-
-
 def strike(request: "Request") -> "Request":
     """Keep the originals, then do it. Done twice, it is done once."""
     folder, verb = request["folder"], request["verb"]
@@ -396,9 +292,8 @@ def sqlite(request: "Request") -> "Request":
 
 
 def fill(request: "Request") -> "Request":
-    """Take all room that users may have of a file system that neither the system nor our state directory lies on."""
-    path = request["path"]
-    room = check_mount(request)["free"]
+    """Take all the room that users may have of a file system."""
+    path, room = request["path"], request["room"]
     with open(path, "wb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, max(room, 1))
@@ -412,24 +307,6 @@ def fill(request: "Request") -> "Request":
             except OSError:
                 pass
     return {"bytes": os.path.getsize(path)}
-
-
-def check_mount(request: "Request") -> "Request":
-    """Refuse a file system that the host or the repair stands on."""
-    mount = request["mount"]
-    if not os.path.ismount(mount):
-        raise Refused("%s is no mount point of its own" % mount)
-    device = os.stat(mount).st_dev
-    for vital in ("/", "/usr", "/var", "/var/tmp", "/tmp", "/run", request["state"]):
-        if os.path.exists(vital) and os.stat(vital).st_dev == device:
-            raise Refused("%s lies on the same file system as %s, which a repair needs" % (mount, vital))
-    space = os.statvfs(mount)
-    free = space.f_bavail * space.f_frsize
-    if free > request["most"]:
-        raise Refused(
-            "%s has %d bytes free, more than the %d a drill may take" % (mount, free, request["most"])
-        )
-    return {"free": free}
 
 
 def left(request: "Request") -> "Request":
@@ -449,21 +326,5 @@ def forget(request: "Request") -> "Request":
     return {}
 
 
-OPERATIONS = {
-    "files": pick_files, "directory": pick_directory, "text": pick_text, "mount": check_mount, "strike": strike,
-    "mend": mend, "damaged": damaged, "left": left, "forget": forget,
-}  # fmt: skip
-
-
-def main() -> None:
-    """What the request says."""
-    request = json.load(sys.stdin)
-    try:
-        answer = OPERATIONS[request["do"]](request)
-    except (Refused, OSError) as error:
-        answer = {"refused": str(error)}
-    sys.stdout.write(json.dumps(answer) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    serve({"strike": strike, "mend": mend, "damaged": damaged, "left": left, "forget": forget})
