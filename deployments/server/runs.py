@@ -192,7 +192,9 @@ async def report_again(client: PrefectClient, deployed: dict[str, UUID], over: s
 
 
 async def wake_settled(client: PrefectClient) -> list[str]:
-    """Resume runs whose gate was settled elsewhere, by `reinstate approve` or its deadline, asks what has expired, or whose drill must stop.
+    """Resume runs whose gate was settled elsewhere (`reinstate approve`, its deadline), or waits for what is over.
+
+    What has expired is over, and a drill that must stop.
 
     Returns:
         The incidents that go on.
