@@ -26,11 +26,8 @@ from model.assets import (
 )
 from model.canonical import HostText, Value, digest
 from model.errors import BadInput, PreconditionFailed
-from model.fault_kinds import FaultKind as FaultKind
+from model.fault_kinds import FaultKind
 from model.fault_targets import Need
-from model.fault_kinds import (
-    FaultKind as FaultKind,
-)  # the name belongs here; a plan needs it before faults can be chosen
 from model.finding import Code, Finding
 from model.mistake import Mistake
 from model.plan import Plan
