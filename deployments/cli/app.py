@@ -8,6 +8,7 @@ from deployments.cli import (
     actions,
     backups,
     baseline,
+    drills,
     incidents,
     messages,
     packages,
@@ -46,6 +47,7 @@ app.command()(baseline.baseline)
 app.command()(recovery.scan)
 app.command()(prevention.updates)
 app.command("verify-backups")(prevention.verify_backups)
+app.command()(drills.drills)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
 app.command()(recovery.approve)

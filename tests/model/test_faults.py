@@ -163,5 +163,9 @@ def test_plans_we_ship_allow_drills(path: Path) -> None:
 def test_page_names_every_kind_with_what_it_needs() -> None:
     """docs/drill-faults.md."""
     page = Path(__file__).parents[2] / "docs" / "drill-faults.md"
-    rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    assert {kind.value: need.words for kind, need in KINDS.items()} == {row[0].strip("|` "): row[2] for row in rows}
+    rows = [
+        line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    assert {kind.value: need.words for kind, need in KINDS.items()} == {
+        row[0].strip("|` "): row[2] for row in rows
+    }

@@ -28,7 +28,10 @@ from tests.support.sshservers import Server, asyncssh_server
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
-    with asyncssh_server(tmp_path / "production") as production, staging_server(tmp_path / "staging") as staging:
+    with (
+        asyncssh_server(tmp_path / "production") as production,
+        staging_server(tmp_path / "staging") as staging,
+    ):
         yield production, staging
 
 
