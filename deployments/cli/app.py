@@ -9,6 +9,7 @@ from deployments.cli import (
     backups,
     baseline,
     drilling,
+    drills,
     incidents,
     messages,
     packages,
@@ -47,6 +48,7 @@ app.command()(baseline.baseline)
 app.command()(recovery.scan)
 app.command()(prevention.updates)
 app.command("verify-backups")(prevention.verify_backups)
+app.command()(drills.drills)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
 app.command()(drilling.drill)
