@@ -29,6 +29,7 @@ from model.steps import Ask, Finished, next_step
 from tasks import drilling
 from tasks.drill_policy import stop, why_stop
 from tasks.drilling import drill_of, in_hand
+from tasks.scorecard import score_drill
 from tasks.work import load_plan, open_work
 
 
@@ -107,6 +108,8 @@ async def _through(ident: str) -> str:
     if known.ended is not None:
         return known.ended.sentence
     try:
+        if known.opened.tabletop:
+            return await _finish(store, ident, "done", await _play(ident))
         await _prove(ident)
         sentence = await _exercise(store, ident)
     except DrillStops as stopped:
@@ -157,6 +160,12 @@ async def _exercise(store: JournalStore, ident: str) -> str:
     return f"{verdict} {_seen(drill_of(store, ident))}"
 
 
+async def _play(ident: str) -> str:
+    """The scenario, told as a report and played through by those who answer and sign."""
+    incident: str = await run(drilling.report_drill, ident)
+    return await recover.fn(incident=incident)
+
+
 def _go_on(store: JournalStore, ident: str) -> None:
     """Nothing new is begun while a real incident is open, or when the lease is over.
 
@@ -192,6 +201,7 @@ async def _finish(store: JournalStore, ident: str, outcome: Outcome, sentence: s
     left: list[str] = await run(drilling.clean_up, ident)
     said: str = await run(drilling.end_drill, ident, outcome, sentence, left)
     say(said)
+    say(await run(score_drill, ident))
     if left:
         raise ReinstateError(
             f"the drill left something on staging: {' '.join(left)}", ident, "remove it by hand, on that host"

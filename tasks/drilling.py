@@ -41,7 +41,7 @@ from model.faults import Fault, choose
 from model.finding import CheckResult, Verdict
 from model.incident import Incident, Kind, Source, new_incident_id
 from model.journal import State
-from tasks import faults
+from tasks import faults, tabletop
 from tasks.backing_up import record_package_baseline, record_system_baseline
 from tasks.healthy import record_what_runs
 from tasks.one_act import one_act
@@ -91,15 +91,16 @@ def open_drill(
     require_kinds(wanted)
     moment = now()
     ident = new_incident_id(moment, "drl")
+    on_paper = (mode or rule.mode) == "tabletop"
     incident = Incident(
         id=ident, kind=Kind.DRILL, plan=file.plan.name, plan_version=file.plan.version, plan_digest=file.digest,
         summary=SUMMARY, reported_by=REPORTER, source=Source.SCHEDULE, detected_at=moment, opened_at=moment,
-        published=published_number(store, file.plan.name, file.digest), drill=ident,
+        published=published_number(store, file.plan.name, file.digest), drill=ident, tabletop=on_paper,
     )  # fmt: skip
     began = DrillBegan(
         mode=mode or rule.mode, sign_off=sign_off or rule.sign_off,
         seed=secrets.randbelow(1 << 31) if seed is None else seed, count=rule.count, kinds=wanted,
-        hosts={name: host.machine_id for name, host in rule.staging.items()},
+        hosts={} if on_paper else {name: host.machine_id for name, host in rule.staging.items()},
         expires_at=moment + timedelta(seconds=rule.lease),
         sentence=f"A drill of plan {file.plan.name} begins; staging is held for {rule.lease / 60:.0f} min at most.",
     )  # fmt: skip
@@ -267,9 +268,11 @@ def report_drill(drill: str) -> str:
         return known.incident
     before = [ident for ident, state in _incidents_of(work.store, drill)]  # killed between the two records
     mistakes = tuple(one.planted.mistake for one in known.plants if one.planted and one.planted.mistake)
+    on_paper = work.incident.tabletop
+    summary = tabletop.told(tabletop.scenario(work)) if on_paper else SUMMARY
     ident = before[0] if before else open_incident(
-        kept_plan(work.store, work.incident), work.store, SUMMARY, REPORTER, Source.SCHEDULE, Kind.DRILL, None,
-        mistakes, drill,
+        kept_plan(work.store, work.incident), work.store, summary, REPORTER, Source.SCHEDULE, Kind.DRILL, None,
+        mistakes, drill, on_paper,
     ).incident.id  # fmt: skip
     work.record(DrillIncidentOpened(incident=ident, sentence=f"Incident {ident} is open."))
     return ident

@@ -211,3 +211,34 @@ def test_unhealthy_staging_is_not_damaged_further(site: DrillSite) -> None:
     assert ("unhealthy", (), "") == (ended.outcome, ended.plants, ended.incident)
     assert before == site.content()
     assert [] == site.store.incidents()
+
+
+def test_tabletop_is_played_through_without_any_host(site: DrillSite) -> None:
+    """R-DRILL-1: people answer and sign a scenario told as a report; no host is connected to."""
+    site.write(drill={"count": 2, "mode": "tabletop"})  # not even staging is needed
+    before = site.content(), log(site.production), log(site.staging)
+    with pytest.raises(WaitingForSignOff):
+        begin(site, seed=3)
+    (known,) = site.drills()
+    work = open_work(known.incident)
+    assert work.incident.summary.startswith("A tabletop exercise. On web, files: ")
+    state = work.state()
+    assert state.proposal is not None
+    assert ((), 1) == (state.proposal.actions, len(state.proposal.unmet))
+    assert state.proposal.unmet[0].remedy.startswith("In earnest: ")
+    with pytest.raises(Refused, match="connects to no host"):
+        work.file.connect("web")
+    site.sign(known.incident, "lena")
+    with pytest.raises(WaitingForSignOff):
+        asyncio.run(drill.fn(drill=known.id))
+    site.sign(known.incident, "omar")
+    said = asyncio.run(drill.fn(drill=known.id))
+    assert "RECOVERED: Played through on paper; nothing was done to any host." == said
+    assert "done" == site.drills()[0].outcome
+    assert (site.content(), log(site.production), log(site.staging)) == before
+    assert {} == open_work(known.incident).state().intents
+
+
+def log(server: Server) -> str:
+    """What a server wrote."""
+    return (server.folder / "log").read_text()
