@@ -97,6 +97,8 @@ class PlanFile:
         Raises:
             Refused: nothing stands in for a host.
         """
+        if isinstance(self.plan, StagedPlan):
+            return self
         return PlanFile(staged(self.plan), self.text, self.path)
 
     @contextmanager
