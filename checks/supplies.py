@@ -171,7 +171,7 @@ def _points(
 ) -> Looked:
     """The recovery points of an asset, judged, the best first."""
     return recovery_points.look(
-        name, connection.host.machine_id, store, known or Knowledge(), connection, findings
+        name, connection.host.recorded_as, store, known or Knowledge(), connection, findings
     )
 
 

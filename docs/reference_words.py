@@ -28,13 +28,14 @@ from model.backup_sources import (
     TreeSource,
 )
 from model.communication import Audience, Channel, Communication
+from model.drill import DrillRule, StagingHost
+from model.host import Host
 from model.plan import (
     Checks,
     DirectoryPackages,
     Expectation,
     Fresh,
     GateRule,
-    Host,
     Objectives,
     Person,
     Plan,
@@ -140,6 +141,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`scan`", ScanRule, ""),
     ("`back_up`", BackUpRule, "[Recovery points](recovery-points.md) says what stops it."),
     ("`verification`", VerificationRule, "[Backups proven](backup-verification.md) says what a run does."),
+    ("`drill`", DrillRule, "[Drills](drills.md) says what a drill does."),
+    ("`drill.staging`", StagingHost, "The keys of a host; its role is `staging`."),
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`review`", ReviewRule, "[End and review](review.md) says how items are tracked."),
     ("`signoff`", SignOff, ""),
@@ -177,6 +180,8 @@ KEYS = {
     "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
     "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
+    "Plan.drill": "regular drills against staging: [Drills](drills.md)",
+    "StagingHost.role": "only `staging`; the file `STATE_DIR/role` on the host must say so as well",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
     "Plan.alerts": "monitoring systems that may report damage: [Alerts](alerts.md); left out: none",
     "Plan.status_page": "a page for everybody: [Status page](status-page.md); left out: none is written",

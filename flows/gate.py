@@ -21,6 +21,7 @@ from tasks.deadlines import keep_gate
 from tasks.diagnosis_page import summary
 from tasks.gate_page import asked_markdown
 from tasks.render import standing_markdown
+from tasks.simulated_votes import simulate_if_due
 from tasks.voting import (
     cast_vote,
     expired,
@@ -87,6 +88,7 @@ async def ask(work: Work, gate: Gate) -> None:
         say("The proposal expired before it was signed; a fresh one is made.")
         await run(steps.make_proposal, work.incident.id)
     state = await asyncio.to_thread(open_gate, work, gate)
+    await asyncio.to_thread(simulate_if_due, work, gate)
     where = await asyncio.to_thread(settle, work, gate)
     for sentence in await asyncio.to_thread(keep_gate, work):
         say(sentence)

@@ -19,6 +19,7 @@ from model.incident import Kind, Source
 from model.mistake import Mistake
 from model.outcome import Stage
 from model.steps import Ask, Finished, Run, next_step
+from tasks.drill_policy import stop_if_due
 from tasks.work import Work, open_work
 
 FINAL = frozenset({Stage.CLOSE, Stage.REVIEW})
@@ -78,6 +79,8 @@ async def _through(work: Work, informing: Informing) -> str:
     """Step by step to the end; people are told at every edge (R-RESP-8)."""
     incident = work.incident.id
     while True:
+        if why := await asyncio.to_thread(stop_if_due, work):
+            say(f"The drill stops: {why}")
         step = next_step(await asyncio.to_thread(work.state))
         informing.poke()
         match step:

@@ -67,7 +67,8 @@ class Draft:
         points = sorted(
             (p for p in self.supplies.points if p.asset == name), key=lambda p: p.point.id, reverse=True
         )
-        own = [p for p in points if p.manifest.machine_id == self.machine_ids.get(host)]
+        origin = self.plan.hosts[host].recorded_as
+        own = [p for p in points if p.manifest.machine_id == origin]
         before = [p for p in own if p.point.taken_at <= self.detected_at]
         if before:
             ranked = order([p.judgement for p in before if p.judgement is not None])

@@ -12,6 +12,19 @@ from pydantic import AwareDatetime, Field
 
 from model.canonical import Value, digest
 from model.diagnosis import Diagnosis
+from model.drill_records import (
+    DrillBegan,
+    DrillEnded,
+    DrillIncidentOpened,
+    DrillLease,
+    DrillRecord,
+    FaultPlanted,
+    FaultPlanting,
+    FaultRefused,
+    FaultUndone,
+    StagingLooked,
+    StagingProven,
+)
 from model.errors import Damaged
 from model.finding import CheckResult, Finding
 from model.incident import Incident
@@ -323,6 +336,16 @@ Payload = Annotated[
     | ItemAssigned
     | ItemClosed
     | Opinion
+    | DrillBegan
+    | StagingProven
+    | StagingLooked
+    | DrillLease
+    | FaultPlanting
+    | FaultPlanted
+    | FaultRefused
+    | FaultUndone
+    | DrillIncidentOpened
+    | DrillEnded
     | Noted,
     Field(discriminator="type"),
 ]
@@ -553,6 +576,8 @@ def fold(records: Sequence[Record]) -> State:  # noqa: C901 - one case for each 
             case Opinion() as opinion:
                 opinions.append(Said(at=record.at, opinion=opinion))
             case StageStarted() | MessageHeld() | MessageReleased() | Telling() | Told() | Noted():
+                pass
+            case DrillRecord():  # of a journal of its own: `model.drill_journal`
                 pass
     return State.model_validate(
         data

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
@@ -14,6 +12,8 @@ from model.assets import Asset, DatabaseAsset, Name, PostgresAsset, Seconds, Sec
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
 from model.communication import Audience, Communication, GateName
+from model.drill import DrillRule
+from model.host import Host, public_key
 from model.messages import Moment
 from model.points import PointRule
 from model.review import ReviewRule
@@ -23,31 +23,6 @@ from model.status_page import StatusPage
 from model.verification import VerificationRule
 
 
-def _host_key(text: str) -> str:
-    parts = text.split()
-    if len(parts) < 2 or not parts[0].startswith(("ssh-", "ecdsa-", "sk-")) or not _is_key(*parts[:2]):
-        raise ValueError(
-            "an SSH public key is one line `ssh-ed25519 AAAA…` as in /etc/ssh/ssh_host_ed25519_key.pub"
-        )
-    return " ".join(parts[:2])
-
-
-def _is_key(kind: str, encoded: str) -> bool:
-    """Whether the base64 holds a key of this kind (RFC 4253, 6.6): a cut line is found when the plan is read."""
-    try:
-        blob = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    fields: list[bytes] = []
-    while len(blob) >= 4:
-        size = int.from_bytes(blob[:4], "big")
-        if len(blob) < 4 + size:
-            return False
-        fields.append(blob[4 : 4 + size])
-        blob = blob[4 + size :]
-    return len(fields) >= 2 and fields[0] == kind.encode() and not blob
-
-
 class Person(Value):
     """A real person with contact channels (R-ORG-4, R-ORG-5) and the proofs of a sign-off."""
 
@@ -55,7 +30,7 @@ class Person(Value):
     email: str = Field(default="", pattern=r"^$|^[^@\s]+@[^@\s]+$")
     phone: str = ""
     totp: SecretRef | None = None
-    ssh_keys: tuple[Annotated[str, AfterValidator(_host_key)], ...] = ()
+    ssh_keys: tuple[Annotated[str, AfterValidator(public_key)], ...] = ()
 
 
 class Roles(Value):
@@ -76,21 +51,6 @@ class Roles(Value):
 Role = Literal[
     "leading_group", "working_group", "technical_support", "information", "user_service", "logistics"
 ]
-
-
-class Host(Value):
-    """A host and the three facts of its identity: host key, machine-id, inventory role (G7)."""
-
-    address: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")
-    port: int = Field(default=22, ge=1, le=65535)
-    user: Word = "root"
-    key: SecretRef
-    host_key: Annotated[str, AfterValidator(_host_key)]
-    machine_id: str = Field(pattern=r"^[0-9a-f]{32}$")
-    machine_id_file: str = Field(default="/etc/machine-id", pattern=r"^/")
-    role: Literal["production", "staging"] = "production"
-    sudo: bool = False
-    state_dir: str = Field(default="/var/lib/reinstate", pattern=r"^/[^\x00\n]*$")
 
 
 class DirectoryPackages(DirectorySource):
@@ -266,6 +226,7 @@ class Plan(Value):
     back_up: BackUpRule = BackUpRule()
     recovery_points: PointRule = PointRule()
     verification: VerificationRule = VerificationRule()
+    drill: DrillRule = DrillRule()
     communication: Communication | None = None
     status_page: StatusPage | None = None
     alerts: AlertRules | None = None
@@ -276,6 +237,11 @@ class Plan(Value):
         if wrong := self.dangling():
             raise ValueError("\n".join(f"{path}: {what}" for path, what in wrong))
         return self
+
+    @property
+    def kept_as(self) -> str:
+        """Under what name what is known of its hosts is kept."""
+        return self.name
 
     @property
     def services(self) -> dict[str, ServiceAsset]:
@@ -358,7 +324,7 @@ class Plan(Value):
         """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
         return [
             *self._people_wrong(), *self._backups_wrong(), *self._assets_wrong(), *self._checks_wrong(),
-            *self._rules_wrong(), *self._communication_wrong(), *self._alerts_wrong(),
+            *self._rules_wrong(), *self._drill_wrong(), *self._communication_wrong(), *self._alerts_wrong(),
         ]  # fmt: skip
 
     def _people_wrong(self) -> Iterator[tuple[str, str]]:
@@ -432,6 +398,13 @@ class Plan(Value):
             yield from _known(f"checks.tables.{number}.database", table.database, databases, "database asset")
         for number, probe in enumerate(self.checks.probes):
             yield from _known(f"checks.probes.{number}.from_host", probe.from_host, self.hosts, "host")
+
+    def _drill_wrong(self) -> Iterator[tuple[str, str]]:
+        for name in self.drill.staging:
+            yield from _known(f"drill.staging.{name}", name, self.hosts, "host")
+        probes = {probe.name: probe for probe in self.checks.probes}
+        for name in self.drill.probes:
+            yield from _known(f"drill.probes.{name}", name, probes, "probe")
 
     def _rules_wrong(self) -> Iterator[tuple[str, str]]:
         yield from _known("verification.host", self.verification.host, self.hosts, "host")

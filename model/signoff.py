@@ -33,7 +33,7 @@ class Vote(Value):
     Attributes:
         digest: what was voted on: the proposal's digest, or the acceptance result's.
         proof: how identity was proven. The one-time code itself is never kept; `proof_ref` is its time step, or
-            the SSH signature.
+            the SSH signature. `simulated`: nobody was asked, `proof_ref` is the drill whose policy cast it.
     """
 
     gate: Gate
@@ -42,7 +42,7 @@ class Vote(Value):
     role: str
     decision: Decision
     reason: str = Field(max_length=2000)
-    proof: Literal["totp", "ssh"]
+    proof: Literal["totp", "ssh", "simulated"]
     proof_ref: str
     at: AwareDatetime
 

@@ -87,6 +87,7 @@ from tasks.work import Work, baseline, owner
 
 Progress = Callable[[int, int], None]
 LEASE_SECONDS = 3600.0
+MARKER = "write `staging` into the file `role` in its `state_dir`, if it is"
 
 
 def take_leases(work: Work) -> None:
@@ -125,6 +126,8 @@ def guard(work: Work, state: State, host: str, connection: Connection) -> int:
     require_signed(work, state)
     assert state.proposal is not None  # noqa: S101 - require_signed refuses without one
     identity = prove(connection)
+    if work.incident.drill and identity.role != "staging":
+        raise Refused("the host itself does not say that it is staging.", where=host, remedy=MARKER)
     if identity.machine_id != state.proposal.hosts.get(host):
         raise Refused("this is not the host the proposal was signed for.", where=host, remedy="propose again")
     token = state.tokens.get(host)

@@ -43,7 +43,7 @@ def see(
             if point.asset == name
             and before is not None
             and point.point.taken_at <= before
-            and point.manifest.machine_id == connection.host.machine_id
+            and point.manifest.machine_id == connection.host.recorded_as
         ),
         None,
     )

@@ -25,11 +25,11 @@ from tasks.work import load_plan
 
 
 def _clean_path(plan: Plan) -> str:
-    return f"health/{plan.name}/clean.json"
+    return f"health/{plan.kept_as}/clean.json"
 
 
 def _running_path(plan: Plan, host: str) -> str:
-    return f"health/{plan.name}/running-{host}.json"
+    return f"health/{plan.kept_as}/running-{host}.json"
 
 
 def _clean(store: JournalStore, plan: Plan) -> dict[str, datetime]:

@@ -35,7 +35,7 @@ def proven_manifest(
     where = f"{store.name}:{point.key}"
     if manifest.asset != asset:
         raise Refused(f"this is a backup of {manifest.asset}, not of {asset}.", where, "propose again")
-    expected = machine_id or connection.host.machine_id
+    expected = machine_id or connection.host.recorded_as
     if manifest.machine_id != expected:
         raise Refused(
             f"this backup was taken from machine {manifest.machine_id} ({printable(manifest.host)}), not from "

@@ -61,6 +61,6 @@ def look_beside(
             found.append(MistakeSupply(asset=mistake.asset, mistake=mistake, why=why))
             continue
         connection = connections[asset.host]
-        points = reaching(supplies.points, mistake, connection.host.machine_id)
+        points = reaching(supplies.points, mistake, connection.host.recorded_as)
         found.append(see(connection, asset, file.secrets, store, points, mistake))
     return supplies.model_copy(update={"mistakes": tuple(found)})

@@ -34,7 +34,7 @@ def open_on(store: JournalStore, plan: Plan, host: str) -> list[tuple[str, froze
     """
     found: list[tuple[str, frozenset[str] | None]] = []
     for ident, state in states_of(store):
-        if state.ended is not None or state.require_incident().plan != plan.name:
+        if state.ended is not None or state.require_incident().kept_as != plan.kept_as:
             continue
         if state.confirmed is None:
             found.append((ident, None))

@@ -108,7 +108,7 @@ def references(file: PlanFile, journal: JournalStore) -> dict[str, Manifest]:
         asset = file.plan.assets[name]
         if asset.kind == "rpm":
             continue
-        machine = file.plan.hosts[asset.host].machine_id
+        machine = file.plan.hosts[asset.host].recorded_as
         manifest = looking.reference(name, machine, stores[source], file.plan.recovery_points, ledger)
         if manifest is not None:
             found[name] = _as_restored(manifest, name, file.plan, journal)
@@ -121,7 +121,7 @@ def _as_restored(manifest: Manifest, name: str, plan: Plan, journal: JournalStor
     returned: dict[str, Entry] = {}
     for _, state in states_of(journal, since):
         over = state.ended is not None and state.ended.verdict is not RunVerdict.RECOVERED
-        if over or state.proposal is None or state.require_incident().plan != plan.name:
+        if over or state.proposal is None or state.require_incident().kept_as != plan.kept_as:
             continue
         for action in state.proposal.actions:
             done = state.effects.get(action.id)
@@ -257,7 +257,7 @@ def _survey(
     about = AssetPoints(asset=name, host=asset.host, kind=asset.kind, source=store.name)
     host = plan.hosts[asset.host]
     try:
-        looked = looking.look(name, host.machine_id, store, known, connections.get(asset.host), looked=100)
+        looked = looking.look(name, host.recorded_as, store, known, connections.get(asset.host), looked=100)
     except Transient as error:
         return about.model_copy(update={"remarks": (str(error),)})
     ledger = known.ledger

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from model.command import printable
+from model.drill_records import DrillRecord
 from model.finding import CheckResult, Finding, Verdict
 from model.incident import Kind
 from model.journal import (
@@ -437,5 +438,5 @@ def line(record: Record) -> str:  # noqa: C901 - one branch for each kind of rec
             return about_item(step)
         case Opinion(person=person, role=role, decision=decision, text=text, proof=proof):
             return f"{person} ({role}) said {decision} of the report, proven by {proof}: {text}"
-        case Noted(sentence=sentence):
+        case Noted(sentence=sentence) | DrillRecord(sentence=sentence):
             return sentence

@@ -125,7 +125,9 @@ def conclude_scan(
     """
     file, store = load_plan(plan), open_store()
     states = {
-        ident: state for ident, state in states_of(store) if state.require_incident().plan == file.plan.name
+        ident: state
+        for ident, state in states_of(store)
+        if state.require_incident().kept_as == file.plan.kept_as
     }
     history = _without_cured(history_of(store, file.plan.name), states)
     new = new_damage(results, file.plan.scan, history, _in_hand(states))

@@ -47,7 +47,7 @@ def screening(journal: JournalStore, plan: Plan, only: set[str] | None) -> Itera
 
 
 def _key(plan: Plan, asset: str) -> str:
-    return f"screens/{plan.name}/{asset}.json.gz"
+    return f"screens/{plan.kept_as}/{asset}.json.gz"
 
 
 def _load(journal: JournalStore, plan: Plan, asset: str) -> tuple[dict[str, Fact], datetime | None]:

@@ -15,6 +15,7 @@ from model.plan import GateRule, Plan
 from model.signoff import Decision, Standing, Vote, admit, standing
 from model.steps import Ask, next_step
 from tasks.delegating import stand_ins_of
+from tasks.drill_policy import require_simulated
 from tasks.proofs import prove as prove_person
 from tasks.proofs import require_proof
 from tasks.versions import glass_needed
@@ -138,6 +139,9 @@ def _prove_again(work: Work, state: State, vote: Vote) -> None:
     who = work.plan.people.get(vote.person)
     if who is None:
         raise Refused("the plan has no such person.", remedy="find out who wrote it")
+    if vote.proof == "simulated":
+        require_simulated(work)
+        return
     by_key = vote.proof == "ssh"
     who = require_proof(work.store, work.plan.name, vote.person, who, vote.at, by_key=by_key)
     if vote.proof == "ssh":
@@ -212,7 +216,7 @@ def cast_vote(
             )
         instead = stand_ins_of(work.store, work.plan, gate)
         draft = Vote(
-            gate=gate, digest=current, person=person, role=_role(work.plan, instead(now()), person), decision=decision,
+            gate=gate, digest=current, person=person, role=role_in(work.plan, instead(now()), person), decision=decision,
             reason=reason, proof="ssh" if signature else "totp", proof_ref="", at=now(),
         )  # fmt: skip
         votes, _ = _counted(work, state, gate)
@@ -229,14 +233,14 @@ def cast_vote(
         return draft.model_copy(update={"proof_ref": reference})
 
     try:
-        _write(work, prove())
+        write_vote(work, prove())
     except Refused as refusal:
         work.record(VoteRefused(gate=gate, person=person[:80], reason=refusal.what))
         raise
     return settle(work, gate)
 
 
-def _role(plan: Plan, stand_ins: Mapping[str, str], person: str) -> str:
+def role_in(plan: Plan, stand_ins: Mapping[str, str], person: str) -> str:
     """The roles a person signs in: their own, or those of the one they stand in for."""
     for giver, other in stand_ins.items():
         if other == person:
@@ -297,7 +301,7 @@ def question_open(state: State, gate: Gate) -> Vote | None:
     return next((vote for vote in state.questions(gate) if vote.digest == current), None)
 
 
-def _write(work: Work, vote: Vote) -> None:
+def write_vote(work: Work, vote: Vote) -> None:
     """Write a proven vote down, if what it answers is still asked: others may sign, or time may run out, meanwhile.
 
     Raises:

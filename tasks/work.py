@@ -19,6 +19,7 @@ from blocks.home import home, open_store, signing_key
 from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.journals.base import JournalStore
+from blocks.journals.names import is_id
 from blocks.packages import PackageStore, open_package_store
 from blocks.packages.store import Memory
 from blocks.secrets import Secrets
@@ -33,6 +34,7 @@ from model.manifest import Entry
 from model.mistake import Mistake
 from model.plan import Plan
 from model.planfile import plan_digest, read_plan
+from model.staged import StagedPlan, staged
 from tasks.versions import glass_needed, published_number
 
 _ENTRIES = TypeAdapter(tuple[Entry, ...])
@@ -41,11 +43,16 @@ _ACCEPTED = TypeAdapter(tuple[Accepted, ...])
 
 @dataclass(frozen=True)
 class PlanFile:
-    """A plan with the text it was read from and the folder its relative references start at."""
+    """A plan with the text it was read from and the folder its relative references start at.
+
+    Attributes:
+        paper: of a tabletop exercise: no connection is opened to any host.
+    """
 
     plan: Plan
     text: str
     path: Path
+    paper: bool = False
 
     @property
     def digest(self) -> str:
@@ -63,7 +70,36 @@ class PlanFile:
         Raises:
             Transient: unreachable. Refused: not the host key of the plan. PreconditionFailed: login refused.
         """
-        return SSHHost.from_plan(host, self.plan.hosts[host], self.secrets).connect()
+        if self.paper:
+            raise Refused("a tabletop exercise connects to no host.", host, "report this as a bug")
+        wanted = self.plan.hosts[host]
+        if isinstance(self.plan, StagedPlan) and wanted.role != "staging":
+            raise Refused(
+                f"a drill connects to staging only, and this is {wanted.role}.", host, "report this as a bug"
+            )
+        connection = SSHHost.from_plan(host, wanted, self.secrets).connect()
+        connection.host = wanted
+        return connection
+
+    def drilled(self, incident: Incident) -> PlanFile:
+        """The same as an incident follows it: on paper, with staging in place of every host, or as it is.
+
+        Raises:
+            Refused: nothing stands in for a host.
+        """
+        if incident.tabletop:
+            return PlanFile(self.plan, self.text, self.path, paper=True)
+        return self.staged() if incident.drill else self
+
+    def staged(self) -> PlanFile:
+        """The same with staging in place of every host, as a drill follows it.
+
+        Raises:
+            Refused: nothing stands in for a host.
+        """
+        if isinstance(self.plan, StagedPlan):
+            return self
+        return PlanFile(staged(self.plan), self.text, self.path)
 
     @contextmanager
     def connections(self, hosts: set[str] | None = None) -> Iterator[dict[str, Connection]]:
@@ -126,11 +162,13 @@ def owner() -> str:
 
 
 def load_plan(reference: str, store: JournalStore | None = None) -> PlanFile:
-    """Load a plan by file path, or by the name under which `register_plan` put it.
+    """Load a plan by file path, or by the name under which `register_plan` put it; by its id, a drill's staged plan.
 
     Raises:
         BadInput: no such file or name. BadPlan: the plan is wrong.
     """
+    if is_id(reference, "drl"):
+        return open_work(reference, store).file
     path = Path(reference).expanduser()
     if not path.is_file():
         known = (store or open_store()).get(f"plans/{reference}.json") if _is_name(reference) else None
@@ -192,6 +230,8 @@ def open_incident(
     kind: Kind = Kind.REAL,
     detected_at: datetime | None = None,
     mistakes: tuple[Mistake, ...] = (),
+    drill: str = "",
+    tabletop: bool = False,
 ) -> Work:
     """Open an incident: the first record of its journal, the plan's text beside it (R-RESP-1).
 
@@ -204,7 +244,10 @@ def open_incident(
         kind: real, drill or verification.
         detected_at: when it was noticed; now when not known.
         mistakes: what people did by mistake.
+        drill: the drill it is part of; staging then stands in for every host.
+        tabletop: it is played through on paper.
     """
+    file = file.staged() if drill and not tabletop else file
     require_mistakes(file.plan, mistakes)
     if source in {Source.UI, Source.CLI} and reported_by not in file.plan.people:
         raise BadInput(
@@ -213,11 +256,11 @@ def open_incident(
             remedy=f"give one of {', '.join(file.plan.people)}",
         )
     production = [name for name, host in file.plan.hosts.items() if host.role == "production"]
-    if kind is Kind.DRILL and production:
+    if kind is Kind.DRILL and production and not tabletop:
         raise Refused(
             f"a drill never touches production, and {', '.join(production)} is production.",
             where=file.plan.name,
-            remedy="drill with a plan whose hosts are staging",
+            remedy=f"`reinstate drill {file.plan.name}` puts staging in their place",
         )
     moment = now()
     incident = Incident(
@@ -233,6 +276,8 @@ def open_incident(
         opened_at=moment,
         mistakes=mistakes,
         published=published_number(store, file.plan.name, file.digest),
+        drill=drill,
+        tabletop=tabletop,
     )
     work = keep_incident(incident, file, store)
     if (needed := glass_needed(store, incident)) is not None:
@@ -245,7 +290,7 @@ def keep_incident(incident: Incident, file: PlanFile, store: JournalStore) -> Wo
     store.put(f"incidents/{incident.id}/plan.yaml", file.text.encode())
     store.put(f"incidents/{incident.id}/plan-path.json", json.dumps({"path": str(file.path)}).encode())
     store.append(incident.id, Opened(incident=incident), expect=0)
-    return Work(incident, file, store)
+    return Work(incident, file.drilled(incident), store)
 
 
 def open_work(incident: str, store: JournalStore | None = None) -> Work:
@@ -261,16 +306,26 @@ def open_work(incident: str, store: JournalStore | None = None) -> Work:
             "there is no such incident.", where=incident, remedy="`reinstate incidents` lists them"
         )
     opened = fold(records).require_incident()
-    text = store.get(f"incidents/{incident}/plan.yaml")
-    path = store.get(f"incidents/{incident}/plan-path.json")
-    if text is None or path is None or plan_digest(text.decode()) != opened.plan_digest:
+    file = kept_plan(store, opened)
+    return Work(opened, file.drilled(opened), store)
+
+
+def kept_plan(store: JournalStore, incident: Incident) -> PlanFile:
+    """The plan that is kept with an incident, as it was written.
+
+    Raises:
+        ReinstateError: it is missing or was altered.
+    """
+    text = store.get(f"incidents/{incident.id}/plan.yaml")
+    path = store.get(f"incidents/{incident.id}/plan-path.json")
+    if text is None or path is None or plan_digest(text.decode()) != incident.plan_digest:
         raise ReinstateError(
             "the plan kept with the incident is missing or altered.",
-            where=incident,
+            where=incident.id,
             remedy="restore the journal store's documents from its backup",
         )
     where = Path(json.loads(path)["path"])
-    return Work(opened, PlanFile(read_plan(text.decode(), str(where)), text.decode(), where), store)
+    return PlanFile(read_plan(text.decode(), str(where)), text.decode(), where)
 
 
 def baseline(store: JournalStore, plan: Plan, asset: str) -> tuple[Entry, ...] | None:
@@ -310,14 +365,14 @@ class Baselines(Mapping[str, tuple[Entry, ...]]):
 
 def accepted(store: JournalStore, plan: Plan, asset: str) -> tuple[Accepted, ...]:
     """The differences of a package asset that people accepted, oldest first."""
-    data = store.get(f"accepted/{plan.name}/{asset}.json")
+    data = store.get(f"accepted/{plan.kept_as}/{asset}.json")
     return () if data is None else _ACCEPTED.validate_json(data)
 
 
 def save_accepted(store: JournalStore, plan: Plan, asset: str, differences: Sequence[Accepted]) -> None:
     """Record differences as accepted, in place of earlier ones of the same paths."""
     known = {one.entry.path: one for one in (*accepted(store, plan, asset), *differences)}
-    store.put(f"accepted/{plan.name}/{asset}.json", _ACCEPTED.dump_json(tuple(known.values())))
+    store.put(f"accepted/{plan.kept_as}/{asset}.json", _ACCEPTED.dump_json(tuple(known.values())))
 
 
 def save_baseline(store: JournalStore, plan: Plan, asset: str, entries: tuple[Entry, ...]) -> None:
@@ -329,4 +384,4 @@ def save_baseline(store: JournalStore, plan: Plan, asset: str, entries: tuple[En
 
 
 def _baseline_key(plan: Plan, asset: str) -> str:
-    return f"baselines/{plan.name}/{asset}.json"
+    return f"baselines/{plan.kept_as}/{asset}.json"

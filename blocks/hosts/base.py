@@ -10,7 +10,7 @@ from blocks.hosts.sftp import Sent
 from model.canonical import Value
 from model.command import Command, Result
 from model.errors import Transient
-from model.plan import Host
+from model.host import Host
 
 OUTPUT_LIMIT = 8 << 20
 """Default cap of kept output in bytes, per stream; the rest is read and dropped (`Result.truncated`)."""

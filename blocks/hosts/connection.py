@@ -14,7 +14,7 @@ from blocks.hosts.base import OUTPUT_LIMIT, Identity
 from blocks.hosts.session import execute
 from model.command import Command, Result, raw
 from model.errors import BadInput, PreconditionFailed
-from model.plan import Host
+from model.host import Host
 
 
 class SSHConnection:

@@ -6,7 +6,7 @@ import re
 
 from model.command import Arg, Command, Result
 from model.errors import BadInput, PreconditionFailed
-from model.plan import Host
+from model.host import Host
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 

@@ -11,7 +11,7 @@ from blocks.hosts.connection import SSHConnection
 from blocks.hosts.transport import open_transport
 from blocks.secrets import Secrets
 from model.errors import BadInput
-from model.plan import Host
+from model.host import Host
 
 
 class SSHHost(Block):

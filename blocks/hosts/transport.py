@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from model.command import printable
 from model.errors import PreconditionFailed, Refused, Transient, Unsupported
-from model.plan import Host
+from model.host import Host
 from model.proofs import fingerprint
 
 CONNECT_SECONDS = 10.0
@@ -204,8 +204,14 @@ def _log_in(transport: paramiko.Transport, user: str, key: paramiko.PKey, where:
         raise _login_refused(user, key, where)
 
 
-def _login_refused(user: str, key: paramiko.PKey, where: str) -> PreconditionFailed:
-    return PreconditionFailed(
+class LoginRefused(PreconditionFailed):
+    """The host proved its key and does not accept ours for this login."""
+
+    code = "LOGIN_REFUSED"
+
+
+def _login_refused(user: str, key: paramiko.PKey, where: str) -> LoginRefused:
+    return LoginRefused(
         f"the host does not accept the key {fingerprint(key.asbytes())} for the login {user}.",
         where,
         f"Put the public key into ~{user}/.ssh/authorized_keys on the host, or correct `user` and `key` in the plan.",

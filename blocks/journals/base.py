@@ -30,6 +30,10 @@ class JournalStore(Protocol):
         """Ids of all publications of plans, oldest first; their journals are read and written like an incident's."""
         ...
 
+    def drills(self) -> list[str]:
+        """Ids of all drills, oldest first; their journals are read and written like an incident's."""
+        ...
+
     def read(self, incident: str) -> list[Record]:
         """All records, verified (chain and signatures), oldest first; empty when there is no such incident.
 

@@ -70,6 +70,10 @@ class DirectoryJournal:
         """Ids of all publications of plans, oldest first."""
         return self._ids("pub")
 
+    def drills(self) -> list[str]:
+        """Ids of all drills, oldest first."""
+        return self._ids("drl")
+
     def _ids(self, prefix: str) -> list[str]:
         found = {folder.name for folder in self._journal.iterdir() if any(folder.iterdir())}
         found |= {file.stem for file in self._heads.iterdir()}

@@ -6,13 +6,13 @@ import re
 
 from model.errors import BadInput
 
-_JOURNAL = re.compile(r"(inc|pub)-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
+_JOURNAL = re.compile(r"(inc|pub|drl)-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=,-]{0,127}")
 MAX_SEGMENTS = 12
 
 
 def incident_id(text: str) -> str:
-    """The id, when it is one (`inc-YYYYMMDD-HHMMSS-xxxx`, or `pub-…` of a plan's publication).
+    """The id, when it is one (`inc-YYYYMMDD-HHMMSS-xxxx`, `pub-…` of a plan's publication, `drl-…` of a drill).
 
     Raises:
         BadInput: it is not.
@@ -25,7 +25,7 @@ def incident_id(text: str) -> str:
 
 
 def is_id(text: str, prefix: str) -> bool:
-    """Whether this is the id of an incident (`inc`) or of a publication (`pub`)."""
+    """Whether this is the id of an incident (`inc`), a publication (`pub`) or a drill (`drl`)."""
     return _JOURNAL.fullmatch(text) is not None and text.startswith(f"{prefix}-")
 
 

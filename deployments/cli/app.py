@@ -8,6 +8,8 @@ from deployments.cli import (
     actions,
     backups,
     baseline,
+    drilling,
+    drills,
     incidents,
     messages,
     packages,
@@ -46,8 +48,10 @@ app.command()(baseline.baseline)
 app.command()(recovery.scan)
 app.command()(prevention.updates)
 app.command("verify-backups")(prevention.verify_backups)
+app.command()(drills.drills)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
+app.command()(drilling.drill)
 app.command()(recovery.approve)
 app.command()(recovery.withdraw)
 app.command("incidents")(incidents.list_incidents)

@@ -11,8 +11,8 @@ from checks import packages
 from checks.baseline import record
 from model.assets import DpkgAsset
 from model.finding import Verdict
+from model.host import Host
 from model.manifest import Entry
-from model.plan import Host
 from tests.bench.lab import Lab, Row, by_hand, side_by_side
 from tests.lab.host import LabHost
 

@@ -14,7 +14,7 @@ from blocks.hosts.base import OUTPUT_LIMIT, Identity
 from blocks.hosts.sftp import Sent
 from model.command import Command, Result, raw
 from model.errors import PreconditionFailed
-from model.plan import Host
+from model.host import Host
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZ"
 

@@ -11,7 +11,7 @@ from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.keys import SigningKey
 from blocks.secrets import Secrets
-from model.plan import Host
+from model.host import Host
 from tests.engines.worlds import EngineWorld, forget, make_world
 from tests.lab.base import Base
 from tests.lab.host import LabHost

@@ -9,7 +9,7 @@ import pytest
 from blocks.hosts.base import Connection
 from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
-from model.plan import Host
+from model.host import Host
 from tests.lab.fixtures import MakeLabHost
 from tests.lab.host import LabHost
 

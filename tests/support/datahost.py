@@ -9,7 +9,7 @@ from pathlib import Path
 from blocks.hosts.connection import SSHConnection
 from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
-from model.plan import Host
+from model.host import Host
 from tests.lab.base import Base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession

@@ -15,7 +15,7 @@ from blocks.keys import SigningKey
 from blocks.secrets import Secrets
 from model.assets import FilesAsset
 from model.backup_sources import S3Source
-from model.plan import Host
+from model.host import Host
 from model.proposal import RestoreFiles
 from tasks import restore_files
 from tests.support.stores import FixedSecrets

@@ -22,10 +22,11 @@ from checks.supplies import gather
 from model.assets import Asset
 from model.canonical import now
 from model.finding import Code, Finding
+from model.host import Host
 from model.journal import State
 from model.ladder import propose
 from model.manifest import Entry
-from model.plan import DirectoryPackages, Host, Objectives, Person, Plan, Roles, Service
+from model.plan import DirectoryPackages, Objectives, Person, Plan, Roles, Service
 from model.proposal import Proposal
 from tasks import act, toolset
 from tests.lab.base import POOL, Base

@@ -19,7 +19,7 @@ import asyncssh
 from blocks.hosts.connection import SSHConnection
 from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
-from model.plan import Host
+from model.host import Host
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MACHINE_ID = "0123456789abcdef0123456789abcdef"

@@ -15,7 +15,8 @@ from model.canonical import canonical_json, digest
 from model.command import Command, Result
 from model.errors import Damaged, Transient
 from model.finding import Code, Finding
-from model.plan import DirectoryPackages, Host, Objectives, Person, Plan, Roles, Service
+from model.host import Host
+from model.plan import DirectoryPackages, Objectives, Person, Plan, Roles, Service
 from tasks import evidence
 from tasks.evidence import EvidenceManifest, collect_evidence, verify_evidence
 from tasks.evidence_items import Item

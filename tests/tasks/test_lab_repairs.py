@@ -14,8 +14,9 @@ from blocks.secrets import Secrets
 from model.assets import DpkgAsset, ServiceAsset
 from model.errors import ReinstateError
 from model.finding import Code, Finding
+from model.host import Host
 from model.outcome import Stage
-from model.plan import Host, Objectives, Person, Plan, Roles, Service
+from model.plan import Objectives, Person, Plan, Roles, Service
 from model.proposal import ReinstallPackage, RestartService, Rung
 from tasks import reinstall_package, restart_service
 from tasks.evidence import collect_evidence, verify_evidence

@@ -15,7 +15,7 @@ from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
 from model.command import Command
 from model.errors import PreconditionFailed, Transient
-from model.plan import Host
+from model.host import Host
 from tests.lab.host import LabHost
 
 pytestmark = pytest.mark.lab

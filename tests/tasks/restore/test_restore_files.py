@@ -23,9 +23,9 @@ from checks.stat import collect, list_tree
 from model.assets import FilesAsset, ServiceAsset
 from model.command import Arg, Command, Result, raw
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient
+from model.host import Host
 from model.manifest import Entry, FileType, Manifest, RecoveryPoint
 from model.outcome import Stage
-from model.plan import Host
 from model.proposal import RestoreFiles, Rung
 from tasks import landing, pull, restore_files
 from tasks.backup_files import back_up_files
