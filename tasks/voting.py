@@ -216,8 +216,8 @@ def cast_vote(
             )
         instead = stand_ins_of(work.store, work.plan, gate)
         draft = Vote(
-            gate=gate, digest=current, person=person, role=role_in(work.plan, instead(now()), person), decision=decision,
-            reason=reason, proof="ssh" if signature else "totp", proof_ref="", at=now(),
+            gate=gate, digest=current, person=person, role=role_in(work.plan, instead(now()), person),
+            decision=decision, reason=reason, proof="ssh" if signature else "totp", proof_ref="", at=now(),
         )  # fmt: skip
         votes, _ = _counted(work, state, gate)
         admit(work.plan, rule_of(work, gate), work.incident.reported_by, current, votes, draft, instead)
