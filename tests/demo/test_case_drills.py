@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("case", CASES)
 def test_case_is_drilled_and_scored(case: int, tmp_path: Path) -> None:
-    """R-SCOPE-2, R-DRILL-1: found, repaired, nothing else found, nothing left; production's files are the stand-in's."""
+    """R-SCOPE-2, R-DRILL-1: found, repaired, nothing else found, nothing left behind."""
     folder = tmp_path / "demo"
     argv = [*(sys.executable, "-m", "deployments.cli", "drill", "--case", str(case), "--seed", "1"), "--json"]
     done = subprocess.run(
