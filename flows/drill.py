@@ -95,8 +95,8 @@ async def _at_random(plan: str) -> str:
     if not window or not in_prefect():
         return ""
     await arun_deployment(
-        f"drill/{file.plan.name}", parameters={"plan": plan}, timeout=0, as_subflow=False, tags=[RUN_TAG],
-        scheduled_time=now() + timedelta(seconds=SystemRandom().uniform(0, window)),
+        f"drill/{file.plan.name}", parameters={"plan": plan, "scheduled": False}, timeout=0,
+        as_subflow=False, tags=[RUN_TAG], scheduled_time=now() + timedelta(seconds=SystemRandom().uniform(0, window)),
     )  # fmt: skip
     return "It begins at some moment of the window."
 
