@@ -193,6 +193,7 @@ def test_real_people_sign_a_drill_that_asks_them(site: DrillSite) -> None:
     assert waiting.ended is None
     assert [] == asyncio.run(reap(print))
     site.sign(waiting.incident, "lena")
+    assert [] == asyncio.run(reap(print)), "it is signed, and its run is about to go on"
     with pytest.raises(WaitingForSignOff):
         asyncio.run(drill.fn(drill=waiting.id))
     site.sign(waiting.incident, "omar")
