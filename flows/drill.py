@@ -27,7 +27,7 @@ from model.drill_records import Outcome
 from model.errors import BadInput, ReinstateError, Transient
 from model.faults import Fault
 from model.steps import Finished, next_step
-from tasks import drilling
+from tasks import drilling, planting
 from tasks.drill_policy import stop, waits, why_stop
 from tasks.drilling import drill_of, in_hand
 from tasks.scorecard import score_drill
@@ -145,10 +145,10 @@ async def _exercise(store: JournalStore, ident: str) -> str:
         for sentence in await run(drilling.record_staging, ident):
             say(sentence)
         planted = 0
-        chosen: list[Fault] = await run(drilling.choose_faults, ident)
+        chosen: list[Fault] = await run(planting.choose_faults, ident)
         for number, fault in enumerate(chosen, 1):
             _go_on(store, ident)
-            planted += await run(drilling.plant, ident, number, fault)
+            planted += await run(planting.plant, ident, number, fault)
         if not planted:
             raise DrillStops("unhealthy", "Nothing could be damaged.")
         _go_on(store, ident)
@@ -191,7 +191,7 @@ async def _finish(store: JournalStore, ident: str, outcome: Outcome, sentence: s
     if incident and not isinstance(next_step(open_work(incident, store).state()), Finished):
         stop(open_work(incident, store), outcome, sentence)
         say(await recover.fn(incident=incident))
-    left: list[str] = await run(drilling.clean_up, ident)
+    left: list[str] = await run(planting.clean_up, ident)
     said: str = await run(drilling.end_drill, ident, outcome, sentence, left)
     say(said)
     say(await run(score_drill, ident))

@@ -136,6 +136,8 @@ def test_plan_without_stand_in_for_a_host_is_refused(site: DrillSite) -> None:
     with pytest.raises(Refused, match="nothing stands in for web"):
         begin(site)
     assert [] == site.store.incidents()
+    assert ["refused"] == [known.outcome for known in site.drills()]
+    assert [] == asyncio.run(reap(print))
 
 
 def test_drill_connects_to_no_production_host(site: DrillSite) -> None:
