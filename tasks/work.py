@@ -287,10 +287,15 @@ def open_incident(
 
 def keep_incident(incident: Incident, file: PlanFile, store: JournalStore) -> Work:
     """Write an incident's first record, beside it the plan whose rules it follows."""
+    write_first(incident, file, store)
+    return Work(incident, file.drilled(incident), store)
+
+
+def write_first(incident: Incident, file: PlanFile, store: JournalStore) -> None:
+    """Write the first record of a journal, beside it the plan's text."""
     store.put(f"incidents/{incident.id}/plan.yaml", file.text.encode())
     store.put(f"incidents/{incident.id}/plan-path.json", json.dumps({"path": str(file.path)}).encode())
     store.append(incident.id, Opened(incident=incident), expect=0)
-    return Work(incident, file.drilled(incident), store)
 
 
 def open_work(incident: str, store: JournalStore | None = None) -> Work:

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 intranet, payments, s3_tls = test_case_1.intranet, test_case_3.payments, test_case_3.s3_tls
 PLAN = Path(__file__).parents[2] / "plans" / "case-2-operator-mistake.yaml"
-DOCUMENTS = "/srv/documents"
+PHRASE = "a good pass phrase"
 
 
 def stand_in(host: LabHost, folder: Path, key: str) -> dict[str, Any]:
@@ -82,8 +82,9 @@ def test_case_1_drill_runs_unattended_and_scores(
     require_passed(card, {fault.kind for fault in card.faults})
 
 
-def clone(host: LabHost, name: str, layer: Path, session: LabSession, make: MakeLabHost) -> LabHost:
+def clone(host: LabHost, name: str, session: LabSession, make: MakeLabHost) -> LabHost:
     """Production goes off the network and comes back as a host of another identity with the same content."""
+    layer = session.directory / f"layer-{name}"
     held = session.take_address()  # or the new host might get the old one's
     host.freeze(layer)
     again = make(name, (layer,))
@@ -93,7 +94,7 @@ def clone(host: LabHost, name: str, layer: Path, session: LabSession, make: Make
 
 
 def test_case_3_drill_runs_unattended_and_scores(
-    payments: LedgerWorld, make_data_host: MakeLabHost, lab_session: LabSession, tmp_path: Path
+    payments: LedgerWorld, make_data_host: MakeLabHost, lab_session: LabSession
 ) -> None:
     """R-SCOPE-2 case 3, R-DRILL-1: pages of the ledger; its stand-in reads production's repository."""
     payments.ledger.pay(200, "before the backup")
@@ -102,7 +103,7 @@ def test_case_3_drill_runs_unattended_and_scores(
     payments.ledger.sql("SELECT pg_switch_wal()")
     gateway = payments.host.gateway
     before = payments.ledger.state()
-    host = clone(payments.host, "db-1-staging", tmp_path / "layer", lab_session, make_data_host)
+    host = clone(payments.host, "db-1-staging", lab_session, make_data_host)
     with host.inside("/etc/hosts").open("a") as hosts:
         hosts.write(f"{gateway} s3.lab\n")
     host.must(["systemctl", "start", UNIT, "payments.service"])
@@ -114,7 +115,7 @@ def test_case_3_drill_runs_unattended_and_scores(
 
 def claims(files: LabHost, ledger: Ledger, folder: Path) -> Path:
     """The plan of case 2 for two real hosts."""
-    write_secret(folder, "restic", "a good pass phrase")
+    write_secret(folder, "restic", PHRASE)
     for name, host in (("files-1", files), ("db-2", ledger.host)):
         write_secret(folder, f"{name}-key", host.key_path.read_text())
     for person in ("head", "coo", "ops", "desk"):
@@ -160,6 +161,9 @@ def test_case_2_drill_runs_unattended_and_scores(
     host.must(["install", "-d", "-o", "postgres", "/var/lib/pgbackrest/ledger"])
     ledger = prepare_ledger(host, "repo1-path=/var/lib/pgbackrest/ledger")
     ledger.pay(200, "before the backup")
+    files.must(
+        ["sh", "-c", f"mkdir /backup && RESTIC_PASSWORD='{PHRASE}' restic --quiet init -r /backup/restic"]
+    )
     for number in range(40):
         place = files.inside("/srv").joinpath("documents", "contracts" if number < 20 else "letters")
         place.mkdir(parents=True, exist_ok=True)
@@ -168,9 +172,7 @@ def test_case_2_drill_runs_unattended_and_scores(
     back_up_locally(LedgerWorld(folder, ledger))
     ledger.sql("SELECT pg_switch_wal()")
     there = {
-        name: stand_in(
-            clone(old, f"{name}-staging", tmp_path / name, lab_session, make_data_host), folder, name
-        )
+        name: stand_in(clone(old, f"{name}-staging", lab_session, make_data_host), folder, name)
         for name, old in (("files-1", files), ("db-2", host))
     }
     with_stand_ins(plan, there)
