@@ -10,14 +10,24 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import sqlite3
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from blocks.journals.base import JournalStore
+from deployments.demo.processes import listens
+from deployments.server.engine import Child, spawn
+from model.incident import Source
+from model.journal import fold
 from tests.model.builders import PLAN_TEXT
+from tests.support.waiting import wait_for
 
 KEY = b"0123456789abcdef0123456789abcdef"
 SOURCE = "/alerts/shop/monitor"
@@ -45,10 +55,6 @@ class Size(NamedTuple):
     causes: int = 4
 
 
-FULL = Size(20_000, 10.0)
-TENTH = Size(2_000, 1.0)
-
-
 @dataclass
 class Storm:
     """What came of a storm.
@@ -56,12 +62,14 @@ class Storm:
     Attributes:
         taken: fingerprint → seconds from the moment its message was due to its acknowledgement.
         given_up: fingerprints nobody acknowledged.
+        before: fingerprints that were acknowledged before what happened in the middle.
         cut: how often a message was sent again, because the line broke or the answer was no 202.
         seconds: until the last acknowledgement.
     """
 
     taken: dict[str, float] = field(default_factory=dict)
     given_up: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
     cut: int = 0
     seconds: float = 0.0
 
@@ -81,6 +89,65 @@ def write_plan(folder: Path, size: Size) -> Path:
     secret.write_text(f"whsec_{base64.b64encode(KEY).decode()}")
     secret.chmod(0o600)
     return plan
+
+
+class Gateway:
+    """A gateway process, as `up` has one: what takes a storm, is killed in it and started again.
+
+    Args:
+        plan: file that names the source of the storm.
+        home: of the installation.
+        port: where it listens, on this machine.
+        module: what serves; another one is a peer to compare with.
+    """
+
+    def __init__(self, plan: Path, home: Path, port: int, module: str = "deployments.gateway") -> None:
+        self._words, self._module = ["--listen", f"127.0.0.1:{port}", str(plan)], module
+        self._home, self._port = home, port
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        environment = os.environ | {"REINSTATE_HOME": str(self._home)}
+        log = self._home.parent / "gateway.log"
+        self._child = spawn("gateway", self._module, self._words, environment, log)
+
+    def wait(self) -> None:
+        """Until it listens."""
+        wait_for("the gateway listens", lambda: listens(self._port), 60)
+
+    def kill_and_start(self) -> None:
+        """`kill -9`, and start it anew."""
+        assert self._child is not None
+        self._child.process.kill()
+        self._child.process.wait(10)
+        self.start()
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self._child is not None:
+            self._child.stop()
+
+    @property
+    def peak(self) -> int:
+        """Bytes of memory it had at most."""
+        assert self._child is not None
+        status = Path(f"/proc/{self._child.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def kept(home: Path) -> set[str]:
+    """Fingerprints that the spool holds, dealt with or not, read anew from the disk."""
+    with closing(sqlite3.connect(home / "alerts/alerts.sqlite")) as connection:
+        return {row[0] for row in connection.execute("SELECT fingerprint FROM alerts")}
+
+
+def incidents(store: JournalStore) -> Counter[str]:
+    """How many incidents are open about each host and cause."""
+    states = [fold(store.read(ident)) for ident in store.incidents()]
+    of_alerts = [state for state in states if state.ended is None]
+    found = [state.require_incident() for state in of_alerts]
+    return Counter(one.summary.partition(": ")[0] for one in found if one.source is Source.WEBHOOK)
 
 
 def messages(size: Size) -> list[tuple[str, bytes]]:
@@ -103,36 +170,37 @@ def _message(number: int, size: Size, stamp: str) -> tuple[str, bytes]:
     return fingerprint, head.encode() + body
 
 
-def rage(port: int, size: Size, at: Sequence[tuple[float, Callable[[], None]]] = ()) -> Storm:
+def rage(port: int, size: Size, middle: Callable[[], None] | None = None, share: float = 0.5) -> Storm:
     """Send a storm to a port of this machine, over 50 connections.
 
     Args:
         port: where the gateway listens.
         size: of the storm.
-        at: what happens in the middle of it: (share of the alerts that were acknowledged, what is called then).
+        middle: what happens in the middle of it, if anything.
+        share: of the alerts that are acknowledged when it happens.
     """
     storm = Storm()
-    asyncio.run(_rage(port, size, storm, list(at)))
+    asyncio.run(_rage(port, messages(size), size.seconds / size.alerts, storm, middle, share * size.alerts))
     return storm
 
 
-async def _rage(port: int, size: Size, storm: Storm, at: list[tuple[float, Callable[[], None]]]) -> None:
-    wanted = messages(size)
+async def _rage(
+    port: int, wanted: Sequence[tuple[str, bytes]], gap: float, storm: Storm, middle: Callable[[], None] | None,
+    when: float,
+) -> None:  # fmt: skip
     begin = time.monotonic() + 0.2
-    gap = size.seconds / size.alerts
-
-    def happen() -> None:
-        while at and len(storm.taken) >= at[0][0] * size.alerts:
-            at.pop(0)[1]()
 
     async def send(first: int) -> None:
+        nonlocal middle
         line = _Line(port)
-        for number in range(first, size.alerts, CONNECTIONS):
+        for number in range(first, len(wanted), CONNECTIONS):
             due = begin + number * gap
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             await _until_taken(line, *wanted[number], due, storm)
-            happen()
+            if middle is not None and len(storm.taken) >= when:
+                happen, middle, storm.before = middle, None, list(storm.taken)
+                happen()
         line.close()
 
     await asyncio.gather(*(send(first) for first in range(CONNECTIONS)))
