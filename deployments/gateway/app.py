@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
@@ -100,8 +100,6 @@ class Gateway:
             return self._refused(plan, source, error.what, 422)
         except (Transient, PreconditionFailed) as error:
             return JSONResponse({"error": error.what}, 503, {"Retry-After": "30"})
-        except ClientDisconnect:
-            return JSONResponse({"error": "the message did not come to its end."}, 400)
 
     async def _take(self, plan: str, source: str, headers: Mapping[str, str], body: bytes) -> JSONResponse:
         file = self._plans().get(plan)
@@ -210,11 +208,15 @@ async def _body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > LARGEST:
         raise _Answer(413, f"more than {LARGEST} bytes are not read.")
-    body = bytearray()
+    body, more = bytearray(), True
     try:
         async with asyncio.timeout(PATIENCE):
-            async for part in request.stream():
-                body += part
+            while more:
+                part = await request.receive()
+                if part["type"] == "http.disconnect":
+                    raise _Answer(400, "the message did not come to its end.")
+                body += part.get("body", b"")
+                more = part.get("more_body", False)
                 if len(body) > LARGEST:
                     raise _Answer(413, f"more than {LARGEST} bytes are not read.")
     except TimeoutError:
