@@ -441,8 +441,8 @@ class Plan(Value):
         return {key: rule for key, rule in found.items() if isinstance(rule, Schedule)}
 
     def _rules_wrong(self) -> Iterator[tuple[str, str]]:
-        for key, rule in self.schedules.items():
-            for where, sentence in rule.wrong(self.name):
+        for key, timed in self.schedules.items():
+            for where, sentence in timed.wrong(self.name):
                 yield f"{key}.{where}", sentence
         yield from _known("verification.host", self.verification.host, self.hosts, "host")
         sandbox = self.hosts.get(self.verification.host or "")

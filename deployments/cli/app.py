@@ -15,6 +15,7 @@ from deployments.cli import (
     plans,
     prevention,
     recovery,
+    schedules,
     servers,
 )
 
@@ -46,6 +47,7 @@ app.command()(baseline.baseline)
 app.command()(recovery.scan)
 app.command()(prevention.updates)
 app.command("verify-backups")(prevention.verify_backups)
+app.command()(schedules.schedules)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
 app.command()(recovery.approve)
