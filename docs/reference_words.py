@@ -50,6 +50,7 @@ from model.plan import (
 from model.points import PointRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
+from model.schedule import Blackout
 from model.status_page import StatusPage
 from model.verification import VerificationRule
 
@@ -143,6 +144,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`verification`", VerificationRule, "[Backups proven](backup-verification.md) says what a run does."),
     ("`drill`", DrillRule, "[Drills](drills.md) says what a drill does."),
     ("`drill.staging`", StagingHost, "The keys of a host; its role is `staging`."),
+    ("`blackout` of `scan`, `back_up`, `verification`, `drill`", Blackout, "See [Schedules](schedules.md)."),
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`review`", ReviewRule, "[End and review](review.md) says how items are tracked."),
     ("`signoff`", SignOff, ""),
@@ -315,6 +317,8 @@ PATTERNS = {
     r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$": "id",
     r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}$": "unit name",
     r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00\n]+|block:[a-z0-9-]+/[a-z0-9-]+)$": "secret reference",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "`HH:MM`",
+    r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$": "`HH:MM`",
 }
 
 PLURALS = {"a mapping": "mappings", "id": "ids", "name": "names", "text": "texts"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from prefect import flow
 
+from flows.scheduled import skipped
 from flows.stage import run, say
 from model.assets import (
     DpkgAsset,
@@ -27,13 +29,16 @@ async def back_up(plan: str, scheduled: bool = False) -> list[str]:
 
     Args:
         plan: name of a registered plan, or the path of a plan file.
-        scheduled: nobody asked for it now: hosts with an open incident are left out, so that no damage is backed up.
+        scheduled: nobody asked for it now: hosts with an open incident are left out, so that no damage is backed up,
+            and in a blackout window of the plan it does not run.
 
     Returns:
         One sentence per asset and host.
     """
     file = await asyncio.to_thread(load_plan, plan)
     path = str(file.path)
+    if scheduled and (end := skipped(file.plan.back_up, file.plan.name)):
+        return cast("list[str]", end)  # Prefect takes a state for the result
     frozen = await run(backing_up.frozen_hosts, path) if scheduled else {}
     sentences = list(frozen.values())
     for sentence in sentences:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from random import SystemRandom
+from typing import cast
 
 from prefect import flow
 from prefect.deployments import arun_deployment
@@ -18,10 +19,11 @@ from blocks.home import open_store
 from blocks.journals.base import JournalStore
 from flows.gate import WaitingForSignOff
 from flows.recover import recover
+from flows.scheduled import skipped
 from flows.showing import RUN_TAG
-from flows.stage import in_prefect, once_for_this_run, run, say
+from flows.stage import in_prefect, once_for_this_run, opened_by_this_run, run, say
 from model.canonical import now
-from model.drill import Mode, SignedBy
+from model.drill import DrillRule, Mode, SignedBy
 from model.drill_journal import Drill
 from model.drill_records import Outcome
 from model.errors import BadInput, ReinstateError, Transient
@@ -32,6 +34,9 @@ from tasks.drill_policy import stop, waits, why_stop
 from tasks.drilling import drill_of, in_hand
 from tasks.scorecard import score_drill
 from tasks.work import load_plan, open_work
+
+MOMENTS = 100
+"""Drawn at most until one is in no blackout window."""
 
 
 class DrillStops(ReinstateError):
@@ -77,8 +82,12 @@ async def drill(
     """
     if not (plan.strip() or drill):
         raise BadInput("a new drill needs its plan.", "drill", "give `plan`, or name the drill to go on with")
-    if scheduled and (later := await _at_random(plan)):
-        return later
+    if scheduled and not await opened_by_this_run():
+        rule, name = await asyncio.to_thread(_rule_of, plan)
+        if end := skipped(rule, name):
+            return cast("str", end)  # Prefect takes a state for the result
+        if later := await _at_random(plan, rule, name):
+            return later
 
     async def opening() -> str:
         await reap(say)
@@ -90,15 +99,21 @@ async def drill(
         return await _through(ident)
 
 
-async def _at_random(plan: str) -> str:
+def _rule_of(plan: str) -> tuple[DrillRule, str]:
+    found = load_plan(plan).plan
+    return found.drill, found.name
+
+
+async def _at_random(plan: str, rule: DrillRule, name: str) -> str:
     """Put the start off to a moment within the window that nobody knows; empty when there is no window."""
-    file = await asyncio.to_thread(load_plan, plan)
-    window = file.plan.drill.window
-    if not window or not in_prefect():
+    if not rule.window or not in_prefect():
         return ""
+    begin, chance = now(), SystemRandom()
+    moments = (begin + timedelta(seconds=chance.uniform(0, rule.window)) for _ in range(MOMENTS))
+    moment = next((one for one in moments if rule.held(one) is None), begin)
     await arun_deployment(
-        f"drill/{file.plan.name}", parameters={"plan": plan, "scheduled": False}, timeout=0,
-        as_subflow=False, tags=[RUN_TAG], scheduled_time=now() + timedelta(seconds=SystemRandom().uniform(0, window)),
+        f"drill/{name}", parameters={"plan": plan, "scheduled": False}, timeout=0, as_subflow=False, tags=[RUN_TAG],
+        scheduled_time=moment,
     )  # fmt: skip
     return "It begins at some moment of the window."
 

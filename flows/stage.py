@@ -101,13 +101,24 @@ def _run_name() -> str:
 
 async def once_for_this_run(opening: Callable[[], Awaitable[str]]) -> str:
     """Open a journal for this flow run, or find it: a resumed run enters from the top and must not open a second."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return await opening()
-    store, key = await asyncio.to_thread(open_store), f"runs/{context.flow_run.id}"
-    known = await asyncio.to_thread(store.get, key)
-    if known is not None:
-        return known.decode()
+    key = _key_of_this_run()
+    if known := await opened_by_this_run():
+        return known
     opened = await opening()
-    await asyncio.to_thread(store.put, key, opened.encode())
+    if key:
+        store = await asyncio.to_thread(open_store)
+        await asyncio.to_thread(store.put, key, opened.encode())
     return opened
+
+
+async def opened_by_this_run() -> str:
+    """The journal that this flow run has opened, before it was suspended; empty: none."""
+    key = _key_of_this_run()
+    store = await asyncio.to_thread(open_store)
+    known = await asyncio.to_thread(store.get, key) if key else None
+    return known.decode() if known is not None else ""
+
+
+def _key_of_this_run() -> str:
+    context = FlowRunContext.get()
+    return f"runs/{context.flow_run.id}" if context is not None and context.flow_run is not None else ""

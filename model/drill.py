@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from model.assets import Name, Seconds
 from model.fault_kinds import FaultKind
 from model.host import Host
-from model.scanning import Schedule
+from model.schedule import Schedule
 
 Mode = Literal["full", "tabletop"]
 SignedBy = Literal["people", "simulated"]
@@ -41,8 +41,6 @@ class DrillRule(Schedule):
     """Regular drills against staging (R-DRILL-1).
 
     Attributes:
-        schedule: when, as a cron line; empty: only by hand.
-        timezone: of the schedule.
         staging: production host → the host that stands in for it.
         probes: acceptance probe → its URL on staging, where it is not that of the host with another address.
         faults: kinds of damage to choose from; empty: all that are possible on the host.
@@ -52,6 +50,8 @@ class DrillRule(Schedule):
         sign_off: whether people sign, or signatures are simulated by policy; only ever in drills.
         mode: `full`, or `tabletop`: people answer and sign, and nothing is done to any host.
     """
+
+    flow: ClassVar[str] = "drill"
 
     staging: dict[Name, StagingHost] = {}
     probes: dict[Name, Annotated[str, Field(pattern=URL)]] = {}

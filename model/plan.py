@@ -18,6 +18,7 @@ from model.messages import Moment
 from model.points import PointRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
+from model.schedule import Schedule
 from model.severity import DEFAULT_MATRIX, Level
 from model.status_page import StatusPage
 from model.verification import VerificationRule
@@ -399,6 +400,12 @@ class Plan(Value):
         for number, probe in enumerate(self.checks.probes):
             yield from _known(f"checks.probes.{number}.from_host", probe.from_host, self.hosts, "host")
 
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """What runs by itself, by its key in the plan; a key whose value is a `Schedule` is one."""
+        found = {key: getattr(self, key) for key in type(self).model_fields}
+        return {key: rule for key, rule in found.items() if isinstance(rule, Schedule)}
+
     def _drill_wrong(self) -> Iterator[tuple[str, str]]:
         for name in self.drill.staging:
             yield from _known(f"drill.staging.{name}", name, self.hosts, "host")
@@ -407,6 +414,9 @@ class Plan(Value):
             yield from _known(f"drill.probes.{name}", name, probes, "probe")
 
     def _rules_wrong(self) -> Iterator[tuple[str, str]]:
+        for key, timed in self.schedules.items():
+            for where, sentence in timed.wrong(self.name):
+                yield f"{key}.{where}", sentence
         yield from _known("verification.host", self.verification.host, self.hosts, "host")
         sandbox = self.hosts.get(self.verification.host or "")
         if sandbox is not None and sandbox.role != "staging":

@@ -2,88 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AwareDatetime, Field
 
 from model.canonical import Value
 from model.finding import CheckResult, Code, Degree, Finding, Verdict
+from model.schedule import Schedule
 
 KEPT = 200
 """Runs remembered per plan; the journals of incidents are kept for ever, this is for people's eyes."""
 
-RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_NAMES: tuple[Mapping[str, int], ...] = (
-    {}, {}, {}, {name: n for n, name in enumerate(_MONTHS, 1)}, {name: n for n, name in enumerate(_DAYS)},
-)  # fmt: skip
-_PART = re.compile(r"(\*|[a-z0-9]+(?:-[a-z0-9]+)?)(?:/([0-9]{1,2}))?")
-
-
-def _cron(text: str) -> str:
-    fields = text.lower().split()
-    if not text:
-        return text
-    if len(fields) != 5:
-        raise ValueError("give five fields: minute hour day-of-month month day-of-week, such as `30 3 * * *`")
-    for field, (low, high), names in zip(fields, RANGES, _NAMES, strict=True):
-        for part in field.split(","):
-            match = _PART.fullmatch(part)
-            ends = [names.get(word, word) for word in match[1].split("-")] if match else []
-            numbers = [int(end) for end in ends if str(end).isdigit()]
-            right = match is not None and (match[1] == "*" or len(numbers) == len(ends))
-            if not right or any(not low <= n <= high for n in numbers) or numbers != sorted(numbers):
-                raise ValueError(f"{part!r} is no part of a cron line; here go numbers from {low} to {high}")
-            if match is not None and match[2] == "0":
-                raise ValueError(f"{part!r} steps by nothing")
-    return " ".join(text.split())
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no time zone; give a name such as `UTC` or `Europe/Berlin`") from error
-    return name
-
-
-def ends_of(field: int, span: str) -> tuple[int, int]:
-    """First and last number of `3`, `1-5` or `mon-fri` in a field of a cron line (0: minute)."""
-    numbers = [int(_NAMES[field].get(word, word)) for word in span.split("-")]
-    return numbers[0], numbers[-1]
-
-
-class Schedule(Value):
-    """When something runs by itself.
-
-    Attributes:
-        schedule: when, as a cron line; empty: only by hand.
-        timezone: of the schedule.
-    """
-
-    schedule: Annotated[str, AfterValidator(_cron)] = ""
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
-
 
 class BackUpRule(Schedule):
-    """Regular backups of everything the plan backs up.
+    """Regular backups of everything the plan backs up."""
 
-    Attributes:
-        schedule: when, as a cron line; empty: only by hand.
-        timezone: of the schedule.
-    """
+    flow: ClassVar[str] = "back_up"
 
 
 class ScanRule(Schedule):
     """Regular checks of a plan's hosts for damage and pending updates.
 
     Attributes:
-        schedule: when, as a cron line; empty: only by hand.
-        timezone: of the schedule.
         rotate: hosts per run, those first whose last scan is longest ago; 0: all.
         open_incident: whether damage that is new opens an incident by itself: `never`, `serious` (and worse) or `any`.
         updates: whether pending updates are looked up as well.
@@ -91,6 +32,8 @@ class ScanRule(Schedule):
         advisories: file or folder of known vulnerabilities of Python distributions, beside the plan: OSV or PyPA
             advisories, or what `pip-audit --format json` wrote.
     """
+
+    flow: ClassVar[str] = "scan"
 
     rotate: int = Field(default=0, ge=0)
     open_incident: Literal["never", "serious", "any"] = "never"

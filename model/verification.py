@@ -6,13 +6,13 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
 from model.assets import Name, Seconds
 from model.canonical import HostText, Value
-from model.scanning import Schedule
+from model.schedule import Schedule
 
 KEPT = 500
 """Trials remembered per plan."""
@@ -27,13 +27,13 @@ class VerificationRule(Schedule):
     """Regular restores of recovery points into a sandbox, where they are checked and removed again (R-USE-5).
 
     Attributes:
-        schedule: when, as a cron line; empty: only by hand.
-        timezone: of the schedule.
         host: staging host the sandbox is on; empty: beside the asset, on its own host. A cluster that pgBackRest keeps
             is always restored beside the live one.
         window: how long a proof counts: an asset without a restored recovery point for longer is told.
         points: recovery points of each asset per run.
     """
+
+    flow: ClassVar[str] = "verify_backups"
 
     host: Name | None = None
     window: Seconds = 30 * 86400.0

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from blocks.alerts.spool import Group, Spool
 from blocks.journals.base import JournalStore
 from model.incident import Kind, Source
+from model.journal import Noted, fold
 from model.steps import Finished, next_step
-from tasks.work import PlanFile, Work, open_incident, open_work
+from tasks.work import PlanFile, open_incident
 
 MOST_NOTES = 20
 """Notes of alerts on one incident; a storm says the same thing again and again."""
@@ -37,6 +38,9 @@ def summary_of(host: str, cause: str) -> str:
     return f"{cause} on {host}"
 
 
+About = tuple[str, str]
+"""Plan, and the summary's begin, of an open incident that an alert led to."""
+
 Start = Callable[[str, str], None]
 """Starts the recovery of an incident: (name of the plan, id of the incident); called twice, it starts one."""
 
@@ -55,7 +59,7 @@ class Alerting:
         self, store: JournalStore, spool: Spool, plans: Callable[[], Mapping[str, PlanFile]], start: Start
     ) -> None:
         self._store, self._spool, self._plans, self._start = store, spool, plans, start
-        self._over: set[str] = set()
+        self._about: dict[str, About | None] = {}
 
     def deal(self) -> list[Dealt]:
         """Deal with everything that waits, group by group.
@@ -80,7 +84,7 @@ class Alerting:
         if file is None:
             return Dealt(group, "", False, f"Plan {group.plan} is no longer served; its alerts are dropped.")
         open_one = self._open_incident(group)
-        if open_one is not None:
+        if open_one:
             return self._note(open_one, group)
         if not group.firing:
             return Dealt(group, "", False, "What is over needs nothing.")
@@ -91,33 +95,34 @@ class Alerting:
             detected_at=min(one.alert.since for one in group.firing),
         )  # fmt: skip
         if len(group.ids) > 1:
-            self._note(work, group)
+            self._note(work.incident.id, group)
         return Dealt(group, work.incident.id, True, f"{work.incident.summary}: {work.incident.id} is opened.")
 
-    def _open_incident(self, group: Group) -> Work | None:
-        """The incident that is open for a host and a cause: found by the journals, whoever was killed meanwhile."""
-        wanted = summary_of(group.host, group.cause)
+    def _open_incident(self, group: Group) -> str:
+        """The incident that is open for a host and a cause, by the journals, whoever was killed meanwhile; or none."""
+        wanted = (group.plan, summary_of(group.host, group.cause))
         for ident in self._store.incidents():
-            if ident in self._over:
-                continue
-            work = open_work(ident, self._store)
-            if isinstance(next_step(work.state()), Finished) or work.state().ended is not None:
-                self._over.add(ident)
-                continue
-            one = work.incident
-            mine = one.source is Source.WEBHOOK and one.plan == group.plan
-            if mine and one.summary.partition(": ")[0] == wanted:
-                return work
-        return None
+            if self._about.get(ident, wanted) == wanted:
+                self._about[ident] = self._read(ident)
+                if self._about[ident] == wanted:
+                    return ident
+        return ""
 
-    def _note(self, work: Work, group: Group) -> Dealt:
-        records = self._store.read(work.incident.id)
-        notes = sum(record.payload.type == "noted" for record in records)
+    def _read(self, ident: str) -> About | None:
+        state = fold(self._store.read(ident))
+        one = state.require_incident()
+        over = state.ended is not None or isinstance(next_step(state), Finished)
+        return (
+            None if over or one.source is not Source.WEBHOOK else (one.plan, one.summary.partition(": ")[0])
+        )
+
+    def _note(self, ident: str, group: Group) -> Dealt:
+        notes = [r.payload.sentence for r in self._store.read(ident) if isinstance(r.payload, Noted)]
         sentence, what = "", summary_of(group.host, group.cause)
         if group.resolved:
             sentence = f"{group.resolved[-1].source} says that it is over: {what}. The recovery goes on."
         elif group.firing:
             sentence = f"{group.firing[-1].source} says it again: {what} ({len(group.firing)} alerts)."
-        if sentence and notes < MOST_NOTES:
-            work.note_once(sentence)
-        return Dealt(group, work.incident.id, False, sentence)
+        if sentence and sentence not in notes and len(notes) < MOST_NOTES:
+            self._store.append(ident, Noted(sentence=sentence))
+        return Dealt(group, ident, False, sentence)

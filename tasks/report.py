@@ -13,7 +13,6 @@ from model.finding import CheckResult
 from model.informing import OVERDUE, unreached
 from model.journal import Effect, Intent, Noted, Record, StageEnded, StageStarted, State
 from model.messages import Telling, Told
-from model.next_run import next_run
 from model.outcome import Gate, Stage
 from model.proposal import Proposal
 from model.signoff import Decision
@@ -78,7 +77,7 @@ def build_report(work: Work) -> Report:
         items=_items(work, records),
         tracked=items_of(work, state),
         opinions=state.opinions,
-        next_drill=_next_drill(work.plan.drill),
+        next_drill=_next_drill(work.plan.drill, work.plan.name),
         proposal_digest=state.proposal.digest if state.proposal else "",
         records=len(records),
         head=records[-1].digest,
@@ -184,13 +183,13 @@ def _items(work: Work, records: list[Record]) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _next_drill(rule: DrillRule) -> str:
+def _next_drill(rule: DrillRule, plan: str) -> str:
     """When the next drill is, for the review (R-DRILL-1)."""
-    at = next_run(rule, now())
+    at = rule.following(plan, now())
     if at is None:
         return "No drill is scheduled: give `drill.schedule` in the plan."
     within = f", and begins at some moment within {duration(rule.window)}" if rule.window else ""
-    return f"The next drill is scheduled for {at:%Y-%m-%d %H:%M} UTC{within}."
+    return f"The next drill is scheduled for {at:%Y-%m-%d %H:%M} {rule.timezone}{within}."
 
 
 def _not_told(work: Work, records: list[Record]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -21,6 +22,9 @@ DEEPEST = 12
 
 MOST = 1000
 """Alerts in one message."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[{\]}]")
 
 Status = Literal["firing", "resolved"]
 Text = Annotated[str, Field(max_length=4000)]
@@ -128,17 +132,9 @@ def _no_constant(name: str) -> float:
 def _depth(body: bytes) -> int:
     """How deep brackets are nested outside of strings: known before anything is parsed."""
     deepest = depth = 0
-    quoted = escaped = False
-    for byte in body:
-        if quoted:
-            quoted, escaped = not (byte == 0x22 and not escaped), byte == 0x5C and not escaped
-        elif byte == 0x22:
-            quoted = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
+    for bracket in _BRACKET.findall(_STRING.sub(b"", body)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 

@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS alerts (
     handled INTEGER NOT NULL DEFAULT 0,
     UNIQUE (plan, source, fingerprint, status, since)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS waiting ON alerts (plan, host, cause) WHERE handled = 0;
+DROP INDEX IF EXISTS waiting;
+CREATE INDEX IF NOT EXISTS unhandled ON alerts (id) WHERE handled = 0;
 CREATE TABLE IF NOT EXISTS refused (
     at TEXT NOT NULL, plan TEXT NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL
 ) STRICT;

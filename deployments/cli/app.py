@@ -17,6 +17,7 @@ from deployments.cli import (
     plans,
     prevention,
     recovery,
+    schedules,
     servers,
 )
 
@@ -49,6 +50,7 @@ app.command()(recovery.scan)
 app.command()(prevention.updates)
 app.command("verify-backups")(prevention.verify_backups)
 app.command()(drills.drills)
+app.command()(schedules.schedules)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
 app.command()(drilling.drill)

@@ -6,15 +6,17 @@ It opens nothing and changes nothing: `tasks.alerting` deals with what the spool
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
 from blocks.alerts import sns
 from blocks.alerts.admission import admit
@@ -33,6 +35,9 @@ AT_ONCE = 500
 
 QUEUE = 2000
 """Messages that wait for the disk; more are told to come again."""
+
+FRESH = 2.0
+"""Seconds for which a secret that was looked up is taken as it is."""
 
 Plans = Callable[[], Mapping[str, PlanFile]]
 """The plans that the gateway serves, by name, as they are now."""
@@ -59,18 +64,20 @@ class Gateway:
         self._plans, self._spool, self._clock, self._get = plans, spool, clock, get
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(QUEUE)
 
-    def app(self) -> Starlette:
+        self._secrets: dict[tuple[Path, tuple[str, ...]], tuple[float, list[str]]] = {}
+
+    def app(self) -> Router:
         """The application: `POST /alerts/PLAN/SOURCE`, `GET /health`."""
-        return Starlette(
+        return Router(
             routes=[
-                Route("/alerts/{plan}/{source}", self.take, methods=["POST"]),
+                Route("/alerts/{plan}/{source}", _Answering(self.take), methods=["POST"]),
                 Route("/health", self.health, methods=["GET"]),
             ],
             lifespan=self._lifespan,
         )
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _: Router) -> AsyncIterator[None]:
         keeper = asyncio.create_task(self._keep())
         yield
         keeper.cancel()
@@ -93,8 +100,6 @@ class Gateway:
             return self._refused(plan, source, error.what, 422)
         except (Transient, PreconditionFailed) as error:
             return JSONResponse({"error": error.what}, 503, {"Retry-After": "30"})
-        except ClientDisconnect:
-            return JSONResponse({"error": "the message did not come to its end."}, 400)
 
     async def _take(self, plan: str, source: str, headers: Mapping[str, str], body: bytes) -> JSONResponse:
         file = self._plans().get(plan)
@@ -102,7 +107,7 @@ class Gateway:
         declared = rules.sources.get(source) if rules is not None else None
         if file is None or rules is None or declared is None:
             raise _Answer(404, "no plan has this source.")
-        secrets = [file.secrets.resolve(reference) for reference in declared.secrets]
+        secrets = await self._resolved(file, declared.secrets)
         proof = (declared, headers, body, secrets, self._clock(), self._get)
         admitted = await asyncio.to_thread(admit, *proof) if declared.kind == "sns" else admit(*proof)
         taken: list[Taken] = []
@@ -122,6 +127,14 @@ class Gateway:
         return JSONResponse(
             {"taken": len(taken), "new": new, "unknown": len(unknown), "note": admitted.note}, 202
         )
+
+    async def _resolved(self, file: PlanFile, references: tuple[str, ...]) -> list[str]:
+        """The secrets of a source; looked up beside everything else, for a block asks the Prefect server."""
+        at, secrets = self._secrets.get((file.path, references), (0.0, []))
+        if time.monotonic() - at > FRESH:
+            secrets = await asyncio.to_thread(lambda: [file.secrets.resolve(one) for one in references])
+            self._secrets[file.path, references] = (time.monotonic(), secrets)
+        return secrets
 
     def _refused(self, plan: str, source: str, reason: str, status: int) -> JSONResponse:
         with suppress(
@@ -160,6 +173,17 @@ class Gateway:
                         one.done.set_exception(error)
 
 
+class _Answering:
+    """An endpoint without the layers that Starlette puts around a function: a storm pays for each of them."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[JSONResponse]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 def _settle(done: asyncio.Future[int], value: int) -> None:
     if not done.done():  # whoever asked has hung up
         done.set_result(value)
@@ -184,11 +208,15 @@ async def _body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > LARGEST:
         raise _Answer(413, f"more than {LARGEST} bytes are not read.")
-    body = bytearray()
+    body, more = bytearray(), True
     try:
         async with asyncio.timeout(PATIENCE):
-            async for part in request.stream():
-                body += part
+            while more:
+                part = await request.receive()
+                if part["type"] == "http.disconnect":
+                    raise _Answer(400, "the message did not come to its end.")
+                body += part.get("body", b"")
+                more = part.get("more_body", False)
                 if len(body) > LARGEST:
                     raise _Answer(413, f"more than {LARGEST} bytes are not read.")
     except TimeoutError:

@@ -82,5 +82,5 @@ def serve_plans(references: Sequence[str], address: str, ready: Callable[[str], 
             ready(f"http://{address}/alerts/{name}/{source}")
     uvicorn.run(
         Gateway(plans, spool).app(), host=host, port=port, log_level="warning", access_log=False,
-        server_header=False, timeout_keep_alive=30, limit_concurrency=1000,
+        server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=30, limit_concurrency=1000,
     )  # fmt: skip

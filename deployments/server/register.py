@@ -32,7 +32,7 @@ from flows.recover import recover
 from flows.scan import scan
 from flows.stages import STAGES, report
 from flows.verify_backups import verify_backups
-from model.scanning import Schedule
+from model.schedule import Schedule
 from tasks.work import PlanFile
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
@@ -71,13 +71,9 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
         )
         deployed[f"{flow.name}/{name}"] = await deployment.aapply()
     for file in plans:
-        name, plan = file.plan.name, file.plan
-        wanted: list[tuple[str, Schedule, dict[str, Any]]] = [
-            (scan.name, plan.scan, {}), (back_up.name, plan.back_up, {"scheduled": True}),
-            (verify_backups.name, plan.verification, {}), (drill.name, plan.drill, {"scheduled": True}),
-        ]  # fmt: skip
-        for flow_name, rule, given in wanted:
-            await _schedule(client, deployed[f"{flow_name}/{name}"], rule, off[flow_name, name], given)
+        name = file.plan.name
+        for rule in file.plan.schedules.values():
+            await _schedule(client, deployed[f"{rule.flow}/{name}"], name, rule, off[rule.flow, name])
     await _unschedule_others(client, set(deployed.values()))
     await _automations()
     return deployed
@@ -113,18 +109,21 @@ async def _switched_off(client: PrefectClient, flow: str, plan: str) -> set[tupl
 
 
 async def _schedule(
-    client: PrefectClient, deployment: UUID, rule: Schedule, off: set[tuple[str, str | None]],
-    parameters: dict[str, Any],
-) -> None:  # fmt: skip
+    client: PrefectClient, deployment: UUID, plan: str, rule: Schedule, off: set[tuple[str, str | None]]
+) -> None:
     """Give a deployment the plan's schedule and no other; one that a person switched off stays off."""
     for known in await client.read_deployment_schedules(deployment):
         await client.delete_deployment_schedule(deployment, known.id)
-    if rule.schedule:
-        cron = CronSchedule(cron=rule.schedule, timezone=rule.timezone)
-        active = (rule.schedule, rule.timezone) not in off
-        await client.create_deployment_schedules(
-            deployment, [DeploymentScheduleCreate(schedule=cron, active=active, parameters=parameters)]
+    wanted = [
+        DeploymentScheduleCreate(
+            schedule=CronSchedule(cron=line, timezone=rule.timezone),
+            active=(line, rule.timezone) not in off,
+            parameters={"scheduled": True},
         )
+        for line in rule.lines(plan)
+    ]
+    if wanted:
+        await client.create_deployment_schedules(deployment, wanted)
 
 
 async def _unschedule_others(client: PrefectClient, ours: set[UUID]) -> None:

@@ -6,10 +6,7 @@ import gzip
 import json
 import socket
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from model.errors import BadPlan, Transient
 from model.incident import Source
 from model.journal import Noted
 from model.planfile import read_plan
-from tasks.alerting import MOST_NOTES, Alerting
+from tasks.alerting import Alerting
 from tasks.work import PlanFile, load_plan, open_work
 from tests.model.builders import PLAN_TEXT
 from tests.support.waiting import wait_for
@@ -254,36 +251,6 @@ def test_incident_whose_recovery_could_not_be_started_is_started_the_next_time(s
     (dealt,) = dealing(served.plan, served.spool).deal()
     assert ([dealt.incident], False) == (STARTED, dealt.opened)
     assert (dealt.incident,) == tuple(open_store().incidents())
-
-
-def test_storm_opens_one_incident_for_each_host_and_cause(served: Served) -> None:
-    """Issue 6, must show 2 at a tenth of its size: 2,000 alerts over 50 connections, none acknowledged is lost."""
-    causes = [f"Cause{number}" for number in range(4)]
-
-    def send(number: int) -> tuple[int, float]:
-        with httpx.Client(
-            base_url=served.client.base_url, timeout=60, headers={"authorization": "Bearer new"}
-        ) as client:
-            slowest, acknowledged = 0.0, 0
-            for k in range(40):
-                begin = time.monotonic()
-                answer = client.post(
-                    "/alerts/shop/prometheus", json=message(alert(1000 * number + k, cause=causes[k % 4]))
-                )
-                slowest = max(slowest, time.monotonic() - begin)
-                acknowledged += answer.status_code == 202
-            return acknowledged, slowest
-
-    with ThreadPoolExecutor(50) as pool:
-        results = list(pool.map(send, range(50)))
-    assert 2000 == sum(acknowledged for acknowledged, _ in results)
-    groups = served.spool.waiting()
-    assert 2000 == sum(len(group.ids) for group in groups)
-    opened = Counter(one.opened for one in dealing(served.plan, served.spool).deal())
-    assert {True: 4} == opened
-    for ident in open_store().incidents():
-        notes = sum(isinstance(r.payload, Noted) for r in open_store().read(ident))
-        assert notes <= MOST_NOTES
 
 
 @pytest.mark.parametrize(

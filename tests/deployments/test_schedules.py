@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from deployments.server.register import register
 from deployments.server.settings import client_settings
 from model.incident import Source
 from model.outcome import Gate
+from model.verification import VerificationRule
 from tasks.scanning import history_of
 from tasks.work import PlanFile, load_plan, open_work
 from tests.support.installation import Installation, apart
@@ -24,19 +27,18 @@ pytestmark = pytest.mark.slow
 
 
 def registered(
-    installation: Installation, section: Mapping[str, Any], flow: str = "scan"
+    installation: Installation, section: Mapping[str, Any], key: str = "scan"
 ) -> list[tuple[str, str, bool]]:
     """Register the plan with this section and return the schedules the server has for its flow."""
     file = load_plan(str(installation.plan))
-    rule = type(getattr(file.plan, flow)).model_validate(section)
-    changed = PlanFile(file.plan.model_copy(update={flow: rule}), file.text, file.path)
+    rule = type(getattr(file.plan, key)).model_validate(section)
+    changed = PlanFile(file.plan.model_copy(update={key: rule}), file.text, file.path)
 
     async def act() -> list[tuple[str, str, bool]]:
         async with get_client() as client:
             deployed = await register(client, [changed])
-            found = await client.read_deployment_schedules(deployed[f"{flow}/{file.plan.name}"])
-            given = {"scheduled": True} if flow in {"back_up", "drill"} else {}
-            assert all(s.parameters == given for s in found)
+            found = await client.read_deployment_schedules(deployed[f"{rule.flow}/{file.plan.name}"])
+            assert all(s.parameters == {"scheduled": True} for s in found)
             crons = [(s.schedule, s.active) for s in found if isinstance(s.schedule, CronSchedule)]
             return [(cron.cron, str(cron.timezone), active) for cron, active in crons]
 
@@ -72,21 +74,29 @@ def test_schedule_of_the_plan_is_on_the_server_follows_it_and_vanishes_with_it(
     assert [("30 3 * * *", "Europe/Berlin", True)] == registered(installation, nightly)
     switch_off(installation)
     assert [("30 3 * * *", "Europe/Berlin", False)] == registered(installation, nightly)
+    assert listed(installation)["switched_on"] is False
     assert [("0 5 * * 1", "UTC", True)] == registered(installation, {"schedule": "0 5 * * 1"})
     assert [] == registered(installation, {})
     assert [("0 2 * * *", "UTC", True)] == registered(installation, {"schedule": "0 2 * * *"}, "back_up")
     assert [] == registered(installation, {}, "back_up")
+    weekly = {"schedule": "50 23 * * sat,sun", "jitter": "2h"}
+    late = VerificationRule.model_validate(weekly).late("demo-shop")
+    assert late > 10, "so that it moves into the next day"
+    line = f"{(50 + late) % 60} {(50 + late) // 60 - 1} * * 0,1"
+    assert [(line, "UTC", True)] == registered(installation, weekly, "verification")
+    assert [] == registered(installation, {}, "verification")
     assert [("0 9 1 * *", "UTC", True)] == registered(installation, {"schedule": "0 9 1 * *"}, "drill")
     assert [] == registered(installation, {}, "drill")
 
 
-def start_scan(installation: Installation) -> UUID:
+def start_scan(installation: Installation, **parameters: object) -> UUID:
     """Start the deployment, as the schedule or a person in the UI does."""
 
     async def act() -> UUID:
         async with get_client() as client:
             deployment = await client.read_deployment_by_name("scan/demo-shop")
-            return (await client.create_flow_run_from_deployment(deployment.id)).id
+            run = await client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+            return run.id
 
     def call() -> UUID:
         with client_settings(installation.where):
@@ -110,12 +120,31 @@ def ended(installation: Installation, run: UUID) -> str:
     return wait_for("the scan ends", lambda: apart(call), 300, 0.5)
 
 
+def in_blackout(more: str) -> str:
+    """A section of a plan with a window that is open now."""
+    begin, end = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=3)
+    window = f'{{from: "{begin:%H:%M}", to: "{end:%H:%M}"}}'
+    return f'scan: {{schedule: "{end:%M} {(end.hour + 1) % 24} * * *", blackout: [{window}], {more}}}'
+
+
+def listed(installation: Installation) -> dict[str, Any]:
+    """What `reinstate schedules` says of the scan."""
+    said = installation.run("schedules", "--json")
+    assert 0 == said.returncode, said.stderr
+    (row,) = [row for row in json.loads(said.stdout) if row["flow"] == "scan"]
+    return dict(row)
+
+
 def test_scan_finds_new_damage_and_people_only_have_to_sign(installation: Installation) -> None:
     """R-PREV-2, R-RESP-1: the scan opens the incident and starts its recovery; a second scan opens no other."""
     text = installation.plan.read_text()
     known = set(installation.store.incidents())
     try:
-        installation.plan.write_text(text + "\nscan: {open_incident: serious}\n")
+        installation.plan.write_text(f"{text}\n{in_blackout('open_incident: serious')}\n")
+        assert "Skipped" == ended(installation, start_scan(installation, scheduled=True))
+        scanned = listed(installation)
+        assert "Not run: it falls into the blackout window" in scanned["last_result"]
+        assert "The next run: 20" in scanned["last_result"]
         installation.damage("pip-file")
         assert "Completed" == ended(installation, start_scan(installation))
         (incident,) = set(installation.store.incidents()) - known
