@@ -16,6 +16,7 @@ from model.canonical import Value
 from model.communication import Audience, Communication, GateName
 from model.messages import Moment
 from model.points import PointRule
+from model.readiness import ReadinessRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.severity import DEFAULT_MATRIX, Level
@@ -266,6 +267,7 @@ class Plan(Value):
     back_up: BackUpRule = BackUpRule()
     recovery_points: PointRule = PointRule()
     verification: VerificationRule = VerificationRule()
+    readiness: ReadinessRule = ReadinessRule()
     communication: Communication | None = None
     status_page: StatusPage | None = None
     alerts: AlertRules | None = None

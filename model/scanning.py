@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from model.canonical import Value
+from model.cron import Cron
 from model.finding import CheckResult, Code, Degree, Finding, Verdict
 
 KEPT = 200
 """Runs remembered per plan; the journals of incidents are kept for ever, this is for people's eyes."""
-
-_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_NAMES: tuple[Mapping[str, int], ...] = (
-    {}, {}, {}, {name: n for n, name in enumerate(_MONTHS, 1)}, {name: n for n, name in enumerate(_DAYS)},
-)  # fmt: skip
-_PART = re.compile(r"(\*|[a-z0-9]+(?:-[a-z0-9]+)?)(?:/([0-9]{1,2}))?")
-
-
-def _cron(text: str) -> str:
-    fields = text.lower().split()
-    if not text:
-        return text
-    if len(fields) != 5:
-        raise ValueError("give five fields: minute hour day-of-month month day-of-week, such as `30 3 * * *`")
-    for field, (low, high), names in zip(fields, _RANGES, _NAMES, strict=True):
-        for part in field.split(","):
-            match = _PART.fullmatch(part)
-            ends = [names.get(word, word) for word in match[1].split("-")] if match else []
-            numbers = [int(end) for end in ends if str(end).isdigit()]
-            right = match is not None and (match[1] == "*" or len(numbers) == len(ends))
-            if not right or any(not low <= n <= high for n in numbers) or numbers != sorted(numbers):
-                raise ValueError(f"{part!r} is no part of a cron line; here go numbers from {low} to {high}")
-            if match is not None and match[2] == "0":
-                raise ValueError(f"{part!r} steps by nothing")
-    return " ".join(text.split())
 
 
 def _zone(name: str) -> str:
@@ -59,7 +32,7 @@ class Schedule(Value):
         timezone: of the schedule.
     """
 
-    schedule: Annotated[str, AfterValidator(_cron)] = ""
+    schedule: Cron = ""
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 

@@ -209,6 +209,22 @@ def people_of(file: PlanFile, store: JournalStore) -> list[dict[str, str]]:
     return rows
 
 
+def unable(file: PlanFile, store: JournalStore) -> dict[str, str]:
+    """People of a plan who cannot prove now that it is them, and why not.
+
+    Raises:
+        Damaged: what is known of their proofs was altered.
+    """
+    events, at = read_book(store, file.plan.name).events, now()
+    found: dict[str, str] = {}
+    for ident, person in file.plan.people.items():
+        valid = in_force(person, ident, events, at)
+        state = _code_state(file, person, valid)
+        if not valid.ssh_keys and state != "ready":
+            found[ident] = "revoked" if person.ssh_keys else state if person.totp else "no proof in the plan"
+    return found
+
+
 def _code_state(file: PlanFile, person: Person, valid: Person) -> str:
     if person.totp is None:
         return "–"

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from pydantic import AwareDatetime
+
 from blocks.backups.base import BackupStore
 from blocks.backups.engine import engine_of
 from blocks.home import signing_key
@@ -24,7 +26,7 @@ from model.mistake import Mistake
 from model.outcome import RunVerdict
 from model.plan import Plan
 from model.point_rules import overdue
-from model.points import Judgement, Lost
+from model.points import Judgement, Lost, Why
 from model.proposal import RestoreFiles
 from model.scanning import History
 from model.supplies import Supplies
@@ -41,6 +43,7 @@ class AssetPoints(Value):
         lost: those that should be there and are not.
         overdue: one sentence when the newest sound one is older than the plan allows.
         unproven: one sentence when none was restored by a verification run for longer than the plan allows.
+        proven_at: when one was last restored by a verification run and found whole.
         remarks: why nothing more is known.
     """
 
@@ -53,7 +56,19 @@ class AssetPoints(Value):
     lost: tuple[Lost, ...] = ()
     overdue: str = ""
     unproven: str = ""
+    proven_at: AwareDatetime | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> Judgement | None:
+        """What is said of the point a recovery would use."""
+        return next((one for one in self.judged if one.point == self.chosen), None)
+
+    @property
+    def sound_at(self) -> datetime | None:
+        """When the newest one was taken that may be used and is without doubt."""
+        sound = [one for one in self.judged if not one.refused and not one.says_against(Why.DOUBTFUL)]
+        return max((one.taken_at for one in sound), default=None)
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -283,5 +298,6 @@ def _survey(
             "chosen": looked.supplies[0].point.id if looked.supplies else "", "judged": tuple(looked.judged),
             "lost": tuple(looked.lost), "overdue": late, "remarks": tuple(remarks),
             "unproven": "" if proofs is None else unproven(name, plan.verification, proofs, now()),
+            "proven_at": max(proofs or (), default=None),
         }
     )  # fmt: skip
