@@ -46,17 +46,16 @@ def look(asset: PackageAsset, connection: Connection, stores: Mapping[str, Packa
         Damaged: the index of the store with the wheels does not count.
     """
     store = stores[asset.store] if asset.store else None
-    match asset:
-        case DpkgAsset():
-            wanted = installed(connection, asset)
-            lacking, refused = package_sources.missing(connection, asset, wanted, store)
-        case RpmAsset():
-            wanted = _rpms(connection, asset)
-            lacking, refused = rpm_sources.missing(connection, asset, wanted, store)
-        case PipAsset():
-            names = _distributions(connection, asset)
-            gone = wheel_shelf.missing(stores[asset.store], names)
-            return Obtainable(len(names), tuple(" ".join(one) for one in gone))
+    if isinstance(asset, PipAsset):
+        names = _distributions(connection, asset)
+        gone = wheel_shelf.missing(stores[asset.store], names)
+        return Obtainable(len(names), tuple(" ".join(one) for one in gone))
+    if isinstance(asset, DpkgAsset):
+        wanted = installed(connection, asset)
+        lacking, refused = package_sources.missing(connection, asset, wanted, store)
+    else:
+        wanted = _rpms(connection, asset)
+        lacking, refused = rpm_sources.missing(connection, asset, wanted, store)
     return Obtainable(len(wanted), tuple(f"{one[0]} {one[1]}" for one in lacking), tuple(refused))
 
 

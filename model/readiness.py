@@ -154,6 +154,7 @@ class PlanReadiness(Value):
 
     Attributes:
         digest: of the plan's text; empty when it could not be read.
+        basis: hash over the text, the published versions and the people's proofs it was looked at with.
         rows: the plan itself first, then its assets in its order.
         seconds: how long it took.
         window: seconds a proof of a recovery point counts.
@@ -161,6 +162,7 @@ class PlanReadiness(Value):
 
     plan: str
     digest: str = ""
+    basis: str = ""
     at: AwareDatetime
     seconds: float = 0.0
     window: float = 0.0

@@ -27,6 +27,11 @@ def _book_path(plan: str) -> str:
     return f"people/{plan}.json"
 
 
+def proofs_kept(store: JournalStore, plan: str) -> bytes:
+    """All that is kept about the proofs of a plan's people, as it lies there; empty when there is nothing."""
+    return store.get(_book_path(plan)) or b""
+
+
 def read_book(store: JournalStore, plan: str) -> ProofBook:
     """What happened to the proofs of a plan's people.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from hashlib import sha256
+from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import TaskRunContext
@@ -10,15 +12,17 @@ from prefect.context import TaskRunContext
 from blocks.home import open_store
 from blocks.journals.base import JournalStore
 from model import readiness_rules as rules
-from model.canonical import Value, now
+from model.canonical import Value, digest, now
 from model.errors import BadInput, BadPlan, PreconditionFailed
 from model.readiness import Change, PlanReadiness, Qualification, Readiness, ReadinessHistory, roll_up
 from tasks.one_act import one_act
 from tasks.progress import table_artifact
+from tasks.proofs import proofs_kept
 from tasks.readiness_page import page, rows
 from tasks.ready_hosts import ask_hosts
 from tasks.ready_plan import look_at_plan
-from tasks.work import PlanFile, load_plan
+from tasks.versions import key_of
+from tasks.work import PlanFile, load_plan, registered
 
 
 class Looked(Value):
@@ -40,6 +44,24 @@ def _key(plan: str) -> str:
     return f"readiness/{plan}.json"
 
 
+def basis(store: JournalStore, plan: str, path: Path, versions: int = 0) -> str:
+    """Hash over what people may change between two looks; cheap, so that a change can be noticed at once.
+
+    Args:
+        store: the journal store.
+        plan: name of the plan.
+        path: its file; it need not be there, nor be right.
+        versions: how many published versions there are at least.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError:
+        text = b""
+    while store.get(key_of(plan, versions + 1)) is not None:
+        versions += 1
+    return digest([sha256(text).hexdigest(), sha256(proofs_kept(store, plan)).hexdigest(), versions])
+
+
 @one_act(name="look at readiness", task_run_name="whether {plan} is ready")
 def look_at_readiness(plan: str) -> PlanReadiness:
     """Ask every host, source and person's proof of a plan; changes nothing.
@@ -55,8 +77,10 @@ def look_at_readiness(plan: str) -> PlanReadiness:
         file = load_plan(plan, store)
     except (BadInput, BadPlan) as error:
         return _unreadable(store, plan, error)
+    before = basis(store, file.plan.name, file.path)  # what changes while we look is looked at again
     seen = assess(file, store)
-    return seen.model_copy(update={"at": at, "seconds": round(time.monotonic() - began, 1)})
+    took = round(time.monotonic() - began, 1)
+    return seen.model_copy(update={"at": at, "seconds": took, "basis": before})
 
 
 def assess(file: PlanFile, store: JournalStore) -> PlanReadiness:
@@ -76,17 +100,20 @@ def _unreadable(store: JournalStore, plan: str, error: PreconditionFailed) -> Pl
     Raises:
         PreconditionFailed: the error, where nothing is known under this name.
     """
-    before = history_of(store, plan).latest if plan.replace("-", "").isalnum() else None
-    if before is None:
+    path = registered(plan, store)
+    before = history_of(store, plan).latest if path is not None else None
+    if path is None or before is None:
         raise error
     at = now()
-    own = Readiness(checked=("file",), gaps=(rules.of_wrong_plan(plan, error),), proven_until=at)
+    own = Readiness(checked=("file",), gaps=(rules.of_wrong_plan(str(path), error),), proven_until=at)
     known = [
         Readiness(asset=row.asset, kind=row.kind, host=row.host, proven_until=at)
         for row in before.rows
         if row.asset
     ]
-    return PlanReadiness(plan=plan, at=at, rows=tuple(roll_up(own, known, {})))
+    return PlanReadiness(
+        plan=plan, at=at, basis=basis(store, plan, path), rows=tuple(roll_up(own, known, {}))
+    )  # fmt: skip
 
 
 @one_act(name="conclude readiness", task_run_name="remember and show it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from model.command import printable
 from model.point_rules import span
@@ -31,6 +32,13 @@ def rows(seen: PlanReadiness) -> list[dict[str, str]]:
         }
         for row in seen.rows
     ]  # fmt: skip
+
+
+def as_data(seen: PlanReadiness) -> dict[str, Any]:
+    """For `--json`: the model with the states that are derived from it."""
+    kept = seen.model_dump(mode="json", exclude={"rows"})
+    lines = [{"state": str(row.state), **row.model_dump(mode="json")} for row in seen.rows]
+    return {"state": str(seen.state), "proven_until": seen.proven_until.isoformat(), **kept, "rows": lines}
 
 
 def _moment(at: datetime) -> str:

@@ -17,10 +17,12 @@ from checks import client_tools, cluster_supplies, obtainable, room, toolbox
 from checks.many import side_by_side
 from model import readiness_rules as rules
 from model.assets import Asset, DpkgAsset, PipAsset, PostgresAsset, RpmAsset
+from model.canonical import now
 from model.command import Command
 from model.errors import BadInput, PreconditionFailed, ReinstateError
 from model.readiness import Gap, Lack, Readiness, until
 from model.readiness_rules import Need, Room
+from model.verification import aged
 from tasks.recovery_points import AssetPoints, backed_up, survey
 from tasks.work import PlanFile
 
@@ -178,20 +180,23 @@ def _points(
         one.gaps.append(rules.of_source(source, stores))
         return
     store = stores[source]
-    cluster = isinstance(store, PgBackRestStore)
-    if connection is None and (cluster or engine_of(store) is not None):
+    cluster = store if isinstance(store, PgBackRestStore) else None
+    if connection is None and (cluster is not None or engine_of(store) is not None):
         return  # the tool runs on the host, which is a gap already
     try:
         about = survey(file, journal, only={one.name})[0]
-        lacking = _cluster(one, connection, store) if connection is not None and cluster else []
+        lacking = _cluster(one, connection, cluster) if connection is not None and cluster is not None else []
     except ReinstateError as error:
         one.gaps.append(rules.of_source(source, error))
         return
     one.checked.append("recovery points")
     lost = [f"{lost.why}: {lost.sentence}" for lost in about.lost if lost.grave]
     one.gaps += lacking
+    proofs = [about.proven_at] if about.proven_at is not None else []
+    restorable = one.asset.kind != "rpm"  # of these only the database is kept, which no sandbox restores
+    unproven = aged(one.name, file.plan.verification.window, proofs, now()) if restorable else ""
     one.gaps += rules.of_points(
-        source, about.chosen, about.judged, lost, about.overdue, about.unproven, about.remarks
+        source, about.chosen, about.judged, lost, about.overdue, unproven, about.remarks
     )
     one.about = about
     one.size = about.used.measure.bytes if about.used is not None else 0
@@ -211,7 +216,7 @@ def _cluster(one: Looked, connection: Connection, store: PgBackRestStore) -> lis
 def _expiries(file: PlanFile, about: AssetPoints) -> list[datetime]:
     plan = file.plan
     found = [about.sound_at + timedelta(seconds=plan.objectives.rpo)] if about.sound_at is not None else []
-    if plan.verification.schedule and about.proven_at is not None:
+    if about.proven_at is not None:
         found.append(about.proven_at + timedelta(seconds=plan.verification.window))
     return found
 

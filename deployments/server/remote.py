@@ -103,6 +103,11 @@ def start_publication(where: Paths, plan: str, proposed_by: str, publication: st
     return _start(where, "publish_plan", name, parameters, publication)[1]
 
 
+def start_readiness(where: Paths, plan: str) -> None:
+    """Create a `readiness` run of a registered plan."""
+    _start(where, "readiness", plan, {"plan": plan}, "")
+
+
 def _start(
     where: Paths, flow: str, plan: str, parameters: Mapping[str, Any], incident: str, once: str = ""
 ) -> tuple[UUID, str]:
