@@ -46,6 +46,7 @@ from model.plan import (
     TableChecks,
 )
 from model.points import PointRule
+from model.readiness import ReadinessRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.status_page import StatusPage
@@ -138,6 +139,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`scan`", ScanRule, ""),
     ("`back_up`", BackUpRule, "[Recovery points](recovery-points.md) says what stops it."),
     ("`verification`", VerificationRule, "[Backups proven](backup-verification.md) says what a run does."),
+    ("`readiness`", ReadinessRule, "[Readiness](readiness.md) says what is looked at."),
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`review`", ReviewRule, "[End and review](review.md) says how items are tracked."),
     ("`signoff`", SignOff, ""),
@@ -175,6 +177,7 @@ KEYS = {
     "Plan.scan": "regular checks: [Regular checks](regular-checks.md)",
     "Plan.back_up": "regular backups: [Recovery points](recovery-points.md)",
     "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
+    "Plan.readiness": "regular looks at whether a recovery could be done now: [Readiness](readiness.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
     "Plan.alerts": "monitoring systems that may report damage: [Alerts](alerts.md); left out: none",
     "Plan.status_page": "a page for everybody: [Status page](status-page.md); left out: none is written",
@@ -342,7 +345,7 @@ EXIT_CODES: tuple[tuple[int, str, str], ...] = (
         2,
         "",
         "`scan`: damage was found, or a check could not run. `scan`, `backups`, `verify-backups`: a recovery point is "
-        "missing, altered, not whole or overdue. Also: the command line was wrong.",
+        "missing, altered, not whole or overdue. `readiness`: something is blocked. Also: the command line was wrong.",
     ),
     (10, "ROLLED_BACK", "`demo`, `recover --local`: the recovery was rolled back."),
     (

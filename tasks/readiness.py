@@ -18,10 +18,10 @@ from model.readiness import Change, PlanReadiness, Qualification, Readiness, Rea
 from tasks.one_act import one_act
 from tasks.progress import table_artifact
 from tasks.proofs import proofs_kept
-from tasks.readiness_page import page, rows
+from tasks.readiness_page import history_of, key_of, page, rows
 from tasks.ready_hosts import ask_hosts
 from tasks.ready_plan import look_at_plan
-from tasks.versions import key_of
+from tasks.versions import key_of as version_key
 from tasks.work import PlanFile, load_plan, registered
 
 
@@ -32,16 +32,6 @@ class Looked(Value):
     sentence: str
     state: Qualification
     changes: tuple[Change, ...] = ()
-
-
-def history_of(store: JournalStore, plan: str) -> ReadinessHistory:
-    """What is remembered of a plan's readiness."""
-    data = store.get(_key(plan))
-    return ReadinessHistory() if data is None else ReadinessHistory.model_validate_json(data)
-
-
-def _key(plan: str) -> str:
-    return f"readiness/{plan}.json"
 
 
 def basis(store: JournalStore, plan: str, path: Path, versions: int = 0) -> str:
@@ -57,7 +47,7 @@ def basis(store: JournalStore, plan: str, path: Path, versions: int = 0) -> str:
         text = path.read_bytes()
     except OSError:
         text = b""
-    while store.get(key_of(plan, versions + 1)) is not None:
+    while store.get(version_key(plan, versions + 1)) is not None:
         versions += 1
     return digest([sha256(text).hexdigest(), sha256(proofs_kept(store, plan)).hexdigest(), versions])
 
@@ -134,5 +124,5 @@ def conclude_readiness(seen: PlanReadiness) -> Looked:
 def remember(store: JournalStore, seen: PlanReadiness) -> ReadinessHistory:
     """Keep a look as the newest."""
     history = history_of(store, seen.plan).with_run(seen)
-    store.put(_key(seen.plan), history.model_dump_json().encode())
+    store.put(key_of(seen.plan), history.model_dump_json().encode())
     return history

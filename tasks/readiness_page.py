@@ -6,6 +6,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from blocks.journals.base import JournalStore
+from model.canonical import now
 from model.command import printable
 from model.point_rules import span
 from model.readiness import PlanReadiness, Qualification, Readiness, ReadinessHistory
@@ -103,6 +105,24 @@ def _proven(seen: PlanReadiness) -> str:
         lines.append((row.name, f"{age / 86400:.1f}", "█" * filled + "░" * (BAR - filled), point))
     allowed = f"of {span(seen.window)}" if seen.window else ""
     return table(("asset", "days", allowed, "newest sound recovery point"), lines)
+
+
+def history_of(store: JournalStore, plan: str) -> ReadinessHistory:
+    """What is remembered of a plan's readiness."""
+    data = store.get(key_of(plan))
+    return ReadinessHistory() if data is None else ReadinessHistory.model_validate_json(data)
+
+
+def key_of(plan: str) -> str:
+    """Where it lies in the journal store."""
+    return f"readiness/{plan}.json"
+
+
+def blocked_before(store: JournalStore, plan: str, only: Collection[str] | None = None) -> list[str]:
+    """What an incident must know of the newest look: nothing where nothing was blocked; see `in_short`."""
+    history = history_of(store, plan)
+    lines = in_short(history, plan, now(), only) if history.latest is not None else []
+    return lines if len(lines) > 1 else []
 
 
 def in_short(

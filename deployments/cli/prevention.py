@@ -136,8 +136,7 @@ def readiness(
     from blocks.home import open_store
     from flows.readiness import look_now
     from model.readiness import Qualification
-    from tasks.readiness import history_of
-    from tasks.readiness_page import as_data
+    from tasks.readiness_page import as_data, history_of
     from tasks.work import load_plan
 
     store = open_store()
@@ -189,8 +188,7 @@ def say_ready(plan: str) -> None:
     """The newest look that is kept, in a few lines: nobody is asked in the middle of an incident."""
     from blocks.home import open_store
     from model.canonical import now
-    from tasks.readiness import history_of
-    from tasks.readiness_page import in_short
+    from tasks.readiness_page import history_of, in_short
 
     for line in in_short(history_of(open_store(), plan), plan, now()):
         say(line)

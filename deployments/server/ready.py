@@ -10,7 +10,8 @@ from blocks.journals.base import JournalStore
 from deployments.server.paths import Paths
 from deployments.server.remote import start_readiness
 from deployments.server.settings import UNREACHABLE
-from tasks.readiness import basis, history_of
+from tasks.readiness import basis
+from tasks.readiness_page import history_of
 from tasks.work import PlanFile
 
 AGAIN_SECONDS = 120.0

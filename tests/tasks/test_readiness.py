@@ -25,12 +25,16 @@ from deployments.cli.app import app
 from flows.readiness import look_now, readiness
 from flows.verify_backups import verify_backups
 from model.errors import BadInput, BadPlan
+from model.journal import Noted
+from model.outcome import Gate
 from model.readiness import Lack, PlanReadiness, Qualification, Readiness
 from tasks import package_index, proofs
-from tasks.readiness import basis, history_of
-from tasks.readiness_page import in_short, page
-from tasks.work import load_plan, register_plan
+from tasks.gate_page import asked_markdown
+from tasks.readiness import basis
+from tasks.readiness_page import history_of, in_short, page
+from tasks.work import load_plan, open_work, register_plan
 from tests.support.labworld import write_secret
+from tests.support.locally import begin
 from tests.support.pythonworld import STORE, environment_here, plan_changes
 from tests.support.site import PEOPLE, Site, server, site
 from tests.tasks.localhost import quiet
@@ -356,6 +360,24 @@ def test_recover_and_propose_say_first_what_is_known(ready: Site, reinstate: Cal
     assert "Plan small is blocked" in said
     assert "files is blocked: POINT_MISSING disk" in said.replace("\n", " ")
     assert runs == len(history_of(open_store(), "small").runs)
+    (incident,) = open_store().incidents()
+    work = open_work(incident)
+    notes = [r.payload.sentence for r in work.store.read(incident) if isinstance(r.payload, Noted)]
+    assert any("files is blocked: POINT_MISSING" in note for note in notes), "the report stage says so"
+
+
+def test_proposal_names_what_was_blocked(ready: Site) -> None:
+    """What a look found wrong with the very asset that is to be repaired stands above what is signed."""
+    ready.damage()
+    incident = begin(ready.plan)
+    work = open_work(incident)
+    assert "is blocked" not in asked_markdown(work, work.state(), Gate.DECIDE)
+    (ready.world.folder / "secrets" / "totp-lena").unlink()
+    (ready.world.folder / "secrets" / "totp-omar").unlink()
+    sees(ready)
+    text = asked_markdown(work, work.state(), Gate.DECIDE)
+    assert "the plan itself is blocked: QUORUM\\_OUT\\_OF\\_REACH signoff.decide" in text
+    assert "files is blocked: PLAN\\_BLOCKED" in text
 
 
 def test_kept_look_that_is_old_is_called_out_of_date(ready: Site) -> None:
