@@ -1,4 +1,4 @@
-"""Readiness on a running installation: looked at when `up` starts, on the plan's schedule, and when the plan changes."""
+"""Readiness on a running installation: looked at once `up` runs, on the plan's schedule, and when the plan changes."""
 
 from __future__ import annotations
 
