@@ -10,6 +10,7 @@ from blocks.journals.base import JournalStore
 from deployments.server.paths import Paths
 from deployments.server.remote import start_readiness
 from deployments.server.settings import UNREACHABLE
+from model.errors import ReinstateError
 from tasks.readiness import basis
 from tasks.readiness_page import history_of
 from tasks.work import PlanFile
@@ -20,10 +21,10 @@ AGAIN_SECONDS = 120.0
 
 @dataclass
 class _Plan:
-    """What is known of a plan: what it rests on now, as it was looked at last and as it was asked for, and when."""
+    """A plan, what it rests on while its newest look is of that, and what a look was asked for, and when."""
 
     file: PlanFile
-    looked: str = ""
+    settled: str = ""
     asked: str = ""
     since: float = 0.0
 
@@ -46,15 +47,21 @@ class Changes:
         for one in self._plans:
             name = one.file.plan.name
             now = basis(self._store, name, one.file.path)
-            if now == one.looked or (now == one.asked and time.monotonic() - one.since < AGAIN_SECONDS):
+            if now == one.settled or (now == one.asked and time.monotonic() - one.since < AGAIN_SECONDS):
                 continue
             latest = history_of(self._store, name).latest
-            one.looked = latest.basis if latest is not None else ""
-            if now == one.looked:
+            known = latest.basis if latest is not None else ""
+            one.settled = now if now == known else ""
+            if one.settled:
                 continue
             try:
                 start_readiness(where, name)
             except UNREACHABLE:
                 continue  # it may be on its way back: the next look tries again
+            except ReinstateError as error:  # such as a deployment that somebody removed
+                say(
+                    f"Plan {name} {'changed' if known else 'is new'}, and its readiness cannot be looked at: {error}"
+                )
+            else:
+                say(f"Plan {name} {'changed' if known else 'is new'}: its readiness is looked at.")
             one.asked, one.since = now, time.monotonic()
-            say(f"Plan {name} {'changed' if one.looked else 'is new'}: its readiness is looked at.")
