@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
+from checks.fact import require
 from model.assets import DpkgAsset
 from model.command import Command, printable
 from model.errors import PreconditionFailed, ReinstateError, Transient
@@ -26,14 +27,18 @@ BATCH = 200
 _URI = re.compile(r"^'(?P<uri>[^']*)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})\s*$")
 _UNCHECKED = re.compile(r"\b(trusted|allow-insecure)\s*[=:]\s*(yes|true|with|on|enable|1)\b", re.IGNORECASE)
 _FORMAT = "$(REPO_URI)\t$(TRUSTED)\t$(SOURCESENTRY)"
-# An index may hold SHA-512 as well, and apt names the strongest. Looking must not rewrite the host's cache file.
+# Looking must not rewrite the host's cache file.
+_IN_MEMORY = ("--option=Dir::Cache::pkgcache=",)
+# An index may hold SHA-512 as well, and apt names the strongest.
 _OPTIONS = (
     "--option=Acquire::ForceHash=SHA256",
-    "--option=Dir::Cache::pkgcache=",
+    *_IN_MEMORY,
     "--print-uris",
     "--quiet=2",
 )
 _HASH = 'LC_ALL=C; export LC_ALL; cd -- "$1" || exit 0; shift; sha256sum -- "$@" 2>/dev/null; exit 0'
+
+_ABSENT = r"""for path; do [ -f "$path" ] || printf '%s\0' "$path"; done"""
 
 Wanted = tuple[str, str, str]
 """Name (without architecture), version, architecture."""
@@ -70,6 +75,11 @@ class _Listed:
     sha256: str
     signed: bool
 
+    @property
+    def local(self) -> str:
+        """Where a mirror that is a folder of the host has it; empty for others."""
+        return unquote(self.uri.removeprefix("file:")) if self.uri.startswith("file:/") else ""
+
 
 def find(
     connection: Connection, asset: DpkgAsset, wanted: Sequence[Wanted], store: PackageStore | None
@@ -96,11 +106,64 @@ def find(
         elif one in shelved and store is not None and whole(store, shelved[one], result):
             result.offers[one] = offer_of(store, shelved[one])
         elif (known := listed.get(one)) is not None and known.signed:
-            local = unquote(known.uri.removeprefix("file:")) if known.uri.startswith("file:/") else ""
             result.offers[one] = Offer(
-                "mirror", known.filename, known.sha256, known.bytes, one[1], one[2], local
+                "mirror", known.filename, known.sha256, known.bytes, one[1], one[2], known.local
             )
     return result
+
+
+def missing(
+    connection: Connection, asset: DpkgAsset, wanted: Sequence[Wanted], store: PackageStore | None
+) -> tuple[list[Wanted], list[str]]:
+    """Those of these packages that nobody has, as `find` would look, but no package is read: what indexes say counts.
+
+    Returns:
+        What cannot be had, and which sources were refused.
+
+    Raises:
+        Transient: the host or the store does not answer.
+    """
+    result = Sources()
+    index = index_of(store, result)
+    shelved = {one: file for one in wanted if index and (file := _shelved(index, one))}
+    left = [
+        one for one in wanted
+        if one not in shelved or store is None or not store.objects.exists(shelved[one].filename)
+    ]  # fmt: skip
+    known = _versions(connection, asset, left)
+    listed = _mirrors(connection, asset, [one for one in left if one[:2] in known], result)
+    local = {found.local: one for one, found in listed.items() if found.local}
+    gone = {local[path] for path in _absent(connection, list(local))}
+    left = [one for one in left if one not in listed or not listed[one].signed or one in gone]
+    cached = _cached(connection, asset, [one for one in left if one in listed or one in shelved], listed)
+    lacking = [
+        one for one in left
+        if _of_cache(asset, one, cached, listed.get(one), shelved.get(one), result) is None
+    ]  # fmt: skip
+    return lacking, result.refused
+
+
+def _versions(connection: Connection, asset: DpkgAsset, wanted: Sequence[Wanted]) -> set[tuple[str, str]]:
+    """Name and version of what apt's lists have of these packages, in one look: asking for one they lack costs more."""
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(wanted) if asset.root == "/" else 0, BATCH):
+        names = [one[0] for one in wanted[start : start + BATCH]]
+        words = ("apt-cache", *_IN_MEMORY, "madison", "--", *names)
+        answer = connection.run(Command(words, sudo=True, env={"LC_ALL": "C"}, timeout=120.0))
+        fields = [line.split("|") for line in answer.text.splitlines()]
+        found |= {(line[0].strip(), line[1].strip()) for line in fields if len(line) == 3}
+    return found
+
+
+def _absent(connection: Connection, paths: Sequence[str]) -> list[str]:
+    """Those of these files of the host that are not there."""
+    found: list[str] = []
+    for start in range(0, len(paths), BATCH):
+        words = ("sh", "-c", _ABSENT, "reinstate-absent", *paths[start : start + BATCH])
+        answer = connection.run(Command(words, sudo=True, timeout=60.0))
+        require(answer, connection.name, "looking for package files")
+        found += [path for path in answer.stdout.decode("utf-8", "surrogateescape").split("\0") if path]
+    return found
 
 
 def offer_of(store: PackageStore, file: PackageFile) -> Offer:

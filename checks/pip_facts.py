@@ -166,13 +166,13 @@ def prefix_of(asset: PipAsset) -> str:
     return str(PurePosixPath(asset.python).parent.parent)
 
 
-def collect(connection: Connection, asset: PipAsset, *, everything: bool = True) -> EnvironmentData:
+def collect(connection: Connection, asset: PipAsset, *, names_only: bool = False) -> EnvironmentData:
     """Look at the environment with its own interpreter, or with the host's `python3` where that does not run.
 
     Args:
         connection: an open connection.
         asset: the environment.
-        everything: False: only the environment's own parts and folders, which takes a moment.
+        names_only: the distributions without their files, which takes a moment.
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: no interpreter on the host runs.
@@ -181,7 +181,7 @@ def collect(connection: Connection, asset: PipAsset, *, everything: bool = True)
     if alive.status is None:
         require(alive, connection.name, f"starting {asset.python}")
     broken = "" if alive.text.strip() == "42" else alive.tail(1) or f"it ends with status {alive.status}"
-    words = () if everything else ("sites",)
+    words = ("names",) if names_only else ()
     last = None
     for python in ("python3", "/usr/bin/python3") if broken else (asset.python,):
         chunks: list[bytes] = []

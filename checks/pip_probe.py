@@ -203,8 +203,8 @@ def byte_code(path: str) -> bool:
     return path.endswith((".pyc", ".pyo")) and os.path.basename(os.path.dirname(path)) == "__pycache__"
 
 
-def distribution(site: str, folder: str, known: "set[str]", around: "set[str]") -> None:
-    """What a .dist-info folder says, then each file of its RECORD but byte code."""
+def distribution(site: str, folder: str, known: "set[str]", around: "set[str]", name_only: bool) -> None:
+    """What a .dist-info folder says, then each file of its RECORD but byte code, unless only the name is asked for."""
     info = os.path.join(site, folder)
     name, version = named(info, folder)
     record = os.path.join(info, "RECORD")
@@ -216,7 +216,7 @@ def distribution(site: str, folder: str, known: "set[str]", around: "set[str]") 
         "distribution", name=name, version=version, site=site, info=info, tags=tags,
         record=there, problem=problem, installer=installer,
     )  # fmt: skip
-    for path, expected in rows:
+    for path, expected in () if name_only else rows:
         place = path if os.path.isabs(path) else os.path.normpath(os.path.join(site, path))
         known.add(place)
         if byte_code(place):
@@ -295,15 +295,16 @@ def main() -> None:
             gid=fact["gid"],
             owned=owned,
         )
-        if sys.argv[2:] == ["sites"]:
-            continue
         known = set()  # type: set[str]
         around = set()  # type: set[str]
+        names_only = sys.argv[2:] == ["names"]
         for folder in sorted(os.listdir(site)):
             if folder.endswith(".dist-info") and not folder.startswith("~"):
-                distribution(site, folder, known, around)
+                distribution(site, folder, known, around, names_only)
             elif folder.endswith((".egg-info", ".egg", ".egg-link")):
                 legacy(site, folder, known)
+        if names_only:
+            continue
         walked = set() if owned else strays(site, known, around)
         for folder in sorted(around | walked):
             say("folder", **look(folder))

@@ -77,6 +77,38 @@ def find(
     return result
 
 
+def missing(
+    connection: Connection, asset: RpmAsset, wanted: Sequence[Wanted], store: PackageStore | None
+) -> tuple[list[Wanted], list[str]]:
+    """Those of these packages that nobody has, as `find` would look, but none of the store is read.
+
+    Returns:
+        What cannot be had, and which sources were refused.
+
+    Raises:
+        Transient: the host or the store does not answer.
+    """
+    result = Sources()
+    index = index_of(store, result)
+    shelved = {
+        one: file for one in wanted if index and (file := index.find("rpm", one[0], one[1], (one[2],)))
+    }
+    left = [
+        one for one in wanted
+        if one not in shelved or store is None or not store.objects.exists(shelved[one].filename)
+    ]  # fmt: skip
+    listed = _repositories(connection, left, result) if left else {}
+    left = [one for one in left if one not in listed]
+    cached = _cached(connection, left) if left else {}
+    measures = {one: [shelved[one].sha256] if one in shelved else [] for one in left}
+    lacking = [
+        one
+        for one in left
+        if _of_cache(connection, asset, one, cached.get(one), measures[one], result) is None
+    ]
+    return lacking, result.refused
+
+
 def words(wanted: Wanted) -> tuple[str, str, str, str, str]:
     """Name, epoch, version, release and architecture."""
     name, version, architecture = wanted

@@ -56,6 +56,22 @@ def shelf(store: PackageStore, wanted: Collection[tuple[str, str]], folder: Path
     return Shelf(wheels, origins, tuple(remarks))
 
 
+def missing(store: PackageStore, wanted: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of these (normalised name, version) of which the store has no wheel; none is read.
+
+    Raises:
+        PreconditionFailed: the store has no index. Damaged: its index does not count.
+        Transient: the store does not answer.
+    """
+    there = {
+        key
+        for file in store.index().packages
+        if file.family == "wheel" and (key := (normal(file.name), file.version)) in wanted
+        and store.objects.exists(file.filename)
+    }  # fmt: skip
+    return sorted(set(wanted) - there)
+
+
 def readable(paths: Sequence[Path]) -> tuple[list[Wheel], list[str]]:
     """What wheels say about themselves, and why some say nothing."""
     wheels, remarks = [], []

@@ -48,6 +48,7 @@ from model.plan import (
     TableChecks,
 )
 from model.points import PointRule
+from model.readiness import ReadinessRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.schedule import Blackout
@@ -145,6 +146,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`drill`", DrillRule, "[Drills](drills.md) says what a drill does."),
     ("`drill.staging`", StagingHost, "The keys of a host; its role is `staging`."),
     ("`blackout` of `scan`, `back_up`, `verification`, `drill`", Blackout, "See [Schedules](schedules.md)."),
+    ("`readiness`", ReadinessRule, "[Readiness](readiness.md) says what is looked at."),
     ("`recovery_points`", PointRule, "[Recovery points](recovery-points.md) says how they are chosen."),
     ("`review`", ReviewRule, "[End and review](review.md) says how items are tracked."),
     ("`signoff`", SignOff, ""),
@@ -184,6 +186,7 @@ KEYS = {
     "Plan.verification": "regular restores into a sandbox: [Backups proven](backup-verification.md)",
     "Plan.drill": "regular drills against staging: [Drills](drills.md)",
     "StagingHost.role": "only `staging`; the file `STATE_DIR/role` on the host must say so as well",
+    "Plan.readiness": "regular looks at whether a recovery could be done now: [Readiness](readiness.md)",
     "Plan.recovery_points": "how recovery points are judged: [Recovery points](recovery-points.md)",
     "Plan.alerts": "monitoring systems that may report damage: [Alerts](alerts.md); left out: none",
     "Plan.status_page": "a page for everybody: [Status page](status-page.md); left out: none is written",
@@ -352,7 +355,7 @@ EXIT_CODES: tuple[tuple[int, str, str], ...] = (
         2,
         "",
         "`scan`: damage was found, or a check could not run. `scan`, `backups`, `verify-backups`: a recovery point is "
-        "missing, altered, not whole or overdue. Also: the command line was wrong.",
+        "missing, altered, not whole or overdue. `readiness`: something is blocked. Also: the command line was wrong.",
     ),
     (10, "ROLLED_BACK", "`demo`, `recover --local`: the recovery was rolled back."),
     (

@@ -16,6 +16,7 @@ from model.drill import DrillRule
 from model.host import Host, public_key
 from model.messages import Moment
 from model.points import PointRule
+from model.readiness import ReadinessRule
 from model.review import ReviewRule
 from model.scanning import BackUpRule, ScanRule
 from model.schedule import Schedule
@@ -228,6 +229,7 @@ class Plan(Value):
     recovery_points: PointRule = PointRule()
     verification: VerificationRule = VerificationRule()
     drill: DrillRule = DrillRule()
+    readiness: ReadinessRule = ReadinessRule()
     communication: Communication | None = None
     status_page: StatusPage | None = None
     alerts: AlertRules | None = None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -31,7 +31,12 @@ _MOST_LOOKED_AT = 50_000
 """Runs after which a schedule that was held back every time is taken to be held back for ever."""
 
 
-def _cron(text: str) -> str:
+def cron(text: str) -> str:
+    """A cron line as Prefect has them; empty stays empty.
+
+    Raises:
+        ValueError: it is none; says which part.
+    """
     fields = text.lower().split()
     if not text:
         return text
@@ -129,6 +134,15 @@ def _moment(day: date, hour: int, minute: int, zone: ZoneInfo) -> datetime:
     return local.replace(fold=1).astimezone(UTC) if left_out else moment
 
 
+def shortest(line: str) -> timedelta | None:
+    """The least time between two runs of a cron line, were every day one of its days; None: it is empty."""
+    if not line:
+        return None
+    of_day = read_cron(line)
+    minutes = sorted(60 * hour + minute for hour in of_day.hours for minute in of_day.minutes)
+    return timedelta(minutes=min(b - a for a, b in pairwise([*minutes, minutes[0] + _DAY_MINUTES])))
+
+
 def shifted(line: str, minutes: int) -> tuple[str, ...]:
     """The cron lines that say what this one says, so many minutes later (less than a day).
 
@@ -222,7 +236,7 @@ class Schedule(Value):
     flow: ClassVar[str]
     """Name of the flow that it starts."""
 
-    schedule: Annotated[str, AfterValidator(_cron)] = ""
+    schedule: Annotated[str, AfterValidator(cron)] = ""
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     jitter: Annotated[Seconds, AfterValidator(_jitter)] = 0.0
     blackout: tuple[Blackout, ...] = ()

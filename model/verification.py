@@ -142,17 +142,20 @@ def unproven(asset: str, rule: VerificationRule, proofs: Iterable[datetime], mom
 
     A plan without a schedule of verification promises nothing.
     """
-    if not rule.schedule:
-        return ""
+    return aged(asset, rule.window, proofs, moment) if rule.schedule else ""
+
+
+def aged(asset: str, window: float, proofs: Iterable[datetime], moment: datetime) -> str:
+    """That no proof of an asset's backups counts any more, in one sentence; empty when one does."""
     last = max(proofs, default=None)
     if last is None:
         return f"{asset}: no recovery point was ever restored by a verification run; run `reinstate verify-backups`."
     age = moment - last
-    if age <= timedelta(seconds=rule.window):
+    if age <= timedelta(seconds=window):
         return ""
     return (
         f"{asset}: the last proof that its backups restore is {age.days} days old, "
-        f"{rule.window / 86400:.0f} are allowed; see why the runs of verify_backups are missing."
+        f"{window / 86400:.0f} are allowed; see why the runs of verify_backups are missing."
     )
 
 

@@ -6,6 +6,7 @@ from model.journal import State
 from model.outcome import Gate
 from model.plan_diff import PlanDiff, in_words
 from tasks.publishing import difference
+from tasks.readiness_page import blocked_before
 from tasks.render import ROW_LIMIT, proposal_markdown, result_markdown, safe
 from tasks.work import Work
 
@@ -18,7 +19,10 @@ def asked_markdown(work: Work, state: State, gate: Gate) -> str:
         case Gate.BREAK_GLASS:
             return _glass(work, state)
         case Gate.DECIDE if state.proposal is not None:
-            return proposal_markdown(work.plan, state, state.proposal)
+            assets = {action.asset for action in state.proposal.actions}
+            blocked = blocked_before(work.store, work.plan.name, assets)
+            known = [f"**⚠ {safe(line, 500)}**" for line in blocked]
+            return "\n\n".join([*known, proposal_markdown(work.plan, state, state.proposal)])
         case _:
             return result_markdown(work.plan, state)
 

@@ -17,6 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from blocks import durable
 from blocks.channels import Answer, Channel
 from blocks.home import home
+from blocks.secrets import Secrets
 from checks.many import AT_ONCE, side_by_side
 from model.canonical import now
 from model.communication import Channel as Declared
@@ -43,8 +44,12 @@ def open_channel(work: Work, name: str, declared: Declared) -> Channel:
     Raises:
         BadInput: its secret is not there, or is no Apprise URL. Transient: the secret's keeper does not answer.
     """
-    url = work.file.secrets.resolve(declared.url)
-    return Channel(name, url, declared.url, personal=declared.reaches is not None)
+    return channel_of(work.file.secrets, name, declared)
+
+
+def channel_of(secrets: Secrets, name: str, declared: Declared) -> Channel:
+    """A channel, opened and not used; raises as `open_channel`."""
+    return Channel(name, secrets.resolve(declared.url), declared.url, personal=declared.reaches is not None)
 
 
 @dataclass(frozen=True)

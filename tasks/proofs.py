@@ -27,6 +27,11 @@ def _book_path(plan: str) -> str:
     return f"people/{plan}.json"
 
 
+def proofs_kept(store: JournalStore, plan: str) -> bytes:
+    """All that is kept about the proofs of a plan's people, as it lies there; empty when there is nothing."""
+    return store.get(_book_path(plan)) or b""
+
+
 def read_book(store: JournalStore, plan: str) -> ProofBook:
     """What happened to the proofs of a plan's people.
 
@@ -207,6 +212,22 @@ def people_of(file: PlanFile, store: JournalStore) -> list[dict[str, str]]:
             }
         )  # fmt: skip
     return rows
+
+
+def unable(file: PlanFile, store: JournalStore) -> dict[str, str]:
+    """People of a plan who cannot prove now that it is them, and why not.
+
+    Raises:
+        Damaged: what is known of their proofs was altered.
+    """
+    events, at = read_book(store, file.plan.name).events, now()
+    found: dict[str, str] = {}
+    for ident, person in file.plan.people.items():
+        valid = in_force(person, ident, events, at)
+        state = _code_state(file, person, valid)
+        if not valid.ssh_keys and state != "ready":
+            found[ident] = "revoked" if person.ssh_keys else state if person.totp else "no proof in the plan"
+    return found
 
 
 def _code_state(file: PlanFile, person: Person, valid: Person) -> str:

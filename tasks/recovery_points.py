@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from pydantic import AwareDatetime
+
 from blocks.backups import protection
 from blocks.backups.base import BackupStore
 from blocks.backups.engine import engine_of
@@ -25,7 +27,7 @@ from model.mistake import Mistake
 from model.outcome import RunVerdict
 from model.plan import Plan
 from model.point_rules import overdue
-from model.points import Judgement, Lost
+from model.points import Judgement, Lost, Why
 from model.proposal import RestoreFiles
 from model.scanning import History
 from model.supplies import Supplies
@@ -43,6 +45,7 @@ class AssetPoints(Value):
         overdue: one sentence when the newest sound one is older than the plan allows.
         unproven: one sentence when none was restored by a verification run for longer than the plan allows.
         protection: how the store itself keeps the chosen one from being read or removed, as far as it says so.
+        proven_at: when one was last restored by a verification run and found whole.
         remarks: why nothing more is known.
     """
 
@@ -56,7 +59,19 @@ class AssetPoints(Value):
     overdue: str = ""
     unproven: str = ""
     protection: str = ""
+    proven_at: AwareDatetime | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> Judgement | None:
+        """What is said of the point a recovery would use."""
+        return next((one for one in self.judged if one.point == self.chosen), None)
+
+    @property
+    def sound_at(self) -> datetime | None:
+        """When the newest one was taken that may be used and is without doubt."""
+        sound = [one for one in self.judged if not one.refused and not one.says_against(Why.DOUBTFUL)]
+        return max((one.taken_at for one in sound), default=None)
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -287,6 +302,7 @@ def _survey(
             "chosen": looked.supplies[0].point.id if looked.supplies else "", "judged": tuple(looked.judged),
             "lost": tuple(looked.lost), "overdue": late, "remarks": tuple(remarks),
             "unproven": "" if proofs is None else unproven(name, plan.verification, proofs, now()),
+            "proven_at": max(proofs or (), default=None),
         }
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ from model.diagnosis import Diagnosis
 from model.errors import PreconditionFailed
 from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind, Source
-from model.journal import Confirmed, LeaseReleased, Preserved, Proposed, Reviewed, Verified
+from model.journal import Confirmed, LeaseReleased, Noted, Preserved, Proposed, Reviewed, Verified
 from model.ladder import propose
 from model.manifest import Manifest
 from model.mistake import Mistake
@@ -46,6 +46,7 @@ from tasks.mistakes import as_reported, look_beside
 from tasks.one_act import one_act
 from tasks.progress import Progress, table_artifact
 from tasks.prove_supplies import prove_supplies
+from tasks.readiness_page import blocked_before
 from tasks.recovery_points import knowledge, references, remember_judged
 from tasks.render import checks_rows, findings_rows, mark, proposal_markdown, size, what
 from tasks.report import timeline_markdown, write_reports
@@ -91,9 +92,10 @@ def open_the_incident(
 ) -> str:
     """Open an incident and return its id."""
     file, store = load_plan(plan), open_store()
-    return open_incident(
-        file, store, summary, reported_by, source, kind, detected_at, tuple(mistakes)
-    ).incident.id
+    work = open_incident(file, store, summary, reported_by, source, kind, detected_at, tuple(mistakes))
+    if known := blocked_before(store, file.plan.name):
+        work.record(Noted(sentence=" ".join(known)[:2000]))
+    return work.incident.id
 
 
 def _look(

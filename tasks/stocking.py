@@ -15,7 +15,7 @@ from pathlib import Path
 from blocks.hosts.base import Connection
 from blocks.keys import SigningKey
 from blocks.packages import PackageStore
-from checks import dpkg, package_sources
+from checks import obtainable, package_sources
 from checks.package_sources import CACHE, Offer, Wanted
 from model.assets import DpkgAsset
 from model.errors import PreconditionFailed, ReinstateError, Transient
@@ -81,7 +81,7 @@ def stock(
     except PreconditionFailed:
         known = []
     there = {(p.name, p.version, p.architecture) for p in known if p.family == "deb"}
-    wanted = _wanted(connection, asset)
+    wanted = obtainable.installed(connection, asset)
     lacking = [one for one in wanted if one not in there]
     found = package_sources.find(connection, asset, lacking, None)
     total = sum(offer.bytes for offer in found.offers.values())
@@ -99,20 +99,6 @@ def stock(
     why = "; ".join(found.refused) or "its version is in no mirror of the host and not in its cache"
     missing = {f"{one[0]} {one[1]}": why for one in lacking if one not in found.offers}
     return Stocked(name, len(fetched), len(wanted) - len(lacking), missing, done)
-
-
-def _wanted(connection: Connection, asset: DpkgAsset) -> list[Wanted]:
-    database = dpkg.read(connection, asset)
-    if database.torn:
-        raise PreconditionFailed(
-            f"the host's package database is damaged: {database.torn}.", connection.name, "repair it first"
-        )
-    return [
-        (package.name.partition(":")[0], package.version, package.architecture)
-        for package in database.packages.values()
-        if package.state == "installed"
-        and (not asset.packages or package.name.partition(":")[0] in asset.packages)
-    ]
 
 
 def _fetch(

@@ -171,14 +171,14 @@ def load_plan(reference: str, store: JournalStore | None = None) -> PlanFile:
         return open_work(reference, store).file
     path = Path(reference).expanduser()
     if not path.is_file():
-        known = (store or open_store()).get(f"plans/{reference}.json") if _is_name(reference) else None
+        known = registered(reference, store or open_store())
         if known is None:
             raise BadInput(
                 "there is no such plan file and no plan registered under this name.",
                 where=reference,
                 remedy="give the path of a plan, or start `reinstate up PLAN` to register it",
             )
-        path = Path(json.loads(known)["path"])
+        path = known
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -186,6 +186,12 @@ def load_plan(reference: str, store: JournalStore | None = None) -> PlanFile:
             f"the plan cannot be read: {error}.", where=str(path), remedy="check the file"
         ) from error
     return PlanFile(read_plan(text, str(path)), text, path.resolve())
+
+
+def registered(name: str, store: JournalStore) -> Path | None:
+    """The file of the plan that is registered under this name; None: there is none."""
+    known = store.get(f"plans/{name}.json") if _is_name(name) else None
+    return None if known is None else Path(json.loads(known)["path"])
 
 
 def register_plan(file: PlanFile, store: JournalStore) -> None:

@@ -1,4 +1,4 @@
-"""`reinstate updates`, and the history that `reinstate scan --history` shows."""
+"""`reinstate updates`, `verify-backups` and `readiness`, and the history that `reinstate scan --history` shows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from deployments.cli.output import (
     out,
     quiet_prefect,
     reported,
+    say,
     show_table,
 )
+from model.command import printable
 from model.errors import BadInput
 from model.finding import CheckResult
 
 if TYPE_CHECKING:
     from blocks.journals.base import JournalStore
+    from model.readiness import PlanReadiness, ReadinessHistory
     from tasks.work import PlanFile
 
 RUNS_SHOWN = 10
@@ -115,6 +118,80 @@ def verify_backups(
     emit(seen, as_json, text)
     if seen.wrong:
         raise typer.Exit(TROUBLED_EXIT)
+
+
+@reported
+def readiness(
+    plan: PlanRef,
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what earlier looks found, and ask nobody.")
+    ] = False,
+    as_json: JSON = False,
+) -> None:
+    """Look whether a recovery could be done now: hosts, rights, tools, room, packages, recovery points, people, plan.
+
+    Changes nothing. Exit code 2 when something is blocked.
+    """
+    quiet_prefect()
+    from blocks.home import open_store
+    from flows.readiness import look_now
+    from model.readiness import Qualification
+    from tasks.readiness_page import as_data, history_of
+    from tasks.work import load_plan
+
+    store = open_store()
+    if history:
+        known = history_of(store, load_plan(plan, store).plan.name)
+        emit(known, as_json, lambda: _looks(known))
+        return
+    seen, looked = asyncio.run(look_now(plan))
+
+    def text() -> None:
+        _ready(seen)
+        for change in looked.changes:
+            out(printable(f"Changed: {change.sentence}"))
+
+    emit(as_data(seen), as_json, text)
+    if looked.state is Qualification.BLOCKED:
+        raise typer.Exit(TROUBLED_EXIT)
+
+
+def _ready(seen: PlanReadiness) -> None:
+    """A look, for people."""
+    columns = ("asset", "state", "host", "proven until", "gaps")
+    rows = [
+        (row.name, row.state, row.host, f"{row.proven_until:%Y-%m-%d %H:%M} UTC", len(row.gaps))
+        for row in seen.rows
+    ]
+    show_table(f"Readiness of {seen.plan}", columns, rows)
+    for row in seen.rows:
+        for gap in row.gaps:
+            out(printable(f"{row.name}: {'' if gap.blocks else '(degrades) '}{gap.sentence}"))
+    out(seen.sentence)
+
+
+def _looks(known: ReadinessHistory) -> None:
+    """Earlier looks, for people."""
+    if known.latest is None:
+        out("This plan was never looked at.")
+        return
+    _ready(known.latest)
+    runs = [
+        (f"{run.at:%Y-%m-%d %H:%M} UTC", run.state, run.qualified, run.degraded, run.blocked,
+         "; ".join(change.sentence for change in run.changes))
+        for run in reversed(known.runs[-RUNS_SHOWN:])
+    ]  # fmt: skip
+    show_table("Newest looks", ("at", "state", "qualified", "degraded", "blocked", "changes"), runs)
+
+
+def say_ready(plan: str) -> None:
+    """The newest look that is kept, in a few lines: nobody is asked in the middle of an incident."""
+    from blocks.home import open_store
+    from model.canonical import now
+    from tasks.readiness_page import history_of, in_short
+
+    for line in in_short(history_of(open_store(), plan), plan, now()):
+        say(line)
 
 
 def show_history(file: PlanFile, store: JournalStore, as_json: bool) -> None:

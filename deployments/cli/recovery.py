@@ -23,9 +23,9 @@ from deployments.cli.output import (
     show_markdown,
     show_table,
 )
-from deployments.cli.prevention import remember_scan, show_history
+from deployments.cli.prevention import remember_scan, say_ready, show_history
 from model.command import printable
-from model.errors import BadInput
+from model.errors import BadInput, ReinstateError
 from model.finding import Verdict
 from model.incident import Kind, Source
 from model.journal import Confirmed
@@ -151,7 +151,9 @@ def propose(
     from tasks.work import load_plan
 
     store = open_store()
-    proposal = draft_proposal(load_plan(plan, store), store, _mistakes(mistake, table, changed, path))
+    file = load_plan(plan, store)
+    say_ready(file.plan.name)
+    proposal = draft_proposal(file, store, _mistakes(mistake, table, changed, path))
 
     def text() -> None:
         rows = [(a.id, a.kind.replace("_", " "), a.host, what(a), a.reason, a.undo) for a in proposal.actions]
@@ -204,6 +206,7 @@ def recover(
             where="recover",
             remedy="start `reinstate up PLAN`, or add `--local`",
         )
+    _say_ready_of(plan, incident)
     if up is not None:
         from deployments.server.remote import start_recovery
 
@@ -217,6 +220,17 @@ def recover(
     emit(result, as_json, lambda: out(f"{result['incident']}: {result['outcome']}"))
     if code := ENDED_EXIT.get(result["outcome"].partition(":")[0], 0):
         raise typer.Exit(code)
+
+
+def _say_ready_of(plan: str, incident: str) -> None:
+    """Before anything starts; what is wrong with plan or incident is told by what starts."""
+    from tasks.work import load_plan, open_work
+
+    try:
+        name = open_work(incident).plan.name if incident else load_plan(plan).plan.name
+    except ReinstateError:
+        return
+    say_ready(name)
 
 
 @reported

@@ -28,6 +28,7 @@ from deployments.server.runs import TAG
 from flows.back_up import back_up
 from flows.drill import drill
 from flows.publish_plan import publish_plan
+from flows.readiness import readiness
 from flows.recover import recover
 from flows.scan import scan
 from flows.stages import STAGES, report
@@ -38,7 +39,7 @@ from tasks.work import PlanFile
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """After a pause the runs that were missed come all at once: one is enough."""
 
-SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up, verify_backups, drill)
+SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up, verify_backups, drill, readiness)
 """What a plan can have run by itself."""
 
 LOST_AFTER = timedelta(seconds=90)
@@ -89,6 +90,7 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield scan, plan.name, {"plan": plan.name}, tags
         yield verify_backups, plan.name, {"plan": plan.name}, tags
         yield drill, plan.name, {"plan": plan.name}, tags
+        yield readiness, plan.name, {"plan": plan.name}, tags
         yield publish_plan, plan.name, {"plan": plan.name}, tags
     for flow in STAGES.values():
         yield flow, flow.name, {}, []

@@ -118,6 +118,11 @@ def start_drill(where: Paths, given: Mapping[str, Any]) -> str:
     return _start(where, "drill", name, {**given, "plan": name}, "")[1]
 
 
+def start_readiness(where: Paths, plan: str) -> None:
+    """Create a `readiness` run of a registered plan."""
+    _start(where, "readiness", plan, {"plan": plan}, "")
+
+
 def _start(
     where: Paths, flow: str, plan: str, parameters: Mapping[str, Any], incident: str, once: str = ""
 ) -> tuple[UUID, str]:

@@ -24,6 +24,7 @@ from deployments.server.engine import Child, start_gateway, start_server, start_
 from deployments.server.informer import keep_telling
 from deployments.server.paths import Paths, paths, running
 from deployments.server.postgres import Postgres
+from deployments.server.ready import Changes
 from deployments.server.settings import UNREACHABLE, client_settings
 from flows.drill import reap
 from model.errors import BadInput, ReinstateError
@@ -108,6 +109,7 @@ class Up:
     def watch(self, stopping: threading.Event) -> None:
         """Until told to stop: restart a dead worker, let incidents whose run crashed go on, tell people what is due."""
         keep_telling(open_store(), self.plans, stopping, self.say)
+        changes = Changes(open_store(), self.plans)
         if self.alerted:
             keep_alerts(open_store(), self.alerted, self.where, stopping, self.say)
         while not stopping.wait(WATCH_SECONDS):
@@ -135,6 +137,7 @@ class Up:
                 self.say("The worker ended; it is started again.")
                 self.worker = start_worker(self.where)
                 self._write()
+            changes.look(self.where, self.say)
 
     async def _reconcile(self, dead: bool) -> list[str]:
         async with get_client() as client:

@@ -61,7 +61,7 @@ def test_up_every_flow_deployed_on_our_pool(installation: Installation) -> None:
     deployments = installation.ask("deployments/filter", limit=100)
     flows = {flow["id"]: flow["name"] for flow in installation.ask("flows/filter", limit=100)}
     deployed = {flows[deployment["flow_id"]] for deployment in deployments}
-    others = {"recover", "back_up", "scan", "verify_backups", "publish_plan"}
+    others = {"recover", "back_up", "scan", "verify_backups", "publish_plan", "readiness"}
     assert {stage.value.replace(" ", "_") for stage in Stage} | others == deployed
     assert {POOL} == {deployment["work_pool_name"] for deployment in deployments}
     assert all(deployment["description"] for deployment in deployments)

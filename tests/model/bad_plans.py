@@ -176,6 +176,17 @@ BAD: dict[str, tuple[str, str, str, str, str]] = {
     "unknown way to reach people": (
         "reaches: email", "reaches: pigeon", "pigeon", "communication.channels.mail.reaches", "'email' or 'phone'",
     ),
+    "readiness looked at too often": (
+        "signoff:", 'readiness: {schedule: "*/10 * * * *"}\nsignoff:', "readiness:", "readiness.schedule",
+        "10 minutes apart",
+    ),
+    "readiness by no cron line": (
+        "signoff:", "readiness: {schedule: hourly}\nsignoff:", "readiness:", "readiness.schedule", "five fields",
+    ),
+    "readiness with a typo": (
+        "signoff:", "readiness: {headroom: 1}\nsignoff:", "readiness:", "readiness.headroom",
+        "did you mean 'head_room'?",
+    ),
     "review by nobody": (
         "signoff:", "review: {owner: eve}\nsignoff:", "review:", "review.owner", "no person of the plan",
     ),

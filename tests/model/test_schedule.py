@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from model.errors import BadPlan
 from model.planfile import read_plan
 from model.scanning import BackUpRule, ScanRule
-from model.schedule import Blackout, Schedule, read_cron, runs, shifted
+from model.schedule import Blackout, Schedule, read_cron, runs, shifted, shortest
 from tests.model.builders import PLAN_TEXT
 
 WEDNESDAY = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -274,3 +274,18 @@ def test_window_is_written_as_it_was_read() -> None:
     window = Blackout.model_validate(data)
     assert window == Blackout.model_validate(window.model_dump(mode="json"))
     assert "mon 08:00–18:00 UTC" == str(window)
+
+
+@pytest.mark.parametrize(
+    ("line", "minutes"),
+    [
+        ("*/30 * * * *", 30), ("0 * * * *", 60), ("0,29 * * * *", 29), ("*/40 * * * *", 20), ("30 3 * * *", 1440),
+        ("0 0,23 * * *", 60), ("* * * * *", 1),
+    ],
+)  # fmt: skip
+def test_shortest_is_the_least_time_between_two_runs(line: str, minutes: int) -> None:
+    assert timedelta(minutes=minutes) == shortest(line)
+
+
+def test_shortest_of_no_schedule_is_none() -> None:
+    assert shortest("") is None
