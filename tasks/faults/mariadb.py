@@ -13,7 +13,7 @@ from model.command import Command
 from model.errors import PreconditionFailed
 from model.faults import Expected, FaultKind, Planted
 from model.finding import Code
-from tasks.faults.postgres import SECONDS, after, done, feed, keep, mend_page, ordered, restart
+from tasks.faults.postgres import SECONDS, after, done, feed, gone, keep, mend_page, ordered, restart
 from tasks.faults.site import Site
 
 ROOT = 3
@@ -45,20 +45,20 @@ def prepare(site: Site) -> Planted:
         facts = {row["name"]: row for row in tools.rows(_FACTS.format(database=literal(asset.database)))}
         for name in ordered(site, list(facts)):
             fact = facts[name]
-            table = f"{identifier(asset.database)}.{identifier(name)}"
-            full = tools.rows(f"SELECT JSON_OBJECT('one', 1) FROM {table} LIMIT 1")
-            if not full or not int(fact["bytes"]) <= fault.most:
+            if not _full(tools, name) or int(fact["bytes"]) > fault.most:
                 continue
             match fault.kind:
                 case FaultKind.DATABASE_PAGES if re.fullmatch(r"[A-Za-z0-9_]+", name):
                     path = f"{str(fact['folder']).rstrip('/')}/{asset.database}/{name}.ibd"
                     return _page(site, asset, name, path, int(fact["page"]))
                 case FaultKind.DROPPED_TABLE if not (fact["referred"] or fact["views"] or fact["triggers"]):
-                    return _mistaken(site, name, f"The table {name} was dropped.")
+                    others = [one for one in tools.tables(asset.database) if one != name]
+                    expected = gone(site, name, alone=not any(_full(tools, one) for one in others))
+                    return _mistaken(site, name, f"The table {name} was dropped.", expected)
                 case FaultKind.WRONG_UPDATE if not fact["triggers"] and _updatable(fact, fault.column):
-                    return _mistaken(
-                        site, name, f"An UPDATE without WHERE changed {fault.column} in every row of {name}."
-                    )
+                    expected = Expected(code=Code.EXPECTATION_FAILED, asset=fault.asset, subject=fault.target)
+                    said = f"An UPDATE without WHERE changed {fault.column} in every row of {name}."
+                    return _mistaken(site, name, said, expected)
                 case _:
                     continue
     raise PreconditionFailed(
@@ -82,14 +82,14 @@ def _page(site: Site, asset: MariadbAsset, table: str, path: str, size: int) -> 
     )  # fmt: skip
 
 
-def _mistaken(site: Site, table: str, sentence: str) -> Planted:
-    fault, name = site.fault, site.fault.asset
-    dropped = fault.kind is FaultKind.DROPPED_TABLE
-    code = Code.DATABASE_TABLE_UNREADABLE if dropped else Code.EXPECTATION_FAILED
-    subject = table if dropped else fault.target
-    return site.planted(
-        sentence, (table,), [Expected(code=code, asset=name, subject=subject)], follows=after(name),
-    )  # fmt: skip
+def _mistaken(site: Site, table: str, sentence: str, expected: Expected) -> Planted:
+    return site.planted(sentence, (table,), [expected], follows=after(site.fault.asset))
+
+
+def _full(tools: MariadbTools, name: str) -> bool:
+    """Whether a table holds a row."""
+    table = f"{identifier(tools.asset.database)}.{identifier(name)}"
+    return bool(tools.rows(f"SELECT JSON_OBJECT('one', 1) FROM {table} LIMIT 1"))
 
 
 def strike(site: Site, planted: Planted) -> None:

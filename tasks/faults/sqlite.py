@@ -9,7 +9,7 @@ from model.assets import SqliteAsset
 from model.errors import PreconditionFailed
 from model.faults import Expected, FaultKind, Planted
 from model.finding import Code
-from tasks.faults.postgres import after, ordered, restart
+from tasks.faults.postgres import after, gone, ordered, restart
 from tasks.faults.site import Site
 
 _TABLES = "SELECT name, rootpage FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND rootpage > 1"
@@ -41,16 +41,12 @@ def prepare(site: Site) -> Planted:
                 follows=after(fault.asset), paths=(asset.path,), offset=(roots[table] - 1) * page, services=services,
             )  # fmt: skip
         case FaultKind.DROPPED_TABLE:
-            code, subject, what = (
-                Code.DATABASE_TABLE_UNREADABLE,
-                table,
-                f"The table {table} was dropped",
-            )
+            expected, what = gone(site, table, alone=full == [table]), f"The table {table} was dropped"
         case _:
-            code, subject = Code.EXPECTATION_FAILED, fault.target
+            expected = Expected(code=Code.EXPECTATION_FAILED, asset=fault.asset, subject=fault.target)
             what = f"An UPDATE without WHERE changed {fault.column} in every row of {table}"
     return site.planted(
-        f"{what} in {asset.path}.", (table,), [Expected(code=code, asset=fault.asset, subject=subject)],
+        f"{what} in {asset.path}.", (table,), [expected],
         follows=after(fault.asset), paths=asset.files, services=services,
     )  # fmt: skip
 
