@@ -77,6 +77,8 @@ async def drill(
         raise BadInput("a new drill needs its plan.", "drill", "give `plan`, or name the drill to go on with")
     if scheduled and (later := await _at_random(plan)):
         return later
+    if not drill:
+        await reap(say)
     ident = drill or await once_for_this_run(
         lambda: run(drilling.open_drill, plan, seed, faults or [], mode, sign_off)
     )
@@ -147,6 +149,7 @@ async def _exercise(store: JournalStore, ident: str) -> str:
             planted += await run(drilling.plant, ident, number, fault)
         if not planted:
             raise DrillStops("unhealthy", "Nothing could be damaged.")
+        _go_on(store, ident)
     incident = await run(drilling.report_drill, ident)
     verdict = await recover.fn(incident=incident)
     _go_on(store, ident)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from model.assets import Name, Seconds, Word
+from model.assets import Name, Seconds
+from model.fault_kinds import FaultKind
 from model.host import Host
 from model.scanning import Schedule
 
 Mode = Literal["full", "tabletop"]
 SignedBy = Literal["people", "simulated"]
+URL = r"^https?://[^\s]+$"
 
 
 class StagingHost(Host):
@@ -42,6 +44,7 @@ class DrillRule(Schedule):
         schedule: when, as a cron line; empty: only by hand.
         timezone: of the schedule.
         staging: production host → the host that stands in for it.
+        probes: acceptance probe → its URL on staging, where it is not that of the host with another address.
         faults: kinds of damage to choose from; empty: all that are possible on the host.
         count: how many are done in one drill.
         window: the drill begins at random within so long after the schedule, and nobody is told when.
@@ -51,7 +54,8 @@ class DrillRule(Schedule):
     """
 
     staging: dict[Name, StagingHost] = {}
-    faults: tuple[Word, ...] = ()
+    probes: dict[Name, Annotated[str, Field(pattern=URL)]] = {}
+    faults: tuple[FaultKind, ...] = ()
     count: int = Field(default=1, ge=1, le=20)
     window: Seconds = 0.0
     lease: Seconds = Field(default=4 * 3600.0, ge=60.0)

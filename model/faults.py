@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import AwareDatetime, Field
@@ -27,6 +26,7 @@ from model.assets import (
 )
 from model.canonical import HostText, Value, digest
 from model.errors import BadInput, PreconditionFailed
+from model.fault_kinds import FaultKind
 from model.fault_targets import Need
 from model.finding import Code, Finding
 from model.mistake import Mistake
@@ -34,24 +34,6 @@ from model.plan import Plan
 
 MOST = 64 << 20
 """Bytes of originals that a drill keeps on the host for one fault of files, unless the fault says more."""
-
-
-class FaultKind(StrEnum):
-    """Kinds of damage; never renamed, only added to."""
-
-    PACKAGE_FILE = "package-file"
-    LIBRARY_BIT = "library-bit"
-    CONFIGURATION = "configuration"
-    PERMISSIONS = "permissions"
-    DELETED_DIRECTORY = "deleted-directory"
-    OVERWRITTEN_DOCUMENTS = "overwritten-documents"
-    DISK_FULL = "disk-full"
-    KILLED_UPGRADE = "killed-upgrade"
-    DATABASE_PAGES = "database-pages"
-    WRONG_UPDATE = "wrong-update"
-    DROPPED_TABLE = "dropped-table"
-    STOPPED_SERVICE = "stopped-service"
-    EXPIRED_CERTIFICATE = "expired-certificate"
 
 
 Wrong = Literal["", "null", "value", "same", "more"]

@@ -324,7 +324,7 @@ class Plan(Value):
         """References to names the plan does not define, and rules nobody can meet, as (dotted path, sentence)."""
         return [
             *self._people_wrong(), *self._backups_wrong(), *self._assets_wrong(), *self._checks_wrong(),
-            *self._rules_wrong(), *self._communication_wrong(), *self._alerts_wrong(),
+            *self._rules_wrong(), *self._drill_wrong(), *self._communication_wrong(), *self._alerts_wrong(),
         ]  # fmt: skip
 
     def _people_wrong(self) -> Iterator[tuple[str, str]]:
@@ -398,6 +398,13 @@ class Plan(Value):
             yield from _known(f"checks.tables.{number}.database", table.database, databases, "database asset")
         for number, probe in enumerate(self.checks.probes):
             yield from _known(f"checks.probes.{number}.from_host", probe.from_host, self.hosts, "host")
+
+    def _drill_wrong(self) -> Iterator[tuple[str, str]]:
+        for name in self.drill.staging:
+            yield from _known(f"drill.staging.{name}", name, self.hosts, "host")
+        probes = {probe.name: probe for probe in self.checks.probes}
+        for name in self.drill.probes:
+            yield from _known(f"drill.probes.{name}", name, probes, "probe")
 
     def _rules_wrong(self) -> Iterator[tuple[str, str]]:
         yield from _known("verification.host", self.verification.host, self.hosts, "host")

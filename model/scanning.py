@@ -15,7 +15,7 @@ from model.finding import CheckResult, Code, Degree, Finding, Verdict
 KEPT = 200
 """Runs remembered per plan; the journals of incidents are kept for ever, this is for people's eyes."""
 
-_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NAMES: tuple[Mapping[str, int], ...] = (
@@ -30,7 +30,7 @@ def _cron(text: str) -> str:
         return text
     if len(fields) != 5:
         raise ValueError("give five fields: minute hour day-of-month month day-of-week, such as `30 3 * * *`")
-    for field, (low, high), names in zip(fields, _RANGES, _NAMES, strict=True):
+    for field, (low, high), names in zip(fields, RANGES, _NAMES, strict=True):
         for part in field.split(","):
             match = _PART.fullmatch(part)
             ends = [names.get(word, word) for word in match[1].split("-")] if match else []
@@ -49,6 +49,12 @@ def _zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is no time zone; give a name such as `UTC` or `Europe/Berlin`") from error
     return name
+
+
+def ends_of(field: int, span: str) -> tuple[int, int]:
+    """First and last number of `3`, `1-5` or `mon-fri` in a field of a cron line (0: minute)."""
+    numbers = [int(_NAMES[field].get(word, word)) for word in span.split("-")]
+    return numbers[0], numbers[-1]
 
 
 class Schedule(Value):

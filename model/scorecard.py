@@ -12,7 +12,7 @@ from model.canonical import HostText, Value
 from model.drill import Mode, SignedBy
 from model.drill_journal import Drill, Plant
 from model.drill_records import Outcome
-from model.faults import FaultKind
+from model.fault_kinds import FaultKind
 from model.finding import CheckResult, Code, Finding
 from model.journal import Confirmed, GateSettled, Record, StageEnded, State
 from model.messages import Telling, Told

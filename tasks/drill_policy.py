@@ -46,15 +46,20 @@ def why_stop(store: JournalStore, drill: Drill) -> tuple[Outcome, str] | None:
     return None
 
 
+def must_stop(work: Work) -> tuple[Outcome, str] | None:
+    """Why the drill of an incident must not go on; None when it may, or the incident is of no drill."""
+    if not work.incident.drill:
+        return None
+    return why_stop(work.store, fold_drill(work.store.read(work.incident.drill)))
+
+
 def stop_if_due(work: Work) -> str:
     """End the stage that is due, when its drill must stop: the incident then goes back and closes by itself.
 
     Returns:
         Why, in one sentence; empty when the incident is of no drill, goes on, or is on its way back already.
     """
-    if not work.incident.drill:
-        return ""
-    why = why_stop(work.store, fold_drill(work.store.read(work.incident.drill)))
+    why = must_stop(work)
     if why is None or not stop(work, *why):
         return ""
     return why[1]

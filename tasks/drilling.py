@@ -36,7 +36,8 @@ from model.drill_records import (
     StagingProven,
 )
 from model.errors import BadInput, PreconditionFailed, Refused, Unsupported
-from model.faults import Fault, FaultKind, choose
+from model.fault_kinds import FaultKind
+from model.faults import Fault, choose
 from model.finding import CheckResult, Verdict
 from model.incident import Incident, Kind, Source, new_incident_id
 from model.journal import State

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from model.canonical import canonical_json
+from model.canonical import canonical_json, now
+from model.drill import DrillRule
 from model.finding import CheckResult
 from model.informing import OVERDUE, unreached
 from model.journal import Effect, Intent, Noted, Record, StageEnded, StageStarted, State
 from model.messages import Telling, Told
+from model.next_run import next_run
 from model.outcome import Gate, Stage
 from model.proposal import Proposal
 from model.signoff import Decision
@@ -76,6 +78,7 @@ def build_report(work: Work) -> Report:
         items=_items(work, records),
         tracked=items_of(work, state),
         opinions=state.opinions,
+        next_drill=_next_drill(work.plan.drill),
         proposal_digest=state.proposal.digest if state.proposal else "",
         records=len(records),
         head=records[-1].digest,
@@ -179,6 +182,15 @@ def _items(work: Work, records: list[Record]) -> tuple[str, ...]:
     if state.ended and state.ended.verdict == "RECOVERED":
         items += [f"Drop the damaged copy of database {name} once its retention has passed." for name in kept]
     return tuple(items)
+
+
+def _next_drill(rule: DrillRule) -> str:
+    """When the next drill is, for the review (R-DRILL-1)."""
+    at = next_run(rule, now())
+    if at is None:
+        return "No drill is scheduled: give `drill.schedule` in the plan."
+    within = f", and begins at some moment within {duration(rule.window)}" if rule.window else ""
+    return f"The next drill is scheduled for {at:%Y-%m-%d %H:%M} UTC{within}."
 
 
 def _not_told(work: Work, records: list[Record]) -> list[str]:

@@ -135,6 +135,7 @@ def report_markdown(report: Report) -> str:
         _listed(report.badly),
         "## What to improve",
         _improvements(report),
+        safe(report.next_drill),
         "## What the leading group said",
         table(
             ("when (UTC)", "who", "decision", "proof", "opinion"),

@@ -70,6 +70,7 @@ class Report(Value):
         items: what to improve, as the journal says now.
         tracked: the rectification items of the report that was written, and those people added, as they stand.
         opinions: what the leading group said of it.
+        next_drill: when the next one is, in a sentence.
         head: digest of the journal's newest record: an anchor outside the journal store.
     """
 
@@ -101,6 +102,7 @@ class Report(Value):
     items: tuple[str, ...]
     tracked: tuple[Item, ...] = ()
     opinions: tuple[Said, ...] = ()
+    next_drill: str = ""
     proposal_digest: str
     records: int
     head: str

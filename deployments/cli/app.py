@@ -8,6 +8,7 @@ from deployments.cli import (
     actions,
     backups,
     baseline,
+    drilling,
     drills,
     incidents,
     messages,
@@ -50,6 +51,7 @@ app.command("verify-backups")(prevention.verify_backups)
 app.command()(drills.drills)
 app.command()(recovery.propose)
 app.command()(recovery.recover)
+app.command()(drilling.drill)
 app.command()(recovery.approve)
 app.command()(recovery.withdraw)
 app.command("incidents")(incidents.list_incidents)

@@ -26,6 +26,7 @@ from blocks.hosts.ssh import SSHHost
 from deployments.server.paths import POOL
 from deployments.server.runs import TAG
 from flows.back_up import back_up
+from flows.drill import drill
 from flows.publish_plan import publish_plan
 from flows.recover import recover
 from flows.scan import scan
@@ -37,7 +38,7 @@ from tasks.work import PlanFile
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """After a pause the runs that were missed come all at once: one is enough."""
 
-SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up, verify_backups)
+SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up, verify_backups, drill)
 """What a plan can have run by itself."""
 
 LOST_AFTER = timedelta(seconds=90)
@@ -73,7 +74,7 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
         name, plan = file.plan.name, file.plan
         wanted: list[tuple[str, Schedule, dict[str, Any]]] = [
             (scan.name, plan.scan, {}), (back_up.name, plan.back_up, {"scheduled": True}),
-            (verify_backups.name, plan.verification, {}),
+            (verify_backups.name, plan.verification, {}), (drill.name, plan.drill, {"scheduled": True}),
         ]  # fmt: skip
         for flow_name, rule, given in wanted:
             await _schedule(client, deployed[f"{flow_name}/{name}"], rule, off[flow_name, name], given)
@@ -91,6 +92,7 @@ def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, di
         yield back_up, plan.name, {"plan": plan.name}, tags
         yield scan, plan.name, {"plan": plan.name}, tags
         yield verify_backups, plan.name, {"plan": plan.name}, tags
+        yield drill, plan.name, {"plan": plan.name}, tags
         yield publish_plan, plan.name, {"plan": plan.name}, tags
     for flow in STAGES.values():
         yield flow, flow.name, {}, []

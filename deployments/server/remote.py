@@ -103,6 +103,21 @@ def start_publication(where: Paths, plan: str, proposed_by: str, publication: st
     return _start(where, "publish_plan", name, parameters, publication)[1]
 
 
+def start_drill(where: Paths, given: Mapping[str, Any]) -> str:
+    """Create a `drill` run of a registered plan and return its address in the UI.
+
+    Args:
+        where: a running `up`.
+        given: parameters of the flow; a plan by file or name, or a drill to go on with.
+
+    Raises:
+        BadInput: the plan is not registered there.
+    """
+    ident = str(given["drill"])
+    name = open_work(ident).plan.name if ident else load_plan(str(given["plan"])).plan.name
+    return _start(where, "drill", name, {**given, "plan": name}, "")[1]
+
+
 def _start(
     where: Paths, flow: str, plan: str, parameters: Mapping[str, Any], incident: str, once: str = ""
 ) -> tuple[UUID, str]:

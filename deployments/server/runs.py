@@ -27,10 +27,13 @@ from prefect.states import Crashed
 
 from blocks.home import home, open_store
 from blocks.journals.base import JournalStore
+from blocks.journals.names import is_id
 from flows.gate import NOTHING
 from flows.showing import RUN_TAG, incident_tag
 from model.canonical import now
 from model.steps import Ask, Finished, next_step
+from tasks.drill_policy import must_stop
+from tasks.drilling import drill_of
 from tasks.voting import expired
 from tasks.work import open_work
 
@@ -65,9 +68,10 @@ async def runs_in(client: PrefectClient, *types: StateType, ended: bool = False)
 
 
 def incident_of(store: JournalStore, run: FlowRun) -> str:
-    """The incident a `recover` run works on, or the publication; empty for others, and before it is open."""
-    named = str(run.parameters.get("incident") or run.parameters.get("publication") or "")
-    return named or (store.get(f"runs/{run.id}") or b"").decode()
+    """The incident or publication that a run of ours works on; empty for others, and before it is open."""
+    named = next((str(v) for k in ("incident", "publication", "drill") if (v := run.parameters.get(k))), "")
+    named = named or (store.get(f"runs/{run.id}") or b"").decode()
+    return drill_of(store, named).incident if is_id(named, "drl") else named
 
 
 async def bury_lost_runs(client: PrefectClient, *, all_of_them: bool) -> int:
@@ -112,7 +116,9 @@ async def continue_incidents(client: PrefectClient, deployed: dict[str, UUID], o
     known = {*store.incidents(), *store.publications()}
     for incident in runs.keys() - alive - over - {""} & known:
         work = open_work(incident, store)
-        if isinstance(next_step(work.state()), Finished):
+        if (
+            isinstance(next_step(work.state()), Finished) or work.incident.drill
+        ):  # a drill is cleaned up instead
             over.add(incident)
             continue
         publication = work.state().publication is not None
@@ -146,7 +152,7 @@ async def name_abandoned(client: PrefectClient, over: set[str]) -> list[str]:
         if not incident or incident in alive | over or f"abandoned {incident}" in over:
             continue
         work = open_work(incident, store)
-        if isinstance(next_step(work.state()), Finished):
+        if isinstance(next_step(work.state()), Finished) or work.incident.drill:
             over.add(incident)
             continue
         over.add(f"abandoned {incident}")
@@ -186,7 +192,9 @@ async def report_again(client: PrefectClient, deployed: dict[str, UUID], over: s
 
 
 async def wake_settled(client: PrefectClient) -> list[str]:
-    """Resume runs whose gate was settled elsewhere, by `reinstate approve` or its deadline, or asks what has expired.
+    """Resume runs whose gate was settled elsewhere (`reinstate approve`, its deadline), or waits for what is over.
+
+    What has expired is over, and a drill that must stop.
 
     Returns:
         The incidents that go on.
@@ -197,9 +205,10 @@ async def wake_settled(client: PrefectClient) -> list[str]:
         incident = incident_of(store, run)
         if not incident:
             continue
-        state = open_work(incident, store).state()
+        work = open_work(incident, store)
+        state = work.state()
         step = next_step(state)
-        if not isinstance(step, Ask) or expired(state, step.gate, now()):
+        if not isinstance(step, Ask) or expired(state, step.gate, now()) or must_stop(work):
             await client.resume_flow_run(run.id, run_input=NOTHING)
             woken.append(incident)
     return woken

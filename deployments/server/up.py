@@ -25,6 +25,7 @@ from deployments.server.informer import keep_telling
 from deployments.server.paths import Paths, paths, running
 from deployments.server.postgres import Postgres
 from deployments.server.settings import UNREACHABLE, client_settings
+from flows.drill import reap
 from model.errors import BadInput, ReinstateError
 from tasks.work import PlanFile, register_plan
 
@@ -53,6 +54,7 @@ class Up:
         self.deployed: dict[str, UUID] = {}
         self._lock: int | None = None
         self._over: set[str] = set()
+        self._lost = 0
 
     def start(self) -> None:
         """Start everything; what an earlier one left behind is found and used.
@@ -73,6 +75,7 @@ class Up:
         self.say("Deployments …")
         with client_settings(self.where):
             going_on = asyncio.run(self._bootstrap())
+        self._reap()
         self.worker = start_worker(self.where)
         if self.alerted:
             self.gateway = start_gateway(self.where, self.alerted, self.alerts)
@@ -91,6 +94,10 @@ class Up:
                     raise
                 self.say(f"Another program took port {self.where.port}; another port is tried.")
         raise AssertionError
+
+    def _reap(self) -> None:
+        """Clean up drills whose process is gone."""
+        asyncio.run(reap(self.say))
 
     async def _bootstrap(self) -> list[str]:
         async with get_client() as client:
@@ -121,6 +128,9 @@ class Up:
                 continue
             for incident in going_on:
                 self.say(f"{incident} goes on where its journal is.")
+            if self._lost:
+                self._lost = 0
+                self._reap()
             if dead:
                 self.say("The worker ended; it is started again.")
                 self.worker = start_worker(self.where)
@@ -128,7 +138,7 @@ class Up:
 
     async def _reconcile(self, dead: bool) -> list[str]:
         async with get_client() as client:
-            await runs.bury_lost_runs(client, all_of_them=dead)
+            self._lost += await runs.bury_lost_runs(client, all_of_them=dead)
             return await self._go_on(client)
 
     async def _go_on(self, client: PrefectClient) -> list[str]:

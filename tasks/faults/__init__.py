@@ -16,7 +16,8 @@ from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from model.assets import MariadbAsset, PostgresAsset
 from model.errors import PreconditionFailed, ReinstateError, Transient
-from model.faults import Fault, FaultKind, Planted
+from model.fault_kinds import FaultKind
+from model.faults import Fault, Planted
 from model.plan import Plan
 from tasks.faults import files, host_state, mariadb, packages, postgres, services, sqlite
 from tasks.faults.site import PICKER, Site, ask, drills

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from model.assets import FilesAsset
-from model.faults import Expected, FaultKind, Planted
+from model.fault_kinds import FaultKind
+from model.faults import Expected, Planted
 from model.finding import Code
 from tasks.faults.site import Site
 

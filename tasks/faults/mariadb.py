@@ -11,7 +11,8 @@ from checks.mariadb import SESSION, MariadbTools, identifier, literal
 from model.assets import MariadbAsset
 from model.command import Command
 from model.errors import PreconditionFailed
-from model.faults import Expected, FaultKind, Planted
+from model.fault_kinds import FaultKind
+from model.faults import Expected, Planted
 from model.finding import Code
 from tasks.faults.postgres import SECONDS, after, done, feed, gone, keep, mend_page, ordered, restart
 from tasks.faults.site import Site

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from model.assets import DpkgAsset, RpmAsset
 from model.errors import PreconditionFailed
-from model.faults import Expected, FaultKind, Planted
+from model.fault_kinds import FaultKind
+from model.faults import Expected, Planted
 from model.finding import Code
 from tasks.faults.site import PACKAGES, Answer, Site, ask
 

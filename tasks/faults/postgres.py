@@ -16,7 +16,8 @@ from model.backup_sources import PgBackRestSource
 from model.canonical import now
 from model.command import Command, Result
 from model.errors import PreconditionFailed
-from model.faults import Expected, FaultKind, Planted
+from model.fault_kinds import FaultKind
+from model.faults import Expected, Planted
 from model.finding import Code
 from model.mistake import Mistake
 from tasks.faults.site import Site

@@ -7,7 +7,8 @@ from __future__ import annotations
 from checks.sqlite import SqliteFile, identifier, literal
 from model.assets import SqliteAsset
 from model.errors import PreconditionFailed
-from model.faults import Expected, FaultKind, Planted
+from model.fault_kinds import FaultKind
+from model.faults import Expected, Planted
 from model.finding import Code
 from tasks.faults.postgres import after, gone, ordered, restart
 from tasks.faults.site import Site

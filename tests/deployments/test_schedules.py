@@ -35,7 +35,8 @@ def registered(
         async with get_client() as client:
             deployed = await register(client, [changed])
             found = await client.read_deployment_schedules(deployed[f"{flow}/{file.plan.name}"])
-            assert all(s.parameters == ({"scheduled": True} if flow == "back_up" else {}) for s in found)
+            given = {"scheduled": True} if flow in {"back_up", "drill"} else {}
+            assert all(s.parameters == given for s in found)
             crons = [(s.schedule, s.active) for s in found if isinstance(s.schedule, CronSchedule)]
             return [(cron.cron, str(cron.timezone), active) for cron, active in crons]
 
@@ -75,6 +76,8 @@ def test_schedule_of_the_plan_is_on_the_server_follows_it_and_vanishes_with_it(
     assert [] == registered(installation, {})
     assert [("0 2 * * *", "UTC", True)] == registered(installation, {"schedule": "0 2 * * *"}, "back_up")
     assert [] == registered(installation, {}, "back_up")
+    assert [("0 9 1 * *", "UTC", True)] == registered(installation, {"schedule": "0 9 1 * *"}, "drill")
+    assert [] == registered(installation, {}, "drill")
 
 
 def start_scan(installation: Installation) -> UUID:

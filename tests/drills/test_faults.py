@@ -9,7 +9,8 @@ import pytest
 
 from blocks.home import open_store
 from checks.expectations import expect_tables
-from model.faults import Fault, FaultKind, choose
+from model.fault_kinds import FaultKind
+from model.faults import Fault, choose
 from model.finding import CheckResult, Code, Finding, Verdict
 from tasks.faults import inject, left_behind, planted_on, undo
 from tasks.progress import Progress

@@ -15,7 +15,8 @@ from checks import database, mariadb_tables
 from checks.expectations import expect_tables
 from model.assets import MariadbAsset, ServiceAsset
 from model.errors import PreconditionFailed
-from model.faults import Fault, FaultKind, choose
+from model.fault_kinds import FaultKind
+from model.faults import Fault, choose
 from model.finding import Finding
 from model.manifest import Manifest
 from model.plan import Checks, Objectives, Person, Plan, Roles, Service, TableChecks

@@ -11,7 +11,8 @@ from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
 from model.assets import DpkgAsset, FilesAsset, ServiceAsset, SystemAsset
 from model.errors import BadInput, PreconditionFailed, Refused, ReinstateError
-from model.faults import Fault, FaultKind
+from model.fault_kinds import FaultKind
+from model.faults import Fault
 from model.host import Host
 from model.plan import Objectives, Person, Plan, Roles, Service
 from tasks.faults import inject, left_behind, planted_on, undo

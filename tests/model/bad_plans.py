@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from .builders import KEY
 
+STAGING = (
+    f"{{address: 198.51.100.9, key: 'env:K', host_key: {KEY}, machine_id: fedcba9876543210fedcba9876543210}}"
+)
+"""A stand-in, as it is written in a plan."""
+
 BAD: dict[str, tuple[str, str, str, str, str]] = {
     "unknown key": ("  soak: 30s", "  bogus: 30s", "bogus", "checks.bogus", "unknown key 'bogus'"),
     "typo": ("  soak: 30s", "  saok: 30s", "saok", "checks.saok", "did you mean 'soak'?"),
@@ -181,6 +186,23 @@ BAD: dict[str, tuple[str, str, str, str, str]] = {
     "review with a typo": (
         "signoff:", "review: {ownr: ann}\nsignoff:", "review:", "review.ownr", "did you mean 'owner'?",
     ),
+    "stand-in of a host there is not": (
+        "signoff:", f"drill: {{staging: {{wbe: {STAGING}}}}}\nsignoff:", "drill:", "drill.staging.wbe", "not defined",
+    ),
+    "stand-in that is production": (
+        "signoff:", f"drill: {{staging: {{web-1: {STAGING[:-1]}, role: production}}}}}}\nsignoff:", "drill:",
+        "drill.staging.web-1.role", "'staging'",
+    ),
+    "unknown kind of damage": (
+        "signoff:", "drill: {faults: [gremlins]}\nsignoff:", "drill:", "drill.faults.0", "'package-file'",
+    ),
+    "drill of a probe there is not": (
+        "signoff:", "drill: {probes: {pgae: 'http://a/'}}\nsignoff:", "drill:", "drill.probes.pgae", "not defined",
+    ),
+    "drill signed by nobody": (
+        "signoff:", "drill: {sign_off: nobody}\nsignoff:", "drill:", "drill.sign_off", "'simulated'",
+    ),
+    "drill without faults": ("signoff:", "drill: {count: 0}\nsignoff:", "drill:", "drill.count", "1"),
     "another version of the format": ("reinstate: 1\n", "reinstate: 2\n", "reinstate", "reinstate", "1"),
 }  # fmt: skip
 """Name → what is replaced, by what, words on the line at fault, dotted path, words of the problem or its remedy."""

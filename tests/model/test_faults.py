@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import BadInput, PreconditionFailed
-from model.faults import KINDS, Expected, Fault, FaultKind, choose, masks, possible
+from model.fault_kinds import FaultKind
+from model.faults import KINDS, Expected, Fault, choose, masks, possible
 from model.finding import Code, Finding
 from model.plan import Plan
 from model.planfile import read_plan

@@ -9,7 +9,8 @@ import pytest
 
 from model.drill_journal import Drill, Plant
 from model.drill_records import DrillBegan, DrillEnded, FaultRefused, Outcome, StagingLooked
-from model.faults import Expected, Fault, FaultKind, Left, Planted
+from model.fault_kinds import FaultKind
+from model.faults import Expected, Fault, Left, Planted
 from model.finding import CheckResult, Code, Finding, Verdict
 from model.incident import Kind
 from model.journal import Confirmed, Ended, Payload, Proposed, Record, Voted, fold

@@ -57,10 +57,12 @@ def test_drill_plants_recovers_and_leaves_nothing(site: DrillSite, kind: str) ->
     (done,) = site.drills()
     assert done.ended is not None
     assert ("done", ()) == (done.ended.outcome, done.ended.left_behind)
-    assert done.before is not None and done.before.ok
-    assert done.after is not None and done.after.ok
+    assert done.before is not None
+    assert done.after is not None
+    assert (True, True) == (done.before.ok, done.after.ok)
     (plant,) = done.plants
-    assert plant.planted is not None and plant.undone is not None
+    assert plant.planted is not None
+    assert plant.undone is not None
     assert kind == plant.fault.kind
     assert before == site.content()
     assert {} == done.tokens

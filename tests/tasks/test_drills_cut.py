@@ -1,0 +1,157 @@
+"""Drills that do not come to their end: pre-empted by a real incident, out of time, killed; nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blocks.journals.directory import DirectoryJournal
+from flows.drill import DrillStops, drill, reap
+from flows.gate import WaitingForSignOff
+from model.canonical import now
+from model.errors import Refused
+from model.incident import Source
+from model.journal import Payload, Record, StageEnded
+from model.outcome import RunVerdict
+from tasks.work import load_plan, open_incident, open_work
+from tests.support.drillworld import DrillSite, staging_server
+from tests.support.sshservers import Server, asyncssh_server
+
+pytestmark = pytest.mark.slow
+KIND = "deleted-directory"
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    with (
+        asyncssh_server(tmp_path / "production") as production,
+        staging_server(tmp_path / "staging") as staging,
+    ):
+        yield production, staging
+
+
+@pytest.fixture
+def site(servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DrillSite:
+    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
+    (tmp_path / "world").mkdir()
+    site = DrillSite(*servers, tmp_path / "world")
+    site.world.back_up()
+    return site
+
+
+def begin(site: DrillSite, **given: object) -> str:
+    return asyncio.run(drill.fn(plan=site.plan, seed=7, faults=[KIND], **given))  # type: ignore[arg-type]
+
+
+def report(site: DrillSite) -> str:
+    """A real incident of the same plan."""
+    return open_incident(load_plan(site.plan), site.store, "It is real.", "rita", Source.CLI).incident.id
+
+
+def require_clean(site: DrillSite) -> None:
+    """No lease is held, no folder of a drill is on the host, and another drill may begin."""
+    for known in site.drills():
+        assert known.ended is not None
+        assert ({}, ()) == (known.tokens, known.ended.left_behind)
+        if known.incident:
+            assert open_work(known.incident).state().ended is not None
+    folder = site.staging.folder / "state/drill"
+    assert [] == (list(folder.iterdir()) if folder.exists() else [])
+
+
+@pytest.mark.parametrize(
+    "moment", ["fault_planting", "drill_incident", "confirmed", "gate_opened", "effect", "verified"]
+)
+def test_real_incident_preempts_the_drill_at_its_next_step(
+    site: DrillSite, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real incident comes in at some moment: the drill stops, takes back what it did, and says why."""
+    before, real = site.content(), list[str]()
+    append = DirectoryJournal.append
+
+    def watched(self: DirectoryJournal, ident: str, payload: Payload, expect: int | None = None) -> Record:
+        record = append(self, ident, payload, expect)
+        if payload.type == moment and not real:
+            real.append("")
+            real[0] = report(site)
+        return record
+
+    monkeypatch.setattr(DirectoryJournal, "append", watched)
+    with pytest.raises(DrillStops, match="it is real"):
+        begin(site)
+    (known,) = site.drills()
+    assert "pre-empted" == known.outcome
+    assert known.ended is not None
+    assert real[0] in known.ended.sentence
+    assert before == site.content()
+    require_clean(site)
+    if moment == "fault_planting":
+        assert "" == known.incident
+    else:
+        ended = open_work(known.incident).state().ended
+        assert ended is not None
+        assert RunVerdict.RECOVERED is not ended.verdict
+
+
+def test_drill_does_not_begin_while_a_real_incident_is_open(site: DrillSite) -> None:
+    """People are needed elsewhere: nothing is planted."""
+    report(site)
+    with pytest.raises(DrillStops, match="it is real"):
+        begin(site)
+    assert ((), "") == (site.drills()[0].plants, site.drills()[0].incident)
+    require_clean(site)
+
+
+def test_staging_is_held_by_one_drill(site: DrillSite) -> None:
+    """A second drill is refused while the first one waits for people, and may begin afterwards."""
+    with pytest.raises(WaitingForSignOff):
+        begin(site, sign_off="people")
+    with pytest.raises(Refused, match="holds it"):
+        begin(site)
+    first, second = site.drills()
+    assert (None, "refused") == (first.outcome, second.outcome)
+
+
+def test_drill_whose_lease_is_over_is_cleaned_up(site: DrillSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody signs: when the lease ends the reaper takes back what was planted, and gives the hosts back."""
+    before = site.content()
+    with pytest.raises(WaitingForSignOff):
+        begin(site, sign_off="people")
+    assert before != site.content()
+    assert [] == asyncio.run(reap(print))
+    (known,) = site.drills()
+    assert known.began is not None
+    expired = known.began.expires_at
+    monkeypatch.setattr("tasks.drill_policy.now", lambda: expired)
+    assert [known.id] == asyncio.run(reap(print))
+    assert "expired" == site.drills()[0].outcome
+    assert before == site.content()
+    require_clean(site)
+    stages = [r.payload for r in site.store.read(known.incident) if isinstance(r.payload, StageEnded)]
+    assert ["EXPIRED"] == [stage.code for stage in stages if not stage.ok]
+    assert now() < expired
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "after:drill_lease", "after:fault_planting", "before:fault_planted", "before:drill_incident",
+        "after:drill_incident", "after:intent", "before:effect", "before:fault_undone", "before:drill_ended",
+    ],
+)  # fmt: skip
+def test_killed_drill_is_cleaned_up(site: DrillSite, cut: str) -> None:
+    """`kill -9` anywhere: staging is as it was after `reinstate drill --reap`, and the incident has an end."""
+    before = site.content()
+    argv = [sys.executable, "-m", "tests.support.drill_cut", site.plan, KIND, cut]
+    assert -signal.SIGKILL == subprocess.run(argv, check=False, timeout=300).returncode
+    assert [site.drills()[0].id] == asyncio.run(reap(print))
+    assert before == site.content()
+    assert "reaped" == site.drills()[0].outcome
+    require_clean(site)
+    assert [] == asyncio.run(reap(print))
