@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from blocks.home import open_store
-from model.faults import FaultKind, choose
+from model.fault_kinds import FaultKind
+from model.faults import choose
 from model.finding import Finding
 from tasks.faults import inject, left_behind, undo
 from tasks.progress import Progress
