@@ -91,15 +91,16 @@ def inject(connection: Connection, plan: Plan, fault: Fault, *, secrets: Secrets
     site = Site.proven(connection, plan, fault, secrets or Secrets(Path()))
     family = _family(site)
     planted = _recorded(connection, f"{site.folder}/{RECORD}").get(site.folder)
-    if planted is None:
-        planted = family.prepare(site)
-        connection.write_file(f"{site.folder}/{RECORD}", planted.model_dump_json().encode(), 0o600)
     try:
+        if planted is None:
+            planted = family.prepare(site)
+            connection.write_file(f"{site.folder}/{RECORD}", planted.model_dump_json().encode(), 0o600)
         family.strike(site, planted)
     except Transient:
         raise
     except ReinstateError:
-        family.mend(site, planted)
+        if planted is not None:
+            family.mend(site, planted)
         site.plant("forget")
         raise
     return planted
