@@ -90,7 +90,7 @@ def pick_text(request: "Request") -> "Request":
     paths = sorted({path for pattern in request["patterns"] for path in glob.glob(pattern)})
     texts = {}
     for path in paths:
-        if os.path.isfile(path) and os.path.getsize(path) <= 1 << 18:
+        if os.path.isfile(path) and os.path.getsize(path) <= 1 << 21:
             with open(path, "rb") as file:
                 texts[path] = base64.b64encode(file.read()).decode()
     return {"texts": texts, "reals": {path: os.path.realpath(path) for path in texts}}
