@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from datetime import timedelta
 from random import SystemRandom
 
@@ -16,6 +16,7 @@ from prefect.deployments import arun_deployment
 
 from blocks.home import open_store
 from blocks.journals.base import JournalStore
+from flows.gate import WaitingForSignOff
 from flows.recover import recover
 from flows.showing import RUN_TAG
 from flows.stage import in_prefect, once_for_this_run, run, say
@@ -23,12 +24,13 @@ from model.canonical import now
 from model.drill import Mode, SignedBy
 from model.drill_journal import Drill
 from model.drill_records import Outcome
-from model.errors import BadInput, Refused, ReinstateError, Transient
+from model.errors import BadInput, ReinstateError, Transient
 from model.faults import Fault
-from model.steps import Ask, Finished, next_step
-from tasks import drilling
-from tasks.drill_policy import stop, why_stop
+from model.steps import Finished, next_step
+from tasks import drilling, planting
+from tasks.drill_policy import stop, waits, why_stop
 from tasks.drilling import drill_of, in_hand
+from tasks.scorecard import score_drill
 from tasks.work import load_plan, open_work
 
 
@@ -77,11 +79,12 @@ async def drill(
         raise BadInput("a new drill needs its plan.", "drill", "give `plan`, or name the drill to go on with")
     if scheduled and (later := await _at_random(plan)):
         return later
-    if not drill:
+
+    async def opening() -> str:
         await reap(say)
-    ident = drill or await once_for_this_run(
-        lambda: run(drilling.open_drill, plan, seed, faults or [], mode, sign_off)
-    )
+        return await run(drilling.open_drill, plan, seed, faults or [], mode, sign_off)
+
+    ident = drill or await once_for_this_run(opening)
     say(f"Drill {ident}.")
     with in_hand(ident):
         return await _through(ident)
@@ -94,8 +97,8 @@ async def _at_random(plan: str) -> str:
     if not window or not in_prefect():
         return ""
     await arun_deployment(
-        f"drill/{file.plan.name}", parameters={"plan": plan}, timeout=0, as_subflow=False, tags=[RUN_TAG],
-        scheduled_time=now() + timedelta(seconds=SystemRandom().uniform(0, window)),
+        f"drill/{file.plan.name}", parameters={"plan": plan, "scheduled": False}, timeout=0,
+        as_subflow=False, tags=[RUN_TAG], scheduled_time=now() + timedelta(seconds=SystemRandom().uniform(0, window)),
     )  # fmt: skip
     return "It begins at some moment of the window."
 
@@ -107,19 +110,18 @@ async def _through(ident: str) -> str:
     if known.ended is not None:
         return known.ended.sentence
     try:
+        if known.opened.tabletop:
+            return await _finish(store, ident, "done", await _play(ident))
         await _prove(ident)
         sentence = await _exercise(store, ident)
     except DrillStops as stopped:
         await _finish(store, ident, stopped.outcome, stopped.what)
         raise
-    except Transient:
+    except (Transient, WaitingForSignOff):  # the drill goes on from there
         raise
     except ReinstateError as error:
-        if isinstance(error, Refused) and drill_of(store, ident).ended is not None:
-            raise
-        if _waits(store, ident):  # for people: the drill goes on when they have signed
-            raise
-        await _finish(store, ident, "failed", str(error))
+        if drill_of(store, ident).ended is None:
+            await _finish(store, ident, "failed", str(error))
         raise
     return await _finish(store, ident, "done", sentence)
 
@@ -143,10 +145,10 @@ async def _exercise(store: JournalStore, ident: str) -> str:
         for sentence in await run(drilling.record_staging, ident):
             say(sentence)
         planted = 0
-        chosen: list[Fault] = await run(drilling.choose_faults, ident)
+        chosen: list[Fault] = await run(planting.choose_faults, ident)
         for number, fault in enumerate(chosen, 1):
             _go_on(store, ident)
-            planted += await run(drilling.plant, ident, number, fault)
+            planted += await run(planting.plant, ident, number, fault)
         if not planted:
             raise DrillStops("unhealthy", "Nothing could be damaged.")
         _go_on(store, ident)
@@ -155,6 +157,12 @@ async def _exercise(store: JournalStore, ident: str) -> str:
     _go_on(store, ident)
     await run(drilling.look_at_staging, ident, "after")
     return f"{verdict} {_seen(drill_of(store, ident))}"
+
+
+async def _play(ident: str) -> str:
+    """The scenario, told as a report and played through by those who answer and sign."""
+    incident: str = await run(drilling.report_drill, ident)
+    return await recover.fn(incident=incident)
 
 
 def _go_on(store: JournalStore, ident: str) -> None:
@@ -172,12 +180,6 @@ def _seen(known: Drill) -> str:
     return seen.sentence if seen is not None else ""
 
 
-def _waits(store: JournalStore, ident: str) -> bool:
-    """Whether the drill's incident waits for people."""
-    incident = drill_of(store, ident).incident
-    return bool(incident) and isinstance(next_step(open_work(incident, store).state()), Ask)
-
-
 async def _finish(store: JournalStore, ident: str, outcome: Outcome, sentence: str) -> str:
     """End the incident if it still is open, take back what was planted, give the hosts back, write down the end.
 
@@ -189,9 +191,10 @@ async def _finish(store: JournalStore, ident: str, outcome: Outcome, sentence: s
     if incident and not isinstance(next_step(open_work(incident, store).state()), Finished):
         stop(open_work(incident, store), outcome, sentence)
         say(await recover.fn(incident=incident))
-    left: list[str] = await run(drilling.clean_up, ident)
+    left: list[str] = await run(planting.clean_up, ident)
     said: str = await run(drilling.end_drill, ident, outcome, sentence, left)
     say(said)
+    say(await run(score_drill, ident))
     if left:
         raise ReinstateError(
             f"the drill left something on staging: {' '.join(left)}", ident, "remove it by hand, on that host"
@@ -214,9 +217,13 @@ async def reap(say_so: Callable[[str], None]) -> list[str]:
             known = drill_of(store, ident)
             if known.ended is not None:
                 continue
-            with suppress(Transient), in_hand(ident):
+            with ExitStack() as mine:
+                try:
+                    mine.enter_context(in_hand(ident))
+                except Transient:  # its process lives
+                    continue
                 due = why_stop(store, known)
-                if due is None and _waits(store, ident):
+                if due is None and known.incident and waits(open_work(known.incident, store)):
                     continue
                 outcome, why = due or ("reaped", "The process of the drill is gone.")
                 say_so(f"{ident}: {await _finish(store, ident, outcome, why)}")

@@ -19,6 +19,7 @@ from model.errors import PreconditionFailed, ReinstateError, Transient, Withdraw
 from model.journal import Noted, StageEnded, StageStarted
 from model.outcome import Stage
 from model.steps import Run, next_step
+from tasks.tabletop import play
 from tasks.work import Work, open_work
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ async def run_stage(incident: str, stage: Stage, body: Callable[[Work], Awaitabl
     work.record(StageStarted(stage=stage, run=_run_name()))
     say(f"{stage}: {due.reason}")
     try:
-        sentence = await body(work)
+        sentence = (play(work, stage) if work.incident.tabletop else "") or await body(work)
     except (Transient, Withdrawn) as error:
         work.record(Noted(sentence=f"{stage} was interrupted: {error}"))
         raise

@@ -50,6 +50,7 @@ class Code(StrEnum):
     BOOT_DAMAGED = "BOOT_DAMAGED"
     PROBE_FAILED = "PROBE_FAILED"
     EXPECTATION_FAILED = "EXPECTATION_FAILED"
+    SCENARIO = "SCENARIO"
 
 
 ACCEPTED_CONTENT = "the content a person accepted"

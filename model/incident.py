@@ -42,6 +42,7 @@ class Incident(Value):
         detected_at: when damage was first noticed by anyone; RTO is measured from here.
         mistakes: what people did by mistake; no check can find it.
         drill: the drill it is part of; its hosts are then the staging hosts of the plan.
+        tabletop: it is played through on paper; no host is connected to.
     """
 
     id: str = Field(pattern=r"^(inc|pub|drl)-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$")
@@ -59,6 +60,7 @@ class Incident(Value):
     drill: str = Field(
         default="", pattern=r"^$|^drl-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$", exclude_if=lambda ident: not ident
     )
+    tabletop: bool = Field(default=False, exclude_if=lambda paper: not paper)
 
     @property
     def kept_as(self) -> str:

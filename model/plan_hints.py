@@ -25,8 +25,8 @@ class Hint(Value):
 
 
 def hints(plan: Plan) -> tuple[Hint, ...]:
-    """What is missing for readiness, in the order of a plan's sections (R-ORG-4, R-PREV-1, R-USE-5)."""
-    return (*_people(plan), *_gates(plan), *_data(plan), *_proof(plan), *_information(plan))
+    """What is missing for readiness, in the order of a plan's sections (R-ORG-4, R-PREV-1, R-USE-5, R-DRILL-1)."""
+    return (*_people(plan), *_gates(plan), *_data(plan), *_proof(plan), *_exercise(plan), *_information(plan))
 
 
 def _people(plan: Plan) -> Iterator[Hint]:
@@ -100,6 +100,16 @@ def _proof(plan: Plan) -> Iterator[Hint]:
             path="verification",
             what="no recovery point is ever restored to prove it",
             remedy='give `verification: {schedule: "0 4 * * 0"}`',
+        )
+
+
+def _exercise(plan: Plan) -> Iterator[Hint]:
+    if not plan.drill.schedule:
+        yield Hint(
+            path="drill",
+            what="a recovery is never exercised",
+            remedy='give `drill: {schedule: "0 9 1 * *"}` and what stands in for the hosts under `drill.staging`, or '
+            "`mode: tabletop`",
         )
 
 

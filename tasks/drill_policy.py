@@ -8,7 +8,7 @@ from model.drill_journal import Drill, fold_drill
 from model.drill_records import Outcome
 from model.errors import Refused
 from model.incident import Kind
-from model.journal import StageEnded
+from model.journal import GateSettled, StageEnded, StageStarted
 from model.outcome import Gate, Stage
 from model.steps import AFTER, Ask, Run, next_step
 from tasks.open_incidents import states_of
@@ -44,6 +44,18 @@ def why_stop(store: JournalStore, drill: Drill) -> tuple[Outcome, str] | None:
             f"The lease of the staging hosts ended at {drill.began.expires_at:%Y-%m-%d %H:%M} UTC.",
         )
     return None
+
+
+def waits(work: Work) -> bool:
+    """Whether an incident waits for people, or for its run to go on now that they signed: no process is missing."""
+    if isinstance(next_step(work.state()), Ask):
+        return True
+    for record in reversed(work.store.read(work.incident.id)):
+        if isinstance(record.payload, StageStarted | StageEnded):
+            return False
+        if isinstance(record.payload, GateSettled):
+            return True
+    return False
 
 
 def must_stop(work: Work) -> tuple[Outcome, str] | None:

@@ -14,34 +14,27 @@ from typing import Literal
 
 from blocks import durable
 from blocks.home import home, open_store
-from blocks.hosts.base import Connection
-from blocks.hosts.identity import prove
 from blocks.journals.base import JournalStore
 from checks.expectations import expect_tables
 from model.assets import DpkgAsset, RpmAsset, SystemAsset
 from model.canonical import now
 from model.drill import Mode, SignedBy
-from model.drill_journal import Drill, Plant, fold_drill
+from model.drill_journal import Drill, fold_drill
 from model.drill_records import (
     DrillBegan,
     DrillEnded,
     DrillIncidentOpened,
     DrillLease,
-    FaultPlanted,
-    FaultPlanting,
-    FaultRefused,
-    FaultUndone,
     Outcome,
     StagingLooked,
     StagingProven,
 )
-from model.errors import BadInput, PreconditionFailed, Refused, Unsupported
+from model.errors import BadInput
 from model.fault_kinds import FaultKind
-from model.faults import Fault, choose
 from model.finding import CheckResult, Verdict
 from model.incident import Incident, Kind, Source, new_incident_id
 from model.journal import State
-from tasks import faults
+from tasks import tabletop
 from tasks.backing_up import record_package_baseline, record_system_baseline
 from tasks.healthy import record_what_runs
 from tasks.one_act import one_act
@@ -51,7 +44,7 @@ from tasks.recovery_points import references
 from tasks.staging_facts import prove_staging
 from tasks.steps import compared_with, look
 from tasks.versions import published_number
-from tasks.work import Work, baseline, keep_incident, kept_plan, load_plan, open_incident, open_work, owner
+from tasks.work import baseline, kept_plan, load_plan, open_incident, open_work, owner, write_first
 
 REPORTER = "drill"
 """Who reports the incident of a drill: nobody of the plan, so everybody may sign."""
@@ -91,19 +84,20 @@ def open_drill(
     require_kinds(wanted)
     moment = now()
     ident = new_incident_id(moment, "drl")
+    on_paper = (mode or rule.mode) == "tabletop"
     incident = Incident(
         id=ident, kind=Kind.DRILL, plan=file.plan.name, plan_version=file.plan.version, plan_digest=file.digest,
         summary=SUMMARY, reported_by=REPORTER, source=Source.SCHEDULE, detected_at=moment, opened_at=moment,
-        published=published_number(store, file.plan.name, file.digest), drill=ident,
+        published=published_number(store, file.plan.name, file.digest), drill=ident, tabletop=on_paper,
     )  # fmt: skip
     began = DrillBegan(
         mode=mode or rule.mode, sign_off=sign_off or rule.sign_off,
         seed=secrets.randbelow(1 << 31) if seed is None else seed, count=rule.count, kinds=wanted,
-        hosts={name: host.machine_id for name, host in rule.staging.items()},
+        hosts={} if on_paper else {name: host.machine_id for name, host in rule.staging.items()},
         expires_at=moment + timedelta(seconds=rule.lease),
         sentence=f"A drill of plan {file.plan.name} begins; staging is held for {rule.lease / 60:.0f} min at most.",
     )  # fmt: skip
-    keep_incident(incident, file, store)
+    write_first(incident, file, store)
     store.append(ident, began)
     return ident
 
@@ -198,62 +192,6 @@ def record_staging(drill: str) -> list[str]:
     return said + [record_what_runs.fn(drill, host) for host in work.plan.hosts]
 
 
-@one_act(name="choose faults", task_run_name="choose what {drill} damages")
-def choose_faults(drill: str) -> list[Fault]:
-    """What is damaged, by the drill's seed; the same again and again.
-
-    Raises:
-        PreconditionFailed: nothing of the plan can be damaged in such a way.
-    """
-    work = open_work(drill)
-    began = drill_of(work.store, drill).began
-    assert began is not None  # noqa: S101 - it is the second record of every drill
-    kinds = [FaultKind(kind) for kind in began.kinds]
-    return list(choose(work.plan, list(began.hosts), kinds, began.seed, began.count))
-
-
-@one_act(name="plant", task_run_name="do damage {number}")
-def plant(drill: str, number: int, fault: Fault) -> bool:
-    """Do one damage on a staging host whose identity and marker are proven; its intent is durable before.
-
-    Returns:
-        Whether it was done; what cannot be done is written down and passed over.
-    """
-    work = open_work(drill)
-    mine = _plant_of(drill_of(work.store, drill), number)
-    if mine is not None and (mine.planted is not None or mine.refused is not None):
-        return mine.planted is not None
-    with staging_connection(work, fault.host) as connection:
-        if mine is None:
-            work.record(
-                FaultPlanting(number=number, fault=fault, sentence=f"Damage {number} is about to be done.")
-            )
-        try:
-            planted = faults.inject(connection, work.plan, fault, secrets=work.file.secrets)
-        except (PreconditionFailed, Unsupported) as error:
-            work.record(FaultRefused(number=number, sentence=str(error)))
-            return False
-    work.record(FaultPlanted(number=number, planted=planted, sentence=planted.sentence))
-    return True
-
-
-def _plant_of(known: Drill, number: int) -> Plant | None:
-    return next((one for one in known.plants if one.number == number), None)
-
-
-@contextmanager
-def staging_connection(work: Work, host: str) -> Iterator[Connection]:
-    """A connection to a staging host that says itself that it is staging (G12).
-
-    Raises:
-        Refused: another machine, or no marker. Transient: it cannot be reached.
-    """
-    with work.file.connect(host) as connection:
-        if prove(connection).role != "staging":
-            raise Refused("the host itself does not say that it is staging.", host, "see its role file")
-        yield connection
-
-
 @one_act(name="report drill", task_run_name="open the incident of {drill}")
 def report_drill(drill: str) -> str:
     """Open the incident that people deal with: it says that a drill began, and what users would report of mistakes.
@@ -267,9 +205,11 @@ def report_drill(drill: str) -> str:
         return known.incident
     before = [ident for ident, state in _incidents_of(work.store, drill)]  # killed between the two records
     mistakes = tuple(one.planted.mistake for one in known.plants if one.planted and one.planted.mistake)
+    on_paper = work.incident.tabletop
+    summary = tabletop.told(tabletop.scenario(work)) if on_paper else SUMMARY
     ident = before[0] if before else open_incident(
-        kept_plan(work.store, work.incident), work.store, SUMMARY, REPORTER, Source.SCHEDULE, Kind.DRILL, None,
-        mistakes, drill,
+        kept_plan(work.store, work.incident), work.store, summary, REPORTER, Source.SCHEDULE, Kind.DRILL, None,
+        mistakes, drill, on_paper,
     ).incident.id  # fmt: skip
     work.record(DrillIncidentOpened(incident=ident, sentence=f"Incident {ident} is open."))
     return ident
@@ -282,41 +222,6 @@ def _incidents_of(store: JournalStore, drill: str) -> list[tuple[str, State]]:
         for ident, state in states_of(store, since)
         if state.require_incident().drill == drill and ident != drill
     ]
-
-
-@one_act(name="clean up", task_run_name="take back what {drill} planted on staging")
-def clean_up(drill: str) -> list[str]:
-    """Take back everything that was planted, and prove that nothing of it is left.
-
-    Returns:
-        What is still there; empty: proven absent.
-
-    Raises:
-        Transient: a staging host cannot be reached.
-    """
-    work = open_work(drill)
-    left: list[str] = []
-    for mine in reversed(drill_of(work.store, drill).plants):
-        if mine.refused is not None:
-            continue
-        done = mine.undone
-        if done is None or done.left_behind:
-            done = _undo(work, mine)
-            work.record(done)
-        left += done.left_behind
-    return left
-
-
-def _undo(work: Work, mine: Plant) -> FaultUndone:
-    with staging_connection(work, mine.fault.host) as connection:
-        there = [one for one in faults.planted_on(connection) if one.fault == mine.fault]
-        planted = mine.planted or next(iter(there), None)
-        if planted is None:  # killed before anything was touched
-            return FaultUndone(number=mine.number, sentence=f"Damage {mine.number} was never done.")
-        faults.undo(connection, work.plan, planted, secrets=work.file.secrets)
-        left = tuple(faults.left_behind(connection, work.plan, planted))
-    word = "is left behind" if left else "is gone without a trace"
-    return FaultUndone(number=mine.number, sentence=f"Damage {mine.number} {word}.", left_behind=left)
 
 
 @one_act(name="end drill", task_run_name="end {drill}")

@@ -37,6 +37,7 @@ from model.outcome import Stage
 from model.proposal import Action, Proposal, RestoreDatabase, Unmet
 from model.severity import grade
 from tasks import act as acting
+from tasks import tabletop
 from tasks.delivered import delivered
 from tasks.diagnosis_page import page
 from tasks.evidence import collect_evidence
@@ -163,6 +164,8 @@ def look_and_diagnose(
 def confirm_damage(incident: str) -> str:
     """Run every check, grade the damage, write the diagnosis (R-RESP-2)."""
     work = open_work(incident)
+    if work.incident.tabletop:
+        return tabletop.confirm(work)
     confirmed = look_and_diagnose(
         work.file,
         work.store,
@@ -233,6 +236,8 @@ def _runs(asset: Asset, kind: Kind) -> bool:
 def make_proposal(incident: str) -> str:
     """Build the proposal people will sign and write it down."""
     work = open_work(incident)
+    if work.incident.tabletop:
+        return tabletop.propose(work)
     state = work.state()
     found = [f for r in (state.confirmed.results if state.confirmed else ()) for f in r.findings]
     elsewhere = {n for n, asset in work.plan.assets.items() if not _runs(asset, work.incident.kind)}

@@ -28,6 +28,10 @@ def conclude(work: Work) -> Ended:
     state = work.state()
     incident = state.require_incident()
     failed = [e for e in state.ended_stages.values() if not e.ok]
+    if incident.tabletop and state.signed(Gate.ACCEPT) is Decision.APPROVE:
+        return Ended(
+            verdict=RunVerdict.RECOVERED, sentence="Played through on paper; nothing was done to any host."
+        )
     if state.signed(Gate.ACCEPT) is Decision.APPROVE:
         rto = (now() - incident.detected_at).total_seconds()
         used = [

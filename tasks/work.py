@@ -43,11 +43,16 @@ _ACCEPTED = TypeAdapter(tuple[Accepted, ...])
 
 @dataclass(frozen=True)
 class PlanFile:
-    """A plan with the text it was read from and the folder its relative references start at."""
+    """A plan with the text it was read from and the folder its relative references start at.
+
+    Attributes:
+        paper: of a tabletop exercise: no connection is opened to any host.
+    """
 
     plan: Plan
     text: str
     path: Path
+    paper: bool = False
 
     @property
     def digest(self) -> str:
@@ -65,6 +70,8 @@ class PlanFile:
         Raises:
             Transient: unreachable. Refused: not the host key of the plan. PreconditionFailed: login refused.
         """
+        if self.paper:
+            raise Refused("a tabletop exercise connects to no host.", host, "report this as a bug")
         wanted = self.plan.hosts[host]
         if isinstance(self.plan, StagedPlan) and wanted.role != "staging":
             raise Refused(
@@ -74,12 +81,24 @@ class PlanFile:
         connection.host = wanted
         return connection
 
+    def drilled(self, incident: Incident) -> PlanFile:
+        """The same as an incident follows it: on paper, with staging in place of every host, or as it is.
+
+        Raises:
+            Refused: nothing stands in for a host.
+        """
+        if incident.tabletop:
+            return PlanFile(self.plan, self.text, self.path, paper=True)
+        return self.staged() if incident.drill else self
+
     def staged(self) -> PlanFile:
         """The same with staging in place of every host, as a drill follows it.
 
         Raises:
             Refused: nothing stands in for a host.
         """
+        if isinstance(self.plan, StagedPlan):
+            return self
         return PlanFile(staged(self.plan), self.text, self.path)
 
     @contextmanager
@@ -212,6 +231,7 @@ def open_incident(
     detected_at: datetime | None = None,
     mistakes: tuple[Mistake, ...] = (),
     drill: str = "",
+    tabletop: bool = False,
 ) -> Work:
     """Open an incident: the first record of its journal, the plan's text beside it (R-RESP-1).
 
@@ -225,8 +245,9 @@ def open_incident(
         detected_at: when it was noticed; now when not known.
         mistakes: what people did by mistake.
         drill: the drill it is part of; staging then stands in for every host.
+        tabletop: it is played through on paper.
     """
-    file = file.staged() if drill else file
+    file = file.staged() if drill and not tabletop else file
     require_mistakes(file.plan, mistakes)
     if source in {Source.UI, Source.CLI} and reported_by not in file.plan.people:
         raise BadInput(
@@ -235,7 +256,7 @@ def open_incident(
             remedy=f"give one of {', '.join(file.plan.people)}",
         )
     production = [name for name, host in file.plan.hosts.items() if host.role == "production"]
-    if kind is Kind.DRILL and production:
+    if kind is Kind.DRILL and production and not tabletop:
         raise Refused(
             f"a drill never touches production, and {', '.join(production)} is production.",
             where=file.plan.name,
@@ -256,6 +277,7 @@ def open_incident(
         mistakes=mistakes,
         published=published_number(store, file.plan.name, file.digest),
         drill=drill,
+        tabletop=tabletop,
     )
     work = keep_incident(incident, file, store)
     if (needed := glass_needed(store, incident)) is not None:
@@ -265,10 +287,15 @@ def open_incident(
 
 def keep_incident(incident: Incident, file: PlanFile, store: JournalStore) -> Work:
     """Write an incident's first record, beside it the plan whose rules it follows."""
+    write_first(incident, file, store)
+    return Work(incident, file.drilled(incident), store)
+
+
+def write_first(incident: Incident, file: PlanFile, store: JournalStore) -> None:
+    """Write the first record of a journal, beside it the plan's text."""
     store.put(f"incidents/{incident.id}/plan.yaml", file.text.encode())
     store.put(f"incidents/{incident.id}/plan-path.json", json.dumps({"path": str(file.path)}).encode())
     store.append(incident.id, Opened(incident=incident), expect=0)
-    return Work(incident, file, store)
 
 
 def open_work(incident: str, store: JournalStore | None = None) -> Work:
@@ -285,7 +312,7 @@ def open_work(incident: str, store: JournalStore | None = None) -> Work:
         )
     opened = fold(records).require_incident()
     file = kept_plan(store, opened)
-    return Work(opened, file.staged() if opened.drill else file, store)
+    return Work(opened, file.drilled(opened), store)
 
 
 def kept_plan(store: JournalStore, incident: Incident) -> PlanFile:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.output import JSON, TROUBLED_EXIT, emit, out, quiet_prefect, reported, say
+from deployments.cli.output import JSON, TROUBLED_EXIT, emit, out, quiet_prefect, reported, say, show_markdown
 from deployments.cli.recovery import ENDED_EXIT
 from model.errors import BadInput
 
@@ -28,6 +29,10 @@ def drill(
         bool, typer.Option("--tabletop", help="People answer and sign, and nothing is done to any host.")
     ] = False,
     sign_off: Annotated[str, typer.Option(help="people or simulated; left out: the plan's.")] = "",
+    case: Annotated[
+        int, typer.Option(help="1, 2 or 3: an acceptance case, on a throw-away host of this machine.")
+    ] = 0,
+    folder: Annotated[Path, typer.Option(help="With --case: where everything of it lives.")] = Path(".demo"),
     reap: Annotated[
         bool, typer.Option("--reap", help="Only clean up after drills whose process is gone.")
     ] = False,
@@ -46,6 +51,9 @@ def drill(
     if reap:
         _reap(as_json)
         return
+    if case:
+        _case(case, folder, seed, fault or [], as_json)
+        return
     if not (plan or go_on):
         raise BadInput("the plan is missing.", "drill", "give a plan, or `--go-on DRILL`")
     given: dict[str, Any] = {
@@ -61,12 +69,35 @@ def drill(
         url = start_drill(up.paths, given)
         emit({"flow_run": url}, as_json, lambda: out(f"The drill runs: {url}"))
         return
+    _here(given, as_json)
+
+
+def _here(given: dict[str, Any], as_json: bool) -> None:
+    """Run a drill in this process, and show what it scored."""
+    from blocks.home import open_store
     from flows.drill import drill as flow
+    from tasks.scorecard import card_of
+    from tasks.scorecard_page import scorecard_markdown
 
     sentence: str = asyncio.run(flow.fn(**given))
-    emit({"outcome": sentence}, as_json, lambda: out(sentence))
+    store = open_store()
+    card = card_of(store, str(given.get("drill") or store.drills()[-1]))
+    shown = {"outcome": sentence, "verdict": card.verdict, **card.model_dump(mode="json")}
+    emit(shown, as_json, lambda: show_markdown(scorecard_markdown(card, [card])))
+    say(sentence)
     if code := ENDED_EXIT.get(sentence.partition(":")[0], 0):
         raise typer.Exit(code)
+
+
+def _case(case: int, folder: Path, seed: int | None, kinds: list[str], as_json: bool) -> None:
+    """An acceptance case, from the building of its host to the scorecard."""
+    from deployments.demo.drilling import prepare_case
+
+    staging, plan = prepare_case(folder, case, say)
+    try:
+        _here({"plan": str(plan), "seed": seed, "faults": kinds or None}, as_json)
+    finally:
+        staging.stop()
 
 
 def _reap(as_json: bool) -> None:

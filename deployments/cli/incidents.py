@@ -131,7 +131,8 @@ def verify(
     from blocks.home import home, open_store
     from blocks.journals.verify import verify_incident
 
-    if incident not in open_store().incidents():
+    store = open_store()
+    if incident not in {*store.incidents(), *store.publications(), *store.drills()}:
         raise BadInput(
             "there is no such incident.", where=incident, remedy="`reinstate incidents` lists them"
         )

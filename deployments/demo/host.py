@@ -37,11 +37,15 @@ def make_keys(secret_dir: Path, server_dir: Path) -> None:
         (secret_dir / "ssh-client-key", "demo client"),
         (server_dir / "host-key", "demo host"),
     ):
-        if path.exists():
-            continue
-        key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
-        write_secret(path, key.export_private_key().decode())
-        path.with_name(f"{path.name}.pub").write_bytes(key.export_public_key())
+        if not path.exists():
+            make_key(path, comment)
+
+
+def make_key(path: Path, comment: str) -> None:
+    """Makes an ed25519 key (mode 600), and its public half beside it."""
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
+    write_secret(path, key.export_private_key().decode())
+    path.with_name(f"{path.name}.pub").write_bytes(key.export_public_key())
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,13 @@ def plan_data(world: WorldFacts, soak: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_plan(world: WorldFacts, soak: float = 3.0) -> Path:
-    """Write the plan into the demo's folder and return its path."""
+def write_plan(world: WorldFacts, soak: float = 3.0, more: Mapping[str, Any] | None = None) -> Path:
+    """Write the plan, with more sections, into the demo's folder and return its path."""
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the stub knows only None
-    yaml.dump(plan_data(world, soak), text)
+    yaml.dump({**plan_data(world, soak), **(more or {})}, text)
     path = world.folder / "plan.yaml"
     path.write_text("# Written by `reinstate demo`: the plan of its throw-away shop.\n" + text.getvalue())
     return path

@@ -1,4 +1,4 @@
-"""What a right plan still lacks (R-ORG-4, R-PREV-1, R-USE-5)."""
+"""What a right plan still lacks (R-ORG-4, R-PREV-1, R-USE-5, R-DRILL-1)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ COMPLETE = (
         "path: /srv/shop, backup: tree, reimport: Scan the paper forms again.",
     )
     + 'back_up: {schedule: "0 2 * * *"}\nverification: {schedule: "0 4 * * 0"}\n'
+    + 'drill: {schedule: "0 9 1 * *", mode: tabletop}\n'
 )
 
 
@@ -37,6 +38,7 @@ LACKING = {
     "no way to enter again": (", reimport: Scan the paper forms again.", "", "assets.files", "nobody wrote down"),
     "no backups": ('back_up: {schedule: "0 2 * * *"}\n', "", "back_up", "only by hand"),
     "no proof": ('verification: {schedule: "0 4 * * 0"}\n', "", "verification", "ever restored"),
+    "no drill": ('drill: {schedule: "0 9 1 * *", mode: tabletop}\n', "", "drill", "never exercised"),
     "nobody is told": (part("communication:", "back_up:"), "", "communication", "told"),
     "no checks": (part("  probes:", "signoff:"), "", "checks", "asks the service"),
 }  # fmt: skip

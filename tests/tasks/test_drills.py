@@ -19,11 +19,11 @@ from model.journal import Voted
 from model.outcome import Gate
 from model.signoff import Decision, Vote
 from tasks.simulated_votes import simulate_if_due
-from tasks.staging_facts import NotStaging
+from tasks.staging_facts import NotStaging, prove_staging
 from tasks.voting import gate_digest, gate_standing
 from tasks.work import PlanFile, load_plan, open_incident, open_work
 from tests.support.drillworld import STAGING_ID, DrillSite, mark, staging_server
-from tests.support.sshservers import Server, asyncssh_server
+from tests.support.sshservers import Server, asyncssh_server, find_sshd, openssh_server
 
 
 @pytest.fixture
@@ -136,6 +136,8 @@ def test_plan_without_stand_in_for_a_host_is_refused(site: DrillSite) -> None:
     with pytest.raises(Refused, match="nothing stands in for web"):
         begin(site)
     assert [] == site.store.incidents()
+    assert ["refused"] == [known.outcome for known in site.drills()]
+    assert [] == asyncio.run(reap(print))
 
 
 def test_drill_connects_to_no_production_host(site: DrillSite) -> None:
@@ -193,6 +195,7 @@ def test_real_people_sign_a_drill_that_asks_them(site: DrillSite) -> None:
     assert waiting.ended is None
     assert [] == asyncio.run(reap(print))
     site.sign(waiting.incident, "lena")
+    assert [] == asyncio.run(reap(print)), "it is signed, and its run is about to go on"
     with pytest.raises(WaitingForSignOff):
         asyncio.run(drill.fn(drill=waiting.id))
     site.sign(waiting.incident, "omar")
@@ -211,3 +214,60 @@ def test_unhealthy_staging_is_not_damaged_further(site: DrillSite) -> None:
     assert ("unhealthy", (), "") == (ended.outcome, ended.plants, ended.incident)
     assert before == site.content()
     assert [] == site.store.incidents()
+
+
+def test_tabletop_is_played_through_without_any_host(site: DrillSite) -> None:
+    """R-DRILL-1: people answer and sign a scenario told as a report; no host is connected to."""
+    site.write(drill={"count": 2, "mode": "tabletop"})  # not even staging is needed
+    before = site.content(), log(site.production), log(site.staging)
+    with pytest.raises(WaitingForSignOff):
+        begin(site, seed=3)
+    (known,) = site.drills()
+    work = open_work(known.incident)
+    assert work.incident.summary.startswith("A tabletop exercise. On web, files: ")
+    state = work.state()
+    assert state.proposal is not None
+    assert ((), 1) == (state.proposal.actions, len(state.proposal.unmet))
+    assert state.proposal.unmet[0].remedy.startswith("In earnest: ")
+    with pytest.raises(Refused, match="connects to no host"):
+        work.file.connect("web")
+    site.sign(known.incident, "lena")
+    with pytest.raises(WaitingForSignOff):
+        asyncio.run(drill.fn(drill=known.id))
+    site.sign(known.incident, "omar")
+    said = asyncio.run(drill.fn(drill=known.id))
+    assert "RECOVERED: Played through on paper; nothing was done to any host." == said
+    assert "done" == site.drills()[0].outcome
+    assert (site.content(), log(site.production), log(site.staging)) == before
+    assert {} == open_work(known.incident).state().intents
+
+
+def log(server: Server) -> str:
+    """What a server wrote."""
+    return (server.folder / "log").read_text()
+
+
+def test_staging_key_is_refused_by_production_in_the_words_of_its_own_sshd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G12, R-DRILL-3: a drill that is given production's address cannot log in there; nothing was run."""
+    sshd = find_sshd()
+    if sshd is None:
+        pytest.skip("OpenSSH's sshd is not installed")
+    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
+    (tmp_path / "world").mkdir()
+    with (
+        openssh_server(tmp_path / "production", sshd) as production,
+        staging_server(tmp_path / "staging") as staging,
+    ):
+        site = DrillSite(production, staging, tmp_path / "world")
+        prove_staging(load_plan(site.plan), site.store)
+        assert "Failed publickey" in log(production)
+        assert "Accepted publickey" not in log(production)
+        known = production.folder / "client.pub"
+        known.write_bytes(known.read_bytes() + (staging.folder / "client.pub").read_bytes())
+        with pytest.raises(NotStaging, match="the staging key logs in at production host web"):
+            prove_staging(load_plan(site.plan), site.store)
+        accepted = log(production).partition("Accepted publickey")[2]
+        assert accepted
+        assert "Starting session" not in accepted, "a login that succeeds is closed at once"

@@ -20,7 +20,7 @@ from model.incident import Source
 from model.journal import Payload, Record, StageEnded
 from model.outcome import RunVerdict
 from tasks.work import load_plan, open_incident, open_work
-from tests.support.drillworld import DrillSite, staging_server
+from tests.support.drillworld import DrillSite, mark, staging_server
 from tests.support.sshservers import Server, asyncssh_server
 
 pytestmark = pytest.mark.slow
@@ -155,3 +155,35 @@ def test_killed_drill_is_cleaned_up(site: DrillSite, cut: str) -> None:
     assert "reaped" == site.drills()[0].outcome
     require_clean(site)
     assert [] == asyncio.run(reap(print))
+
+
+def test_host_that_no_longer_says_staging_is_not_repaired(site: DrillSite) -> None:
+    """G12: the marker is asked for before every repair, and before anything is taken back."""
+    before = site.content()
+    with pytest.raises(WaitingForSignOff):
+        begin(site, sign_off="people")
+    (known,) = site.drills()
+    damaged = site.content()
+    mark(site.staging, "")
+    site.sign(known.incident, "lena")
+    with pytest.raises(Refused, match="does not say that it is staging"):
+        asyncio.run(drill.fn(drill=known.id))
+    assert damaged == site.content()
+    assert None is site.drills()[0].outcome
+    mark(site.staging, "staging")
+    assert [known.id] == asyncio.run(reap(print))
+    assert before == site.content()
+    require_clean(site)
+
+
+def test_drill_that_waits_for_people_gives_way_to_a_real_incident(site: DrillSite) -> None:
+    """Nobody has to sign the drill away: the reaper ends it, and says why."""
+    before = site.content()
+    with pytest.raises(WaitingForSignOff):
+        begin(site, sign_off="people")
+    report(site)
+    (known,) = site.drills()
+    assert [known.id] == asyncio.run(reap(print))
+    assert "pre-empted" == site.drills()[0].outcome
+    assert before == site.content()
+    require_clean(site)
