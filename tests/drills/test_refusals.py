@@ -9,7 +9,7 @@ import pytest
 
 from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
-from model.assets import DpkgAsset, FilesAsset, ServiceAsset, SystemAsset
+from model.assets import DpkgAsset, FilesAsset, ServiceAsset, SqliteAsset, SystemAsset
 from model.errors import BadInput, PreconditionFailed, Refused, ReinstateError
 from model.fault_kinds import FaultKind
 from model.faults import Fault
@@ -43,6 +43,7 @@ def plan_of(host: LabHost, **said: Any) -> Plan:  # noqa: ANN401 - fields of a h
             "elsewhere": FilesAsset(kind="files", host="web-2", path=SET, backup="kept"),
             "packages": DpkgAsset(kind="dpkg", host="web-1", packages=("sudo", "libc6")),
             "stopped": ServiceAsset(kind="service", host="web-1", unit="nginx.service"),
+            "archive": SqliteAsset(kind="sqlite", host="web-1", path="/srv/archive.db", backup="kept"),
             "state": SystemAsset(kind="system", host="web-1", mounts=("/srv", "/run")),
         },
         backups={"kept": {"kind": "directory", "path": "kept"}},  # type: ignore[dict-item]  # checked by pydantic
@@ -110,6 +111,15 @@ def test_host_that_is_not_staging_by_every_fact_is_refused(host: LabHost) -> Non
 @pytest.mark.parametrize("asset", ["nothing", "elsewhere"])
 def test_asset_that_is_not_of_this_host_is_refused(host: LabHost, asset: str) -> None:
     fault = CHMOD.model_copy(update={"asset": asset})
+    assert isinstance(trying(host, plan_of(host), fault), BadInput)
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FaultKind if kind not in {FaultKind.DATABASE_PAGES, FaultKind.DROPPED_TABLE}]
+)
+def test_fault_that_does_not_fit_its_asset_is_refused(host: LabHost, kind: FaultKind) -> None:
+    """Nothing is done to a SQLite database but what can be undone there."""
+    fault = CHMOD.model_copy(update={"asset": "archive", "kind": kind, "column": "x", "wrong": "null"})
     assert isinstance(trying(host, plan_of(host), fault), BadInput)
 
 
