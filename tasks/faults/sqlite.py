@@ -61,11 +61,23 @@ def strike(site: Site, planted: Planted) -> None:
 
 
 def mend(site: Site, planted: Planted) -> None:
-    """The file as it was comes back, unless it is so."""
-    if site.plant("damaged").damaged:
+    """The file as it was comes back while the page is ours, or the table is gone; a cured one is left alone."""
+    if site.plant("damaged").damaged and not _cured(site, planted):
         _stop(site, planted)
         site.plant("mend")
     restart(site, planted)
+
+
+def _cured(site: Site, planted: Planted) -> bool:
+    """Whether a table that was dropped is there again."""
+    asset = site.asset(SqliteAsset)
+    if site.fault.kind is FaultKind.DATABASE_PAGES:
+        return False
+    try:
+        (found,) = SqliteFile(site.connection, asset.path, asset.os_user).query([_TABLES])
+    except PreconditionFailed:  # the file is gone, or no database any more
+        return False
+    return any(row[0] in planted.subjects for row in found.rows)
 
 
 def _stop(site: Site, planted: Planted) -> None:

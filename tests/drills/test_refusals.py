@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +190,28 @@ def test_what_the_recovery_cured_or_people_added_is_left_alone(host: LabHost) ->
         cured = look(host, (SET,))
         undo(connection, plan, planted)
     assert [] == changes(cured, look(host, (SET,)))
+
+
+def test_sqlite_table_that_came_back_is_left_alone(host: LabHost) -> None:
+    """A restored database is another file with the same rows."""
+    plan, path = plan_of(host), host.inside("/srv") / "archive.db"
+    fault = CHMOD.model_copy(update={"asset": "archive", "kind": FaultKind.DROPPED_TABLE})
+
+    def rows(statement: str = "SELECT count(*) FROM papers") -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(path)) as opened, opened:
+            return opened.execute(statement).fetchall()
+
+    rows("CREATE TABLE papers (id INTEGER PRIMARY KEY)")
+    rows("INSERT INTO papers VALUES (1), (2)")
+    whole = path.read_bytes()
+    with SSHHost.from_plan("web-1", plan.hosts["web-1"], Secrets(Path("/"))).connect() as connection:
+        planted = inject(connection, plan, fault)
+        assert [] == rows("SELECT name FROM sqlite_master")
+        undo(connection, plan, planted)
+        assert whole == path.read_bytes()
+        planted = inject(connection, plan, fault)
+        rows("CREATE TABLE papers (id INTEGER PRIMARY KEY)")
+        rows("INSERT INTO papers VALUES (1), (2), (3)")
+        undo(connection, plan, planted)
+        assert () == left_behind(connection, plan, planted)
+    assert [(3,)] == rows()
