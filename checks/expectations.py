@@ -23,8 +23,8 @@ from checks.mariadb import MariadbTools
 from checks.sqlite import SqliteFile
 from checks.table_facts import Sums, sums_of
 from model.assets import DatabaseAsset, MariadbAsset, PostgresAsset, SqliteAsset
-from model.command import printable
-from model.errors import BadInput
+from model.command import Command, printable
+from model.errors import BadInput, Transient
 from model.finding import CheckResult, Code, Degree, Finding, Verdict
 from model.manifest import Manifest
 from model.plan import Expectation, Plan, TableChecks
@@ -73,8 +73,15 @@ def expect_tables(
             why = "its server is a socket directory, which no tunnel reaches: name it by address, with a password"
             results += [_error(asset, checks, why) for checks, _ in mine]
             continue
-        with connect(asset.host) as connection, _reached(connection, asset, secrets) as (url, sums):
-            results += examine(url, asset, mine, (manifests or {}).get(name), sums)
+        with connect(asset.host) as connection:
+            try:
+                with _reached(connection, asset, secrets) as (url, sums):
+                    results += examine(url, asset, mine, (manifests or {}).get(name), sums)
+            except Transient as error:
+                # A server that does not listen and a connection that is gone look alike: the host decides.
+                if connection.run(Command(("true",))).status is None:
+                    raise
+                results += [_error(asset, checks, error.what) for checks, _ in mine]
     return tuple(results)
 
 

@@ -27,8 +27,13 @@ Mended = Literal["repaired", "declared", "still there", "unknown"]
 """What became of it: `declared` means that the proposal said it cannot be repaired, and what a person must do."""
 
 Name = Literal["detect", "decide", "repair", "accept", "whole"]
-MEASURED = ("decided in time", "accepted in time", "RTO kept", "RPO kept")
-"""Criteria that are a number against an objective."""
+MEASURED = {
+    "decide": "decided in time",
+    "accept": "accepted in time",
+    "whole": "RTO kept",
+    "lost": "RPO kept",
+}
+"""Criteria that are a time against an objective."""
 REPAIRING = (Stage.PRESERVE, Stage.REPAIR, Stage.RESTORE, Stage.VERIFY)
 
 
@@ -62,11 +67,19 @@ class Lap(Value):
 
 
 class Criterion(Value):
-    """One thing a drill must show; `ok` is None where it showed nothing of it."""
+    """One thing a drill must show.
+
+    Attributes:
+        ok: None where the drill showed nothing of it.
+        seconds: what was measured, where it is a time.
+        allowed: seconds the plan allows.
+    """
 
     name: str
     ok: bool | None
     sentence: HostText
+    seconds: float | None = None
+    allowed: float | None = None
 
 
 class Scorecard(Value):
@@ -286,21 +299,18 @@ def _criteria(card: Scorecard, drill: Drill) -> Iterable[Criterion]:
     )  # fmt: skip
     for lap in card.laps:
         if lap.objective is not None:
-            yield Criterion(
-                name={"decide": "decided in time", "accept": "accepted in time"}.get(lap.name, "RTO kept"),
-                ok=lap.kept,
-                sentence="not measured"
-                if lap.seconds is None
-                else f"{lap.seconds:.0f} s of {lap.objective:.0f} s",
-            )
-    yield Criterion(
-        name="RPO kept", ok=None if card.lost is None else card.lost <= card.lost_allowed,
-        sentence="not measured" if card.lost is None else f"{card.lost:.0f} s of {card.lost_allowed:.0f} s",
-    )  # fmt: skip
+            yield _measured(MEASURED[lap.name], lap.seconds, lap.objective)
+    yield _measured(MEASURED["lost"], card.lost, card.lost_allowed)
     yield Criterion(
         name="nothing was left behind", ok=not card.left_behind if drill.ended else None,
         sentence=f"{len(card.left_behind)} things of the drill are still there.",
     )  # fmt: skip
+
+
+def _measured(name: str, seconds: float | None, allowed: float) -> Criterion:
+    said = "not measured" if seconds is None else f"{seconds:.0f} s of {allowed:.0f} s"
+    kept = None if seconds is None else seconds <= allowed
+    return Criterion(name=name, ok=kept, sentence=said, seconds=seconds, allowed=allowed)
 
 
 def _items(card: Scorecard, state: State | None) -> Iterable[str]:
@@ -318,9 +328,8 @@ def _items(card: Scorecard, state: State | None) -> Iterable[str]:
         elif one.mended == "declared":
             yield f"{where}: the damage {one.kind} cannot be repaired by the plan: {one.sentence}"
     yield from (f"False alarm: {sentence}" for sentence in card.unexplained)
-    yield from (
-        f"{one.name}: no, {one.sentence}" for one in card.criteria if one.ok is False and one.name in MEASURED
-    )
+    late = [one for one in card.criteria if one.ok is False and one.allowed is not None]
+    yield from (f"{one.name}: no, {one.sentence}" for one in late)
     if card.unsent:
         yield f"{card.unsent} of {card.messages} messages did not arrive: mend their channels."
     yield from (f"Left behind: {one}" for one in card.left_behind)

@@ -9,13 +9,15 @@ from prefect.context import TaskRunContext
 
 from blocks.home import open_store
 from blocks.journals.base import JournalStore
+from model.command import printable
 from model.drill_journal import fold_drill
 from model.errors import BadInput, ReinstateError
 from model.journal import fold
 from model.scorecard import Scorecard, score
 from tasks.one_act import one_act
+from tasks.reviewing import add_item, items_of
 from tasks.scorecard_page import scorecard_markdown
-from tasks.work import kept_plan
+from tasks.work import kept_plan, open_work
 
 
 def card_of(store: JournalStore, drill: str) -> Scorecard:
@@ -52,11 +54,27 @@ def before(cards: Sequence[Scorecard], card: Scorecard) -> list[Scorecard]:
     return [one for one in cards if one.began_at <= card.began_at]
 
 
+def track(store: JournalStore, card: Scorecard) -> None:
+    """Let what is to be looked at be tracked with the drill's incident until it is closed; each thing once."""
+    if not card.incident:
+        return
+    work = open_work(card.incident, store)
+    known = {item.text for item in items_of(work)}
+    for text in dict.fromkeys(printable(one)[:1000] for one in card.items):
+        if text not in known:
+            add_item(work, text)
+
+
 @one_act(name="score drill", task_run_name="score {drill}")
 def score_drill(drill: str) -> str:
-    """Show the scorecard of a drill, with those before it, as an artifact of the run; returns it in one sentence."""
+    """Track what is to be looked at, and show the scorecard with those before it as an artifact of the run.
+
+    Returns:
+        The score in one sentence.
+    """
     store = open_store()
     card = card_of(store, drill)
+    track(store, card)
     cards, _ = cards_of(store, card.plan)
     if TaskRunContext.get() is not None:
         create_markdown_artifact(

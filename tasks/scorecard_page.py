@@ -8,11 +8,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model.canonical import Value
 from model.incident import Kind
-from model.scorecard import Scorecard
+from model.scorecard import Criterion, Scorecard
 from tasks.render import duration, mark, safe, table
 
 SHOWN = 30
 """Drills in the trend, the newest; the table has all."""
+
+TICKS = (5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600, 6 * 3600, 12 * 3600, 86400)
+"""Seconds between two lines of the picture."""
 
 OK = {True: "yes", False: "no", None: "not shown"}
 
@@ -28,20 +31,20 @@ class Dot(Value):
 
 def dots(cards: Sequence[Scorecard]) -> tuple[tuple[Dot, ...], float, float | None]:
     """The newest drills with a measured time, the seconds at the top of the picture, and where the RTO lies in it."""
-    measured = [card for card in cards if card.lap("whole") is not None][-SHOWN:]
+    timed = [card for card in cards if card.lap("whole") is not None][-SHOWN:]
     allowed = next(
-        (lap.objective for card in reversed(measured) for lap in card.laps if lap.name == "whole"), None
+        (lap.objective for card in reversed(timed) for lap in card.laps if lap.name == "whole"), None
     )
-    longest = max((card.lap("whole") or 0.0 for card in measured), default=0.0)
-    top = max(longest * 1.1, 1.0)
-    if allowed is not None and allowed <= 3 * top:  # a line far above would press all dots to the ground
-        top = max(top, allowed * 1.1)
+    longest = max((card.lap("whole") or 0.0 for card in timed), default=0.0)
+    if allowed is not None and allowed <= 3 * longest:  # a line far above would press all dots to the ground
+        longest = max(longest, allowed)
+    top = next((4.0 * tick for tick in TICKS if 4 * tick > longest), longest * 1.1)
     found = tuple(
         Dot(
-            x=(number + 0.5) / len(measured), y=(card.lap("whole") or 0.0) / top, verdict=card.verdict,
+            x=(number + 0.5) / len(timed), y=(card.lap("whole") or 0.0) / top, verdict=card.verdict,
             title=f"{card.began_at:%Y-%m-%d %H:%M} {card.drill}: {duration(card.lap('whole') or 0.0)}, {points(card)}",
         )
-        for number, card in enumerate(measured)
+        for number, card in enumerate(timed)
     )  # fmt: skip
     return found, top, allowed / top if allowed is not None and allowed <= top else None
 
@@ -50,6 +53,13 @@ def points(card: Scorecard) -> str:
     """`5 of 7`."""
     met, shown = card.points
     return f"{met} of {shown}"
+
+
+def measured(criterion: Criterion) -> str:
+    """What was measured, for people."""
+    if criterion.seconds is None or criterion.allowed is None:
+        return criterion.sentence
+    return f"{duration(criterion.seconds)} of {duration(criterion.allowed)}"
 
 
 def laps_rows(card: Scorecard) -> list[tuple[str, str, str, str]]:
@@ -94,7 +104,7 @@ def scorecard_markdown(card: Scorecard, cards: Sequence[Scorecard]) -> str:
         f"mode {card.mode}, seed {card.seed}, signed by {card.sign_off}; the drill ended: {card.outcome or 'not yet'}, "
         f"the recovery: {card.result or 'none'}.",
         "## What it had to show",
-        table(("criterion", "met", "measured"), [(c.name, OK[c.ok], c.sentence) for c in card.criteria]),
+        table(("criterion", "met", "measured"), [(c.name, OK[c.ok], measured(c)) for c in card.criteria]),
         "## Damage",
         table(
             ("kind", "asset", "host", "what was done", "noticed", "then"),
@@ -133,7 +143,7 @@ def scorecards_html(plan: str, cards: Sequence[Scorecard]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters |= {"said": _said, "duration": duration}
+    environment.filters |= {"said": _said, "duration": duration, "measured": measured}
     found, top, allowed = dots(cards)
     return environment.get_template("scorecard.html.j2").render(
         plan=plan, cards=cards, card=cards[-1] if cards else None, dots=found, top=top, allowed=allowed, ok=OK,

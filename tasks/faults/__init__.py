@@ -65,13 +65,12 @@ _FAMILIES = {
 def _family(site: Site) -> Family:
     if site.fault.kind in _FAMILIES:
         return _FAMILIES[site.fault.kind]
-    match site.plan.assets[site.fault.asset]:
-        case PostgresAsset():
-            return Family(postgres.prepare, postgres.strike, postgres.mend)
-        case MariadbAsset():
-            return Family(mariadb.prepare, mariadb.strike, mariadb.mend)
-        case _:
-            return Family(sqlite.prepare, sqlite.strike, sqlite.mend)
+    asset = site.plan.assets[site.fault.asset]
+    if isinstance(asset, PostgresAsset) or site.fault.kind is FaultKind.WRONG_UPDATE:
+        return Family(postgres.prepare, postgres.strike, postgres.mend)
+    if isinstance(asset, MariadbAsset):
+        return Family(mariadb.prepare, mariadb.strike, mariadb.mend)
+    return Family(sqlite.prepare, sqlite.strike, sqlite.mend)
 
 
 def inject(connection: Connection, plan: Plan, fault: Fault, *, secrets: Secrets | None = None) -> Planted:
@@ -91,15 +90,16 @@ def inject(connection: Connection, plan: Plan, fault: Fault, *, secrets: Secrets
     site = Site.proven(connection, plan, fault, secrets or Secrets(Path()))
     family = _family(site)
     planted = _recorded(connection, f"{site.folder}/{RECORD}").get(site.folder)
-    if planted is None:
-        planted = family.prepare(site)
-        connection.write_file(f"{site.folder}/{RECORD}", planted.model_dump_json().encode(), 0o600)
     try:
+        if planted is None:
+            planted = family.prepare(site)
+            connection.write_file(f"{site.folder}/{RECORD}", planted.model_dump_json().encode(), 0o600)
         family.strike(site, planted)
     except Transient:
         raise
     except ReinstateError:
-        family.mend(site, planted)
+        if planted is not None:
+            family.mend(site, planted)
         site.plant("forget")
         raise
     return planted

@@ -11,7 +11,7 @@ from blocks.hosts import elevate
 from checks.database import wait_for_server
 from checks.postgres import Tools, identifier, literal
 from checks.stat import require
-from model.assets import PostgresAsset
+from model.assets import DatabaseAsset, PostgresAsset
 from model.backup_sources import PgBackRestSource
 from model.canonical import now
 from model.command import Command, Result
@@ -62,15 +62,14 @@ def prepare(site: Site) -> Planted:
         tables = {one.title: one for one in map(Table.of, tools.rows(TABLES)) if one.title in facts}
         for title in ordered(site, list(tables)):
             table, fact = tables[title], facts[title]
-            if not 0 < int(fact["bytes"]) <= fault.most or not tools.rows(
-                f"SELECT 1 AS one FROM ONLY {table.quoted} LIMIT 1"
-            ):
+            if not 0 < int(fact["bytes"]) <= fault.most or not _full(tools, table):
                 continue
             match fault.kind:
                 case FaultKind.DATABASE_PAGES:
                     return _page(site, asset, title, fact)
                 case FaultKind.DROPPED_TABLE if _drops(tools, table):
-                    return _dropped(site, title)
+                    others = [one for name, one in tables.items() if name != title]
+                    return _dropped(site, title, alone=not any(_full(tools, one) for one in others))
                 case FaultKind.WRONG_UPDATE if not fact["triggers"] and _updatable(table, fault.column):
                     return _updated(site, title)
                 case _:
@@ -88,6 +87,11 @@ def ordered(site: Site, titles: list[str]) -> list[str]:
     if site.fault.kind is FaultKind.WRONG_UPDATE:
         return named
     return [*named, *site.fault.pick([title for title in titles if title not in named])]
+
+
+def _full(tools: Tools, table: Table) -> bool:
+    """Whether it holds a row."""
+    return bool(tools.rows(f"SELECT 1 AS one FROM ONLY {table.quoted} LIMIT 1"))
 
 
 def _drops(tools: Tools, table: Table) -> bool:
@@ -118,13 +122,22 @@ def after(name: str) -> list[Expected]:
     return [Expected(code=code, asset=name) for code in _AFTER]
 
 
-def _dropped(site: Site, title: str) -> Planted:
+def gone(site: Site, table: str, *, alone: bool) -> Expected:
+    """What is seen of a table that is not there any more; a database without the only rows it had is empty."""
+    name = site.fault.asset
+    asset = site.plan.assets[name]
+    if alone and isinstance(asset, DatabaseAsset):
+        return Expected(code=Code.DATABASE_EMPTY, asset=name, subject=asset.database)
+    return Expected(code=Code.DATABASE_TABLE_UNREADABLE, asset=name, subject=table)
+
+
+def _dropped(site: Site, title: str, *, alone: bool) -> Planted:
     name = site.fault.asset
     # Of a dump, a check sees that a table is gone; where WAL is replayed, only a person can say up to when.
     replayed = isinstance(site.plan.backups[site.asset(PostgresAsset).backup], PgBackRestSource)
     return site.planted(
         f"The table {title} was dropped.", (title,),
-        [Expected(code=Code.DATABASE_TABLE_UNREADABLE, asset=name, subject=title)], follows=after(name),
+        [gone(site, title, alone=alone)], follows=after(name),
         mistake=Mistake(asset=name, at=now(), tables=(title,)) if replayed else None,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -180,3 +181,13 @@ def test_password_is_in_no_argument_and_no_file_stays(
     (tmp_path / "tmp").mkdir()
     bench("orders", (UNIQUE, {"column": "id"}))
     assert [] == list((tmp_path / "tmp").iterdir())
+
+
+def test_server_that_does_not_listen_is_an_error_and_not_a_lost_connection(bench: Bench) -> None:
+    """G11: nothing was evaluated, which is no pass; trying again changes nothing."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    result = bench("orders", ("expect_table_row_count_to_be_between", {"min_value": 1}), port=port)
+    assert (Verdict.ERROR, 0) == (result.verdict, result.examined)
+    assert "nothing answers" in result.sentence

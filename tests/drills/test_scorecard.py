@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from deployments.cli.app import app
 from flows.drill import drill
-from tasks.scorecard import card_of, cards_of, score_drill
+from tasks.reviewing import items_of
+from tasks.scorecard import card_of, cards_of, score_drill, track
 from tasks.scorecard_page import scorecard_markdown, scorecards_html
+from tasks.work import open_work
 from tests.support.drillworld import DrillSite, mark, staging_server
 from tests.support.sshservers import Server, asyncssh_server
 
@@ -53,6 +55,11 @@ def test_drills_are_scored_listed_and_drawn(site: DrillSite, tmp_path: Path) -> 
         assert () == card.unexplained == card.left_behind == card.by_hand
         assert all(one.seconds is not None for one in card.laps)
     assert cards[0] == card_of(site.store, cards[0].drill)
+    lesson = cards[0].model_copy(update={"items": ("Look at the disk.", "Look at the disk.")})
+    for _ in range(2):
+        track(site.store, lesson)
+    tracked = [item.text for item in items_of(open_work(lesson.incident))]
+    assert 1 == tracked.count("Look at the disk.")
     assert re.fullmatch(r"PASSED: (\d) of \1 criteria met\.", score_drill.fn(cards[0].drill))
 
     page = tmp_path / "drills.html"

@@ -66,36 +66,54 @@ def names_in(text: str) -> "list[str]":
     return re.findall(r"[a-z0-9][a-z0-9+.-]+", re.sub(r"\([^)]*\)|:[a-z0-9]+", "", text))
 
 
-def spare(known: "dict[str, dict[str, str]]", named: bool) -> "list[str]":
-    """Packages that nothing vital is or needs."""
+def spare(named: bool) -> "list[str]":
+    """Packages of dpkg that nothing vital is or needs."""
+    known = stanzas()
     provided: dict[str, list[str]] = {}
     for name, fields in known.items():
-        for word in names_in(fields.get("Provides", "")):
+        for word in [name, *names_in(fields.get("Provides", ""))]:
             provided.setdefault(word, []).append(name)
-    todo = [
-        name for name, fields in known.items()
-        if is_vital(name, named) or fields.get("Essential") == "yes" or fields.get("Priority") == "required"
-    ]  # fmt: skip
+    needs = {
+        name: names_in(fields.get("Depends", "") + "," + fields.get("Pre-Depends", ""))
+        for name, fields in known.items()
+    }
+    base = [n for n, f in known.items() if f.get("Essential") == "yes" or f.get("Priority") == "required"]
+    return unneeded(list(known), base, needs, provided, named)
+
+
+def spare_rpm(named: bool) -> "list[str]":
+    """Packages of rpm that nothing vital is or needs."""
+    needs: dict[str, list[str]] = {}
+    provided: dict[str, list[str]] = {}
+    for line in output(["rpm", "-qa", "--qf", "[%{=NAME}\t%{REQUIRENAME}\n]"]).splitlines():
+        name, _, word = line.partition("\t")
+        needs.setdefault(name, []).append(word)
+    for line in output(["rpm", "-qa", "--qf", "[%{=NAME}\t%{PROVIDENAME}\n]"]).splitlines():
+        name, _, word = line.partition("\t")
+        provided.setdefault(word, []).append(name)
+    names = output(["rpm", "-qa", "--qf", "%{NAME}\n"]).split()
+    return unneeded(names, [], needs, provided, named)
+
+
+def unneeded(
+    names: "list[str]", base: "list[str]", needs: "dict[str, list[str]]", provided: "dict[str, list[str]]", named: bool
+) -> "list[str]":  # fmt: skip
+    """Names that are neither vital nor in `base`, and that none of these needs, directly or not."""
+    todo = [name for name in names if is_vital(name, named)] + base
     needed = set()
     while todo:
         name = todo.pop()
-        if name in needed or name not in known:
-            continue
-        needed.add(name)
-        for word in names_in(known[name].get("Depends", "") + "," + known[name].get("Pre-Depends", "")):
-            todo += [word] if word in known else provided.get(word, [])
-    return [name for name in known if name not in needed]
+        if name not in needed:
+            needed.add(name)
+            for word in needs.get(name, []):
+                todo += provided.get(word, [])
+    return [name for name in names if name not in needed]
 
 
 def packages(request: "Request") -> "Request":
     """Packages that may be damaged, and the program of a unit with the package it came from."""
     rpm, named = request["family"] == "rpm", request["named"]
-    if rpm:
-        offered = [
-            name for name in output(["rpm", "-qa", "--qf", "%{NAME}\n"]).split() if not is_vital(name, named)
-        ]
-    else:
-        offered = spare(stanzas(), named)
+    offered = spare_rpm(named) if rpm else spare(named)
     program = ""
     if request["unit"]:
         said = output(["systemctl", "show", "--property=ExecStart", "--value", "--", request["unit"]])
@@ -120,10 +138,6 @@ def contents(request: "Request") -> "Request":
     """Delivered files of a package that a check reads: regular, under their real path, with one name."""
     package = request["package"]
     if request["family"] == "rpm":
-        if subprocess.run(
-            ["rpm", "-e", "--test", package], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ).returncode:
-            return {"paths": []}  # others need it
         rows = [line.rsplit(" ", 10) for line in output(["rpm", "-q", "--dump", package]).splitlines()]
         paths = [row[0] for row in rows if len(row) == 11 and set(row[3]) != {"0"} and row[7] == "0"]
     else:
@@ -158,13 +172,12 @@ def libraries(request: "Request") -> "Request":
 
 def plain(request: "Request") -> "Request":
     """Packages that may be damaged, without scripts or configuration: unpacking them starts and stops nothing."""
-    known = stanzas()
     there = set()
     for name in os.listdir(INFO):
         stem, _, what = name.rpartition(".")
         if what in SCRIPTS:
             there.add(stem.split(":")[0])
-    return {"packages": [name for name in spare(known, request["named"]) if name not in there]}
+    return {"packages": [name for name in spare(request["named"]) if name not in there]}
 
 
 def deb(request: "Request") -> "Request":
