@@ -10,8 +10,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 
 from flows.events import DAMAGE, OPENED, PLAN

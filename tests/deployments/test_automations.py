@@ -51,7 +51,7 @@ def automations(installation: Installation) -> dict[str, Automation]:
 
 
 def test_automations_are_registered_once_follow_the_plans_and_stay_off(installation: Installation) -> None:
-    """Those of a plan that is no longer served vanish; none of them does more than report, recover or mark as crashed."""
+    """Those of a plan that is no longer served vanish; none does more than start runs and mark lost ones."""
     plan = load_plan(str(installation.plan))
     before = automations(installation)
     names = ("a report opens an incident", "an opened incident is examined")
