@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -93,6 +95,41 @@ class _Alarm(_Lenient):
     Trigger: _Trigger = _Trigger()
 
 
+class _Zabbix(_Lenient):
+    """What our script for a webhook media type sends (docs/alerts.md): macros, and the time of the event."""
+
+    event_id: Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
+    value: Literal["0", "1"]
+    update: Literal["0", "1"] = "0"
+    host: Text
+    name: Text
+    opdata: Text = ""
+    since: Moment
+
+
+class _Nagios(_Lenient):
+    """What a notification command of Nagios or Icinga posts as a form: its macros."""
+
+    type: Text
+    host: Annotated[str, Field(min_length=1, max_length=200)]
+    service: Annotated[str, Field(max_length=200)] = ""
+    state: Text = ""
+    output: Text = ""
+    since: Annotated[str, Field(pattern=r"^[0-9]{1,11}(\.[0-9]+)?$")]
+
+
+class _Datadog(_Lenient):
+    """The payload of a webhook as docs/alerts.md has it: Datadog's variables."""
+
+    alert_id: Annotated[str, Field(min_length=1, max_length=200)]
+    cycle_key: Annotated[str, Field(max_length=200)] = ""
+    transition: Text
+    hostname: Text
+    title: Text
+    message: Text = ""
+    date: Annotated[str, Field(pattern=r"^[0-9]{13}$")]
+
+
 class _Standard(_Lenient):
     """Our own, for whoever can write the message."""
 
@@ -123,6 +160,21 @@ def load(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _bad("it is no JSON object.")
     return data
+
+
+def load_form(body: bytes) -> dict[str, Any]:
+    """The fields of a form; each stands once.
+
+    Raises:
+        BadInput: it is no form of text.
+    """
+    try:
+        fields = parse_qsl(body.decode("ascii"), True, True, errors="strict", max_num_fields=40)
+    except ValueError:
+        raise _bad("it is no form.") from None
+    if len(dict(fields)) != len(fields):
+        raise _bad("a field of its form stands twice.")
+    return dict(fields)
 
 
 def _no_constant(name: str) -> float:
@@ -194,6 +246,51 @@ def _sns(source: AlertSource, data: Mapping[str, Any]) -> list[Alert]:
     ]  # fmt: skip
 
 
+def _zabbix(source: AlertSource, data: Mapping[str, Any]) -> list[Alert]:
+    one = _Zabbix.model_validate(data)
+    if one.update == "1":  # somebody acknowledged it or wrote a comment
+        return []
+    status: Status = "firing" if one.value == "1" else "resolved"
+    return [_named(source, data, f"zabbix-{one.event_id}", status, one.name, one.opdata, one.since)]
+
+
+def _nagios(source: AlertSource, data: Mapping[str, Any]) -> list[Alert]:
+    one = _Nagios.model_validate(data)
+    known: dict[str, Status] = {"PROBLEM": "firing", "RECOVERY": "resolved"}
+    status = known.get(one.type.upper())
+    if status is None:  # an acknowledgement, flapping, a downtime
+        return []
+    since = datetime.fromtimestamp(float(one.since), UTC)
+    said, cause = f"{one.state}: {one.output}", one.service or f"host {one.state or 'check'}"
+    fingerprint = hashlib.sha256(f"{one.host}\n{one.service}".encode()).hexdigest()
+    return [_named(source, data, fingerprint, status, cause, said, since)]
+
+
+def _datadog(source: AlertSource, data: Mapping[str, Any]) -> list[Alert]:
+    one = _Datadog.model_validate(data)
+    status = _TRANSITIONS.get(one.transition)
+    if status is None:
+        return []
+    since = datetime.fromtimestamp(int(one.date) / 1000, UTC)
+    return [_named(source, data, one.cycle_key or one.alert_id, status, one.title, one.message, since)]
+
+
+_TRANSITIONS: dict[str, Status] = {
+    "Triggered": "firing", "Re-Triggered": "firing", "Renotify": "firing", "No Data": "firing",
+    "Re-No Data": "firing", "Warn": "firing", "Re-Warn": "firing", "Recovered": "resolved",
+}  # fmt: skip
+
+
+def _named(
+    source: AlertSource, data: Mapping[str, Any], fingerprint: str, status: Status, cause: str, said: str,
+    since: datetime,
+) -> Alert:  # fmt: skip
+    """An alert of a source that has no labels: the fields of its message stand for them."""
+    host, name = _label_names(source)
+    labels = {key: value for key, value in data.items() if isinstance(value, str)}
+    return _alert(fingerprint, status, labels.get(host, ""), labels.get(name) or cause, said, since)
+
+
 def _standard(_: AlertSource, data: Mapping[str, Any]) -> list[Alert]:
     one = _Standard.model_validate(data)
     return [_alert(one.fingerprint, one.status, one.host, one.cause, one.summary, one.since)]
@@ -201,6 +298,7 @@ def _standard(_: AlertSource, data: Mapping[str, Any]) -> list[Alert]:
 
 _READERS: dict[str, Callable[[AlertSource, Mapping[str, Any]], list[Alert]]] = {
     "alertmanager": _group, "grafana": _group, "pagerduty": _pagerduty, "sns": _sns, "standard": _standard,
+    "zabbix": _zabbix, "nagios": _nagios, "datadog": _datadog,
 }  # fmt: skip
 
 
