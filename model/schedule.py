@@ -130,8 +130,8 @@ def _moment(day: date, hour: int, minute: int, zone: ZoneInfo) -> datetime:
 def shifted(line: str, minutes: int) -> tuple[str, ...]:
     """The cron lines that say what this one says, so many minutes later (less than a day).
 
-    Where days of the month are named nothing moves into the next day: it comes as late as that day allows. They have only
-    stars and lists, of which everybody thinks the same: Prefect takes `5-5` for everything, and `0-6` not for every day.
+    Where days of the month are named nothing moves into the next day: it comes as late as that day allows. They have
+    only stars and lists, which nobody reads otherwise: Prefect takes `5-5` for everything, `0-6` not for every day.
     """
     cron = read_cron(line)
     if not cron.every_day and (len(cron.days) < 31 or len(cron.months) < 12):

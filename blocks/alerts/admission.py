@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from blocks.alerts import sns
+from blocks.alerts.bounds import LARGEST, load, load_form
 from blocks.alerts.proving import require_hmac, require_recent, require_standard, require_token
-from blocks.alerts.reading import LARGEST, load, load_form, read_alerts
+from blocks.alerts.reading import read_alerts
 from model.alerts import Alert, AlertSource
 from model.errors import BadInput
 

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from blocks.alerts import sns
 from blocks.alerts.admission import admit
-from blocks.alerts.reading import LARGEST
+from blocks.alerts.bounds import LARGEST
 from blocks.alerts.spool import Spool, Taken
 from model.alerts import Alert
 from model.canonical import now
