@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from prefect import flow
+from prefect import flow, runtime
 
-from flows.stage import run, run_stage, say
+from flows.events import OPENED, emit
+from flows.stage import in_prefect, run, run_stage, say
 from model.errors import Damaged, ReinstateError, Transient
 from model.finding import CheckResult, Verdict
 from model.incident import Kind, Source
@@ -58,6 +59,8 @@ async def report(
         mistakes or [],
     )
     say(f"Incident {incident} is open.")
+    if in_prefect() and not runtime.flow_run.parent_flow_run_id:  # within `recover` it goes on anyhow
+        emit(OPENED, file.plan.name, incident)
     return incident
 
 

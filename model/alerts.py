@@ -10,13 +10,15 @@ from pydantic import AwareDatetime, Field
 from model.assets import Name, SecretRef
 from model.canonical import Value
 
-AlertKind = Literal["alertmanager", "grafana", "pagerduty", "sns", "standard"]
+AlertKind = Literal["alertmanager", "grafana", "zabbix", "nagios", "pagerduty", "datadog", "sns", "standard"]
 
 HOST_LABELS: dict[str, str] = {
     "alertmanager": "instance", "grafana": "instance", "pagerduty": "service", "sns": "InstanceId", "standard": "host",
+    "zabbix": "host", "nagios": "host", "datadog": "hostname",
 }  # fmt: skip
 CAUSE_LABELS: dict[str, str] = {
     "alertmanager": "alertname", "grafana": "alertname", "pagerduty": "title", "sns": "AlarmName", "standard": "cause",
+    "zabbix": "name", "nagios": "service", "datadog": "title",
 }  # fmt: skip
 
 Label = Annotated[str, Field(min_length=1, max_length=200)]
@@ -26,8 +28,8 @@ class AlertSource(Value):
     """A monitoring system that may report damage.
 
     Attributes:
-        kind: how it speaks. `standard` is the signed endpoint for everything that lets you write the message yourself
-            (Zabbix, Nagios, Icinga, Datadog, scripts): https://www.standardwebhooks.com
+        kind: how it speaks. `nagios` is for Icinga as well; `standard` is the signed endpoint for everything that lets
+            you write the message yourself: https://www.standardwebhooks.com
         secrets: what its messages are proven by; any of them counts, so that a key can be rotated.
         host_label: label whose value names the host; each kind has its usual one.
         cause_label: label whose value says what is wrong.

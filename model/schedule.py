@@ -52,8 +52,6 @@ def cron(text: str) -> str:
                 raise ValueError(f"{part!r} is no part of a cron line; here go numbers from {low} to {high}")
             if match is not None and match[2] == "0":
                 raise ValueError(f"{part!r} steps by nothing")
-            if len(numbers) == 2 and numbers[0] == numbers[1]:  # Prefect takes it for every number
-                raise ValueError(f"{part!r} is a span of one; write {ends[0]}")
     return " ".join(text.split())
 
 
@@ -146,13 +144,12 @@ def shortest(line: str) -> timedelta | None:
 def shifted(line: str, minutes: int) -> tuple[str, ...]:
     """The cron lines that say what this one says, so many minutes later (less than a day).
 
-    Where days of the month are named nothing moves into the next day: it comes as late as that day allows.
+    Where days of the month are named nothing moves into the next day: it comes as late as that day allows. They have
+    only stars and lists, which nobody reads otherwise: Prefect takes `5-5` for everything, `0-6` not for every day.
     """
     cron = read_cron(line)
     if not cron.every_day and (len(cron.days) < 31 or len(cron.months) < 12):
         minutes = min(minutes, _DAY_MINUTES - 1 - max(cron.hours) * 60 - max(cron.minutes))
-    if not minutes:
-        return (line,)
     of_hour: dict[tuple[int, int], set[int]] = {}
     for hour in cron.hours:
         for minute in cron.minutes:

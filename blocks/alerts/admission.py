@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from blocks.alerts import sns
+from blocks.alerts.bounds import LARGEST, load, load_form
 from blocks.alerts.proving import require_hmac, require_recent, require_standard, require_token
-from blocks.alerts.reading import LARGEST, load, read_alerts
+from blocks.alerts.reading import read_alerts
 from model.alerts import Alert, AlertSource
 from model.errors import BadInput
 
@@ -50,8 +51,11 @@ def admit(
     if len(body) > LARGEST:
         raise BadInput(f"it has more than {LARGEST} bytes.", "alert", "send fewer alerts in one message")
     match source.kind:
-        case "alertmanager":
+        case "alertmanager" | "zabbix" | "datadog":
             require_token(headers, secrets)
+        case "nagios":
+            require_token(headers, secrets)
+            return Admitted(read_alerts(source, load_form(body)))
         case "grafana":
             _require_grafana(headers, body, secrets, at)
         case "pagerduty":

@@ -33,6 +33,10 @@ CREATE TABLE IF NOT EXISTS refused (
     at TEXT NOT NULL, plan TEXT NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL
 ) STRICT;
 """
+_PUT = (
+    "INSERT OR IGNORE INTO alerts (plan, source, host, cause, fingerprint, status, since, summary, taken)"
+    " VALUES (?,?,?,?,?,?,?,?,?)"
+)
 MOST_REFUSED = 1000
 """Refusals kept; older ones are forgotten."""
 
@@ -89,11 +93,11 @@ class Spool:
         """Close the file."""
         self._connection.close()
 
-    def put(self, taken: Sequence[Taken], at: datetime) -> int:
+    def put(self, taken: Sequence[Taken], at: datetime) -> list[bool]:
         """Keep alerts; durable on return. Those that are known already are left as they are.
 
         Returns:
-            How many were new.
+            Of each whether it was new.
 
         Raises:
             PreconditionFailed: the disk is full or read-only; none was kept.
@@ -104,13 +108,7 @@ class Spool:
             for one in taken
         ]  # fmt: skip
         with self._lock, self._transaction() as cursor:
-            before = self._connection.total_changes
-            cursor.executemany(
-                "INSERT OR IGNORE INTO alerts (plan, source, host, cause, fingerprint, status, since, summary, taken)"
-                " VALUES (?,?,?,?,?,?,?,?,?)",
-                rows,
-            )
-            return self._connection.total_changes - before
+            return [cursor.execute(_PUT, row).rowcount == 1 for row in rows]
 
     def waiting(self, most: int = 10_000) -> list[Group]:
         """The alerts nobody has dealt with, by plan, host and cause, in the order in which they came."""

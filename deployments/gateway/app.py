@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from blocks.alerts import sns
 from blocks.alerts.admission import admit
-from blocks.alerts.reading import LARGEST
+from blocks.alerts.bounds import LARGEST
 from blocks.alerts.spool import Spool, Taken
 from model.alerts import Alert
 from model.canonical import now
@@ -164,9 +165,9 @@ class Gateway:
                 batch.append(self._queue.get_nowait())
             taken = [alert for one in batch for alert in one.taken]
             try:
-                new = await asyncio.to_thread(self._spool.put, taken, self._clock())
+                new = iter(await asyncio.to_thread(self._spool.put, taken, self._clock()))
                 for one in batch:
-                    _settle(one.done, new if len(batch) == 1 else min(new, len(one.taken)))
+                    _settle(one.done, sum(islice(new, len(one.taken))))
             except ReinstateError as error:
                 for one in batch:
                     if not one.done.done():

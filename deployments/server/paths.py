@@ -57,7 +57,7 @@ class Paths:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-            # Three beats within register.LOST_AFTER; Prefect's default of 180 s would have long runs called lost.
+            # Three beats within automations.LOST_AFTER; Prefect's default of 180 s would have long runs called lost.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_CLI_COLORS": "false",
             "REINSTATE_HOME": str(home()),

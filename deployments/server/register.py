@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from prefect import Flow
-from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from blocks.backups.s3block import S3Backup
 from blocks.hosts.ssh import SSHHost
+from deployments.server.automations import register_automations
 from deployments.server.paths import POOL
 from deployments.server.runs import TAG
 from flows.back_up import back_up
@@ -41,8 +38,6 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 
 SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up, verify_backups, drill, readiness)
 """What a plan can have run by itself."""
-
-LOST_AFTER = timedelta(seconds=90)
 
 
 async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str, UUID]:
@@ -76,7 +71,7 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
         for rule in file.plan.schedules.values():
             await _schedule(client, deployed[f"{rule.flow}/{name}"], name, rule, off[rule.flow, name])
     await _unschedule_others(client, set(deployed.values()))
-    await _automations()
+    await register_automations(client, [file.plan.name for file in plans], deployed)
     return deployed
 
 
@@ -148,33 +143,3 @@ async def _pool(client: PrefectClient) -> None:
 async def pause_pool(client: PrefectClient) -> None:
     """Hand out no more runs; those made meanwhile start after the next `up`."""
     await client.update_work_pool(POOL, WorkPoolUpdate(is_paused=True))
-
-
-async def _automations() -> None:
-    """A run whose process is gone without a word is marked crashed (prefect.md, section 6)."""
-    wanted = Automation(
-        name="Reinstate: a run lost its process",
-        description="No heartbeat: the worker or its machine is gone. Start `recover` again for the incident.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={
-                f"prefect.flow-run.{event}"
-                for event in ("heartbeat", "Completed", "Failed", "Cancelled", "Crashed", "Suspended")
-            },
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=LOST_AFTER,
-        ),
-        actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="No heartbeat: process lost.")
-        ],
-    )
-    try:
-        known = await Automation.aread(name=wanted.name)
-    except ValueError:
-        await wanted.acreate()
-    else:
-        wanted.id = known.id
-        await wanted.aupdate()

@@ -149,7 +149,7 @@ def test_plan_schema_marks_durations_of_the_sample_and_nothing_else(run: Run) ->
     errors = jsonschema.Draft202012Validator(schema).iter_errors(sample)
     marked = {error.instance for top in errors for error in innermost(top) if isinstance(error.instance, str)}
     warned = "does not know durations" in (ROOT / "docs/plan.md").read_text(encoding="utf-8")
-    assert ({"4h", "1d", "5m", "10s", "7d", "30d", "30m"} if warned else set()) == marked
+    assert ({"4h", "1d", "5m", "10s", "7d", "30d", "20m", "30m"} if warned else set()) == marked
 
 
 def test_plan_show_with_json_is_the_plan(run: Run) -> None:
@@ -360,3 +360,38 @@ def test_status_page_is_written_where_the_plan_says(run: Run, tmp_path: Path) ->
     }  # fmt: skip
     plan.write_text(plan.read_text().replace("status_page:", "communicated:"))
     assert 0 != run("status-page", str(plan)).exit_code
+
+
+def test_schedules_of_a_plan_without_a_server(run: Run, tmp_path: Path) -> None:
+    """What comes next, in its zone, and what the blackout holds back."""
+    window = 'days: [mon, tue, wed, thu, fri], from: "08:00", to: "18:00", timezone: Europe/Berlin'
+    path = plan(
+        tmp_path,
+        lambda text: text.replace(
+            'schedule: "30 3 * * *"\n  timezone: UTC', 'schedule: "30 */2 * * *"\n  timezone: Asia/Tokyo'
+        ),
+    )
+    assert window in path.read_text(encoding="utf-8")
+    result = run("schedules", str(path), "--json")
+    assert 0 == result.exit_code
+    rows = {row["flow"]: row for row in json.loads(result.stdout)}
+    assert ["scan", "back_up", "verify_backups"] == list(rows)
+    scan = rows["scan"]
+    assert ("30 */2 * * *", "Asia/Tokyo", 20) == (scan["schedule"], scan["timezone"], scan["jitter_minutes"])
+    assert ["mon, tue, wed, thu, fri 08:00–18:00 Europe/Berlin"] == scan["blackout"]
+    assert [30 + scan["later_by_minutes"]] * 3 == [
+        int(one["at"][14:16]) + 60 * (int(one["at"][11:13]) % 2) for one in scan["next"]
+    ]
+    assert {"+09:00"} == {one["at"][16:] for one in scan["next"]}
+    assert (None, None) == (scan["switched_on"], scan["last_run"])
+    said = run("schedules", str(path))
+    assert "verify_backups of ticket-desk: 0 4 * * 6 UTC." in said.stdout
+    assert "not mon, tue, wed, thu, fri 08:00–18:00 Europe/Berlin" in said.stdout
+    assert "No `up` runs" in said.stderr
+
+
+def test_schedules_without_plan_and_server_says_what_to_give(run: Run) -> None:
+    result = run("schedules")
+    assert 64 == result.exit_code
+    assert "no `up` runs" in result.stderr
+    assert "give a plan" in result.stderr

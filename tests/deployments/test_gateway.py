@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvicorn
 
-from blocks.alerts.reading import LARGEST
+from blocks.alerts.bounds import LARGEST
 from blocks.alerts.spool import Spool
 from blocks.home import open_store
 from deployments.demo.processes import free_port

@@ -12,6 +12,7 @@ from tasks.voting import gate_digest
 from tasks.work import Work, open_work
 from tests.support.browser import Browser, browser, shots
 from tests.support.installation import Installation
+from tests.support.schedules import registered
 from tests.support.waiting import wait_for
 
 __all__ = ["browser", "shots"]
@@ -28,6 +29,22 @@ def _opened(installation: Installation, before: set[str]) -> Work:
     return open_work(incident, installation.store)
 
 
+def _see_what_runs_by_itself(installation: Installation, browser: Browser) -> None:
+    """Issue 6, must show 7: automations and schedules are in the UI."""
+    page = browser.page
+    browser.go("automations")
+    for name in ("a run lost its process", "demo-shop: an opened incident is examined"):
+        expect(page.get_by_text(f"Reinstate: {name}")).to_be_visible()
+    browser.shot("automations")
+    registered(installation, {"schedule": "0 2 29 2 *", "timezone": "Europe/Berlin"}, "back_up")
+    browser.go("deployments")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="back_up", exact=True))
+    row.get_by_role("link", name="demo-shop").click()
+    expect(page.get_by_text(re.compile("At 02:00 AM.*29")).first).to_be_visible()
+    browser.shot("schedule")
+    registered(installation, {}, "back_up")
+
+
 def test_recovery_started_refused_signed_and_seen_in_the_browser(
     installation: Installation, browser: Browser
 ) -> None:
@@ -38,6 +55,7 @@ def test_recovery_started_refused_signed_and_seen_in_the_browser(
     expect(page.get_by_text("Authentication failed.").first).to_be_visible()
     browser.log_in(installation.where.auth)
     page.wait_for_url("**/dashboard")
+    _see_what_runs_by_itself(installation, browser)
     browser.start_recovery("mia", SUMMARY)
     work = _opened(installation, before)
     state = installation.gate(work, Gate.DECIDE)

@@ -33,7 +33,7 @@ def test_cron_lines_that_are_right(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line", ["* * * *", "60 3 * * *", "0 24 * * *", "0 3 0 * *", "0 3 * 13 *", "@daily", "0 3 * * foo", "*/0 3 * * *",
-             "5-1 3 * * *", "5-5 3 * * *", "0 3 * * 1-foo", "; reboot * * * *"],
+             "5-1 3 * * *", "0 3 * * 1-foo", "; reboot * * * *"],
 )  # fmt: skip
 def test_cron_lines_that_are_wrong_are_refused(line: str) -> None:
     with pytest.raises(ValidationError):

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.alerts.admission import Admitted, admit
-from blocks.alerts.reading import LARGEST
+from blocks.alerts.bounds import LARGEST
 from blocks.alerts.sns import is_amazon
 from model.alerts import Alert, AlertSource
 from model.errors import BadInput, Refused
@@ -40,6 +40,9 @@ SECRETS = {
     "pagerduty": ("pd-secret",),
     "standard": (f"whsec_{KEY}", OLD, PUBLIC),
     "sns": (),
+    "zabbix": ("zabbix-token",),
+    "nagios": ("nagios-token",),
+    "datadog": ("datadog-token",),
 }
 AMAZON = rsa.generate_private_key(65537, 2048)
 
@@ -115,12 +118,15 @@ def recorded(kind: str) -> tuple[bytes, dict[str, str]]:
     """A recorded message with what proves it."""
     if kind == "sns":
         return notification((PAYLOADS / "cloudwatch.json").read_text()), {}
-    body = (PAYLOADS / f"{kind}.json").read_bytes()
+    body = (PAYLOADS / f"{kind}.{'form' if kind == 'nagios' else 'json'}").read_bytes()
     return body, {
         "alertmanager": {"authorization": "Bearer token-new"},
         "grafana": {"x-grafana-alerting-signature": mac("grafana-secret", body)},
         "pagerduty": {"x-pagerduty-signature": f"v1={mac('other', body)},v1={mac('pd-secret', body)}"},
         "standard": standard(body),
+        "zabbix": {"authorization": "Bearer zabbix-token"},
+        "nagios": {"authorization": "Bearer nagios-token"},
+        "datadog": {"authorization": "Bearer datadog-token"},
     }[kind]
 
 
@@ -181,6 +187,36 @@ EXPECTED: dict[str, list[Alert]] = {
             since=moment("2026-11-27T09:57:00+00:00"),
         )
     ],
+    "zabbix": [
+        Alert(
+            fingerprint="zabbix-19021",
+            status="firing",
+            target="web-1",
+            cause="Checksum of /etc/passwd has changed on web-1",
+            summary="3c1a2f",
+            since=moment("2026-11-27T09:57:00+00:00"),
+        )
+    ],
+    "nagios": [
+        Alert(
+            fingerprint=hashlib.sha256(b"web-1\nHTTP shop").hexdigest(),
+            status="firing",
+            target="web-1",
+            cause="HTTP shop",
+            summary="CRITICAL: connect to address 10.0.0.5 and port 443: Connection refused",
+            since=moment("2026-11-27T09:58:00+00:00"),
+        )
+    ],
+    "datadog": [
+        Alert(
+            fingerprint="7614853230483186311",
+            status="firing",
+            target="web-1",
+            cause="[Triggered on {host:web-1}] The shop does not answer",
+            summary="Connection refused on port 443",
+            since=moment("2026-11-27T09:58:00+00:00"),
+        )
+    ],
     "sns": [
         Alert(
             fingerprint="arn:aws:cloudwatch:eu-central-1:123456789012:alarm:web-1 is down",
@@ -215,6 +251,64 @@ def test_one_changed_byte_is_refused(kind: str) -> None:
     assert changed != body
     with pytest.raises(Refused, match="signature"):
         take(kind, changed, headers)
+
+
+NO_CHANGE: list[str] = []
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "statuses"),
+    [
+        ("zabbix", '"value":"1"', '"value":"0"', ["resolved"]),
+        ("zabbix", '"update":"0"', '"update":"1"', NO_CHANGE),
+        ("nagios", "type=PROBLEM", "type=RECOVERY", ["resolved"]),
+        ("nagios", "type=PROBLEM", "type=Problem", ["firing"]),
+        ("nagios", "type=PROBLEM", "type=ACKNOWLEDGEMENT", NO_CHANGE),
+        ("nagios", "type=PROBLEM", "type=DOWNTIMESTART", NO_CHANGE),
+        ("datadog", '"Triggered"', '"Recovered"', ["resolved"]),
+        ("datadog", '"Triggered"', '"Re-Triggered"', ["firing"]),
+        ("datadog", '"Triggered"', '"No Data"', ["firing"]),
+        ("datadog", '"Triggered"', '"Muted"', NO_CHANGE),
+    ],
+)
+def test_what_is_over_and_what_concerns_only_people(
+    kind: str, old: str, new: str, statuses: list[str]
+) -> None:
+    """That it is over has the fingerprint of what it ends; an acknowledgement opens nothing."""
+    body, headers = recorded(kind)
+    changed = body.decode().replace(old, new, 1).encode()
+    assert changed != body
+    found = take(kind, changed, headers).alerts
+    assert statuses == [alert.status for alert in found]
+    assert {alert.fingerprint for alert in found} <= {alert.fingerprint for alert in EXPECTED[kind]}
+
+
+def test_host_that_is_down_has_a_cause_without_a_service() -> None:
+    body, headers = recorded("nagios")
+    changed = body.replace(b"service=HTTP+shop", b"service=").replace(b"CRITICAL", b"DOWN")
+    (alert,) = take("nagios", changed, headers).alerts
+    assert ("host DOWN", "web-1") == (alert.cause, alert.target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "words"),
+    [
+        ("nagios", b"type=PROBLEM&type=RECOVERY&host=web-1&since=1", "stands twice"),
+        ("nagios", b'{"type": "PROBLEM"}', "is no form"),
+        ("nagios", b"&".join(b"f%d=1" % n for n in range(50)), "is no form"),
+        ("nagios", b"type=PROBLEM&host=web-1&since=yesterday", "since"),
+        ("nagios", b"type=PROBLEM&host=&since=1", "host"),
+        ("nagios", b"type=PROBLEM&host=%ff&since=1", "is no form"),
+        ("zabbix", b'{"event_id": "*UNKNOWN*", "value": "1", "host": "w", "name": "n", "since": "x"}', "event_id"),
+        ("zabbix", b'{"event_id": "1", "value": 1, "host": "w", "name": "n", "since": "2026-11-27T09:57Z"}', "value"),
+        ("datadog", b'{"alert_id": "1", "transition": "Triggered", "hostname": "w", "title": "t", "date": 5}', "date"),
+        ("datadog", b'{"id": "1", "title": "the payload that Datadog sends by itself"}', "alert_id"),
+    ],
+)  # fmt: skip
+def test_message_that_is_not_what_the_source_sends_is_refused(kind: str, body: bytes, words: str) -> None:
+    _, headers = recorded(kind)
+    with pytest.raises(BadInput, match=words):
+        take(kind, body, headers)
 
 
 def basic(text: str) -> dict[str, str]:
@@ -422,6 +516,9 @@ SIGNED: dict[str, Sign] = {
     "grafana": lambda body: {"x-grafana-alerting-signature": mac("grafana-secret", body)},
     "pagerduty": lambda body: {"x-pagerduty-signature": f"v1={mac('pd-secret', body)}"},
     "standard": standard,
+    "zabbix": lambda body: {"authorization": "Bearer zabbix-token"},
+    "nagios": lambda body: {"authorization": "Bearer nagios-token"},
+    "datadog": lambda body: {"authorization": "Bearer datadog-token"},
 }
 WORDS = ["alerts", "event", "data", "status", "labels", "host", "id"]
 JSON = st.recursive(

@@ -40,11 +40,11 @@ def taken(
 
 def test_same_alert_is_kept_once_also_after_a_restart(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    assert 2 == spool.put([taken(1), taken(2), taken(1)], AT)
+    assert 2 == sum(spool.put([taken(1), taken(2), taken(1)], AT))
     spool.close()
     again = Spool(tmp_path)
-    assert 0 == again.put([taken(2), taken(1)], AT)
-    assert 2 == again.put([taken(1, "resolved"), taken(1, since=AT + timedelta(hours=1))], AT)
+    assert 0 == sum(again.put([taken(2), taken(1)], AT))
+    assert 2 == sum(again.put([taken(1, "resolved"), taken(1, since=AT + timedelta(hours=1))], AT))
     assert 0o600 == again.path.stat().st_mode & 0o777
 
 
@@ -57,7 +57,7 @@ def test_alerts_are_grouped_by_host_and_cause_in_their_order(tmp_path: Path) -> 
     assert ["f1"] == [one.alert.fingerprint for one in groups["web", "Down"].resolved]
     spool.handled(groups["web", "Down"].ids)
     assert [("db", "Down"), ("web", "Full")] == [(group.host, group.cause) for group in spool.waiting()]
-    assert 0 == spool.put([taken(1)], AT), "what was dealt with has no second effect"
+    assert 0 == sum(spool.put([taken(1)], AT)), "what was dealt with has no second effect"
 
 
 def test_what_was_dealt_with_is_forgotten_after_a_while(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_many_threads_and_a_second_process(tmp_path: Path) -> None:
 
     def work() -> None:
         for start in range(0, 200, 20):
-            new.append(spool.put([taken(number) for number in range(start, start + 20)], AT))
+            new.append(sum(spool.put([taken(number) for number in range(start, start + 20)], AT)))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     other = FORK.Process(target=_put_all, args=(tmp_path,))
@@ -143,4 +143,4 @@ def test_disk_that_is_full_says_so_and_keeps_nothing(tmp_path: Path) -> None:
     assert "full" in caught.value.remedy
     assert [] == spool.waiting()
     spool._connection.execute("PRAGMA max_page_count=100000")
-    assert 1 == spool.put([taken(1)], AT)
+    assert 1 == sum(spool.put([taken(1)], AT))

@@ -1,0 +1,38 @@
+"""Prefect events of ours, which automations answer: their names, and how they are emitted once.
+
+An event has an id made of what it is about, so that a run which is carried out again emits the same one, and the
+server drops it.
+"""
+
+from __future__ import annotations
+
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from prefect.events import emit_event
+
+DAMAGE = "reinstate.damage.reported"
+"""Somebody else's: damage was seen on what a plan protects. Payload: `summary`, `reported_by`."""
+
+OPENED = "reinstate.incident.opened"
+"""An incident was opened by a run of `report` alone; nobody works on it yet. Payload: `plan`, `incident`."""
+
+ALERTED = "reinstate.alert.opened"
+"""An alert opened an incident, whose recovery is started already. Payload: `plan`, `incident`, `host`, `cause`."""
+
+PLAN = "reinstate.plan"
+"""Label of the plan on our resources."""
+
+
+def event_id(event: str, incident: str) -> UUID:
+    """The id of an event about an incident."""
+    return uuid5(NAMESPACE_URL, f"{event}/{incident}")
+
+
+def emit(event: str, plan: str, incident: str, **more: str) -> None:
+    """Emit an event about an incident; it is sent in the background, and a server that is away is no error."""
+    emit_event(
+        event=event,
+        resource={"prefect.resource.id": f"reinstate.incident.{incident}", PLAN: plan},
+        payload={"plan": plan, "incident": incident, **more},
+        id=event_id(event, incident),
+    )
