@@ -158,6 +158,7 @@ class PlanReadiness(Value):
         rows: the plan itself first, then its assets in its order.
         seconds: how long it took.
         window: seconds a proof of a recovery point counts.
+        next_at: when the plan's schedule looks again; None: it does not.
     """
 
     plan: str
@@ -166,6 +167,7 @@ class PlanReadiness(Value):
     at: AwareDatetime
     seconds: float = 0.0
     window: float = 0.0
+    next_at: AwareDatetime | None = None
     rows: tuple[Readiness, ...] = Field(min_length=1)
 
     @property
@@ -189,7 +191,7 @@ class PlanReadiness(Value):
 
     def outdated(self, moment: datetime) -> bool:
         """Whether the next look is missing."""
-        return moment > self.proven_until + LATE and moment > self.at + EVERY
+        return moment > (self.next_at or self.at + EVERY) + LATE
 
     @property
     def sentence(self) -> str:
@@ -258,8 +260,12 @@ def until(rule: ReadinessRule, at: datetime, expiries: Iterable[datetime] = ()) 
         at: when it was looked.
         expiries: moments at which facts run out.
     """
-    following_run = following(rule.schedule, rule.timezone, at) or at + EVERY
-    return max(at, min((following_run, *expiries)))
+    return max(at, min((next_look(rule, at) or at + EVERY, *expiries)))
+
+
+def next_look(rule: ReadinessRule, at: datetime) -> datetime | None:
+    """When the schedule looks next; None: it does not."""
+    return following(rule.schedule, rule.timezone, at)
 
 
 def roll_up(
