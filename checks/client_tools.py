@@ -31,9 +31,8 @@ def programs(asset: Asset, source: BackupSource | None) -> tuple[str, ...]:
     """What is run; alternatives joined by `|`."""
     match asset:
         case PostgresAsset():
-            own = ("psql", "pg_ctl") if isinstance(source, PgBackRestSource) else ("psql", "pg_restore")
-            there = tuple(_in(asset.bin_dir, name) for name in own)
-            return (*there, "pgbackrest") if isinstance(source, PgBackRestSource) else there
+            cluster = isinstance(source, PgBackRestSource)
+            return (_in(asset.bin_dir, "psql"), "pgbackrest" if cluster else _in(asset.bin_dir, "pg_restore"))
         case MariadbAsset():
             return (_in(asset.bin_dir, "mariadb"),)
         case SqliteAsset():

@@ -160,6 +160,7 @@ class PlanReadiness(Value):
         rows: the plan itself first, then its assets in its order.
         seconds: how long it took.
         window: seconds a proof of a recovery point counts.
+        next_at: when the plan's schedule looks again; None: it does not.
     """
 
     plan: str
@@ -168,6 +169,7 @@ class PlanReadiness(Value):
     at: AwareDatetime
     seconds: float = 0.0
     window: float = 0.0
+    next_at: AwareDatetime | None = None
     rows: tuple[Readiness, ...] = Field(min_length=1)
 
     @property
@@ -191,7 +193,7 @@ class PlanReadiness(Value):
 
     def outdated(self, moment: datetime) -> bool:
         """Whether the next look is missing."""
-        return moment > self.proven_until + LATE and moment > self.at + EVERY
+        return moment > (self.next_at or self.at + EVERY) + LATE
 
     @property
     def sentence(self) -> str:

@@ -14,7 +14,14 @@ from blocks.journals.base import JournalStore
 from model import readiness_rules as rules
 from model.canonical import Value, digest, now
 from model.errors import BadInput, BadPlan, PreconditionFailed
-from model.readiness import Change, PlanReadiness, Qualification, Readiness, ReadinessHistory, roll_up
+from model.readiness import (
+    Change,
+    PlanReadiness,
+    Qualification,
+    Readiness,
+    ReadinessHistory,
+    roll_up,
+)
 from tasks.one_act import one_act
 from tasks.progress import table_artifact
 from tasks.proofs import proofs_kept
@@ -34,19 +41,19 @@ class Looked(Value):
     changes: tuple[Change, ...] = ()
 
 
-def basis(store: JournalStore, plan: str, path: Path, versions: int = 0) -> str:
+def basis(store: JournalStore, plan: str, path: Path) -> str:
     """Hash over what people may change between two looks; cheap, so that a change can be noticed at once.
 
     Args:
         store: the journal store.
         plan: name of the plan.
         path: its file; it need not be there, nor be right.
-        versions: how many published versions there are at least.
     """
     try:
         text = path.read_bytes()
     except OSError:
         text = b""
+    versions = 0
     while store.get(version_key(plan, versions + 1)) is not None:
         versions += 1
     return digest([sha256(text).hexdigest(), sha256(proofs_kept(store, plan)).hexdigest(), versions])
@@ -80,8 +87,9 @@ def assess(file: PlanFile, store: JournalStore) -> PlanReadiness:
     own = look_at_plan(file, store, at, hosts.spare, hosts.largest)
     inherited = roll_up(own, hosts.rows, {name: plan.needs(name) for name in plan.assets})
     return PlanReadiness(
-        plan=plan.name, digest=file.digest, at=at, rows=tuple(inherited), window=plan.verification.window
-    )
+        plan=plan.name, digest=file.digest, at=at, rows=tuple(inherited), window=plan.verification.window,
+        next_at=plan.readiness.following(plan.name, at),
+    )  # fmt: skip
 
 
 def _unreadable(store: JournalStore, plan: str, error: PreconditionFailed) -> PlanReadiness:

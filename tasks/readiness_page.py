@@ -140,7 +140,11 @@ def in_short(
     if latest is None:
         return [f"Readiness of {plan} was never looked at: `reinstate readiness {plan}`."]
     age = span((moment - latest.at).total_seconds())
-    old = " OUT OF DATE: the next look is missing." if latest.outdated(moment) else ""
+    old = ""
+    if latest.outdated(moment):
+        old = " OUT OF DATE: the next look is missing."
+    elif moment > latest.proven_until and latest.state is not Qualification.BLOCKED:
+        old = f" Not all of it is proven any more: since {_moment(latest.proven_until)}."
     lines = [f"Readiness {age} ago ({_moment(latest.at)}): {latest.sentence}{old}"]
     for row in latest.in_state(Qualification.BLOCKED):
         if only is None or not row.asset or row.asset in only:

@@ -33,7 +33,7 @@ _STOCK = "`reinstate packages stock` while the mirrors still have them; or updat
 
 
 @dataclass
-class Looked:
+class AssetLook:
     """What was seen of one asset so far.
 
     Attributes:
@@ -66,7 +66,7 @@ class HostLook:
 
     name: str
     gaps: list[Gap] = field(default_factory=list)
-    assets: list[Looked] = field(default_factory=list)
+    assets: list[AssetLook] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _host(
     file: PlanFile, journal: JournalStore, name: str, stores: Mapping[str, BackupStore] | ReinstateError,
     packages: Mapping[str, PackageStore] | ReinstateError,
 ) -> HostLook:  # fmt: skip
-    look = HostLook(name, assets=[Looked(n, a) for n, a in file.plan.assets.items() if a.host == name])
+    look = HostLook(name, assets=[AssetLook(n, a) for n, a in file.plan.assets.items() if a.host == name])
     connection = None
     try:
         try:
@@ -169,7 +169,7 @@ def _proven(look: HostLook, connection: Connection) -> bool:
 
 
 def _points(
-    one: Looked, file: PlanFile, journal: JournalStore, stores: Mapping[str, BackupStore] | ReinstateError,
+    one: AssetLook, file: PlanFile, journal: JournalStore, stores: Mapping[str, BackupStore] | ReinstateError,
     connection: Connection | None,
 ) -> None:  # fmt: skip
     """What an asset would be restored from: there, fresh, proven."""
@@ -203,7 +203,7 @@ def _points(
     one.expiries += _expiries(file, about)
 
 
-def _cluster(one: Looked, connection: Connection, store: PgBackRestStore) -> list[Gap]:
+def _cluster(one: AssetLook, connection: Connection, store: PgBackRestStore) -> list[Gap]:
     """Whether pgBackRest itself still has a set that one of our points names."""
     assert isinstance(one.asset, PostgresAsset)  # noqa: S101 - the plan's own rule
     sets, refused = cluster_supplies.gather(one.name, one.asset, connection, store)
@@ -228,19 +228,19 @@ def _on_host(
     _tools(look, file, connection)
     state_dir = file.plan.hosts[look.name].state_dir
     needs = {one.name: rules.needs_of(one.asset, state_dir, one.size) for one in look.assets}
-    rooms: Mapping[str, Room] = {}
+    rooms: Mapping[str, Room] | None = None
     try:
         rooms = room.look(connection, list(dict.fromkeys(n.path for some in needs.values() for n in some)))
     except ReinstateError as error:
         _not_looked(look.assets, look.name, error)
     for one in look.assets:
-        if rooms:
+        if rooms is not None:
             one.gaps += _room(one, needs[one.name], rooms, file)
         _secret(one, file)
         _packages(one, connection, packages)
 
 
-def _room(one: Looked, needs: Sequence[Need], rooms: Mapping[str, Room], file: PlanFile) -> list[Gap]:
+def _room(one: AssetLook, needs: Sequence[Need], rooms: Mapping[str, Room], file: PlanFile) -> list[Gap]:
     one.checked.append("room")
     return rules.of_room(one.asset.host, needs, rooms, file.plan.readiness.head_room)
 
@@ -263,12 +263,12 @@ def _tools(look: HostLook, file: PlanFile, connection: Connection) -> None:
         _not_looked([one for one in look.assets if "tools" not in one.checked], look.name, error)
 
 
-def _not_looked(assets: Sequence[Looked], host: str, error: ReinstateError) -> None:
+def _not_looked(assets: Sequence[AssetLook], host: str, error: ReinstateError) -> None:
     for one in assets:
         one.gaps.append(rules.of_error("look", host, error))
 
 
-def _secret(one: Looked, file: PlanFile) -> None:
+def _secret(one: AssetLook, file: PlanFile) -> None:
     """The password of a database, if it has one."""
     reference = getattr(one.asset, "password", None)
     if reference is None:
@@ -281,7 +281,7 @@ def _secret(one: Looked, file: PlanFile) -> None:
 
 
 def _packages(
-    one: Looked, connection: Connection, packages: Mapping[str, PackageStore] | ReinstateError
+    one: AssetLook, connection: Connection, packages: Mapping[str, PackageStore] | ReinstateError
 ) -> None:
     if not isinstance(one.asset, DpkgAsset | RpmAsset | PipAsset):
         return

@@ -16,7 +16,9 @@ from checks import files
 from flows.verify_backups import try_points, verify_backups
 from model.errors import ReinstateError
 from model.finding import CheckResult, Verdict
+from model.readiness import Lack, Qualification
 from model.verification import Verified
+from tasks.readiness import assess
 from tasks.recovery_points import ledger_of, survey
 from tasks.verifying import trials_of
 from tasks.work import load_plan
@@ -120,6 +122,10 @@ def test_exactly_what_is_not_whole_is_told_and_nothing_is_left(many: ToolWorld) 
     plan = load_plan(str(many.plan_file))
     about = {one.asset: one for one in survey(plan, open_store())}
     assert all("PROVEN" in one.judged[0].sentence for one in about.values()), about
+    ready = assess(plan, open_store())
+    gaps = [gap.sentence for row in ready.rows if row.asset for gap in row.gaps]
+    assert 7 == len(ready.in_state(Qualification.QUALIFIED)), gaps
+    assert all({"tools", "room", "recovery points"} <= set(row.checked) for row in ready.rows if row.asset)
 
     (kept,) = many.host.inside("/srv/kept-tree").glob("*/one")
     data = bytearray(kept.read_bytes())
@@ -156,6 +162,12 @@ def test_exactly_what_is_not_whole_is_told_and_nothing_is_left(many: ToolWorld) 
         asyncio.run(verify_backups.fn(str(many.plan_file), ["tree"]))
     refused = {one.asset: one for one in survey(plan, open_store())}["tree"]
     assert "" == refused.chosen, "a recovery does not use what a trial found damaged"
+    worse = assess(plan, open_store())
+    blocked = {row.asset: {gap.lack for gap in row.gaps} for row in worse.in_state(Qualification.BLOCKED)}
+    assert {"tree", "restic", "clerk"} == set(blocked), blocked
+    assert all(Lack.POINT_MISSING in lacks or Lack.POINT_OVERDUE in lacks for lacks in blocked.values()), (
+        blocked
+    )
 
 
 def test_blind_check_is_told_and_proves_nothing(many: ToolWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,9 +133,11 @@ def test_rule_runs_every_half_hour_by_itself_and_never_more_often() -> None:
 
 def test_look_is_out_of_date_once_the_next_one_is_missing() -> None:
     look = seen(row(""), row("files"))
-    assert not look.outdated(NEXT + timedelta(minutes=9))
-    assert not look.outdated(AT + timedelta(minutes=29))
-    assert look.outdated(AT + timedelta(minutes=31))
+    assert not look.outdated(AT + timedelta(minutes=39))
+    assert look.outdated(AT + timedelta(minutes=41)), "by hand: it counts for half an hour"
+    rare = look.model_copy(update={"next_at": AT + timedelta(hours=8)})
+    assert not rare.outdated(AT + timedelta(hours=8, minutes=9))
+    assert rare.outdated(AT + timedelta(hours=8, minutes=11))
 
 
 def test_changes_name_what_appeared_and_what_is_closed() -> None:

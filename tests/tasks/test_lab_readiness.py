@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from flows.readiness import look_now
 from flows.verify_backups import verify_backups
 from model.incident import Source
 from model.outcome import Gate
-from model.readiness import Lack, PlanReadiness, Qualification, Readiness
+from model.readiness import Gap, Lack, PlanReadiness, Qualification, Readiness
 from model.signoff import Decision
 from tasks.plan_versions import publish_version
 from tasks.publishing import open_publication
 from tasks.voting import cast_vote, gate_digest, open_gate
 from tasks.work import load_plan, open_work
+from tests.lab.fixtures import MakeLabHost
 from tests.lab.host import LabHost
+from tests.lab.ledger import DATA, STANZA, UNIT, prepare_ledger
 from tests.support.labworld import PEOPLE, World, merged, plan_head, write_people
 from tests.support.locally import back_up_locally
 
@@ -31,6 +34,7 @@ Q, D, B = Qualification.QUALIFIED, Qualification.DEGRADED, Qualification.BLOCKED
 STATE = "/var/lib/reinstate"
 POOL = "/srv/pool"
 AUTHORIZED = "/home/ops/.ssh/authorized_keys"
+REPOSITORY = "/var/lib/pgbackrest/ledger"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 
 
@@ -195,3 +199,62 @@ def test_look_changes_nothing_on_the_host(ready: Ready) -> None:
     before = state()
     ready.sees()
     assert before == state()
+
+
+def test_cluster_whose_set_is_gone_from_the_repository_is_blocked(
+    make_data_host: MakeLabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PgBackRest itself is asked: our record of a backup set is no proof that there is one."""
+    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
+    host = make_data_host("cluster")
+    host.must(["install", "-d", "-o", "postgres", REPOSITORY])
+    prepare_ledger(host, f"repo1-path={REPOSITORY}")
+    world = Ready(tmp_path / "world", host)
+    world.folder.mkdir()
+    write_people(world)
+    more = {
+        "backups": {"wal": {"kind": "pgbackrest", "stanza": STANZA}},
+        "assets": {
+            "postgresql": {"kind": "service", "host": "machine", "unit": UNIT},
+            "ledger": {
+                "kind": "postgresql", "host": "machine", "database": "ledger", "server": "/var/run/postgresql",
+                "os_user": "postgres", "backup": "wal", "service": "postgresql", "data_directory": DATA,
+            },
+        },
+    }  # fmt: skip
+    world.plan_file.write_text(json.dumps(merged(plan_head(world, "lab-cluster", "machine"), more), indent=1))
+    back_up_locally(world)
+    before = world.sees().row("ledger")
+    assert before is not None
+    assert {Lack.POINT_UNPROVEN} == {gap.lack for gap in before.gaps}, [gap.sentence for gap in before.gaps]
+    assert {"tools", "room", "recovery points"} <= set(before.checked)
+    folder = host.inside(REPOSITORY)
+    folder.rename(folder.with_name("away"))
+    gone = world.sees().row("ledger")
+    assert gone is not None
+    assert B is gone.state
+    assert {Lack.POINT_MISSING, Lack.SOURCE_UNREACHABLE} & {gap.lack for gap in gone.gaps}
+    folder.with_name("away").rename(folder)
+    back = world.sees().row("ledger")
+    assert back is not None
+    assert D is back.state
+
+
+def test_packages_of_a_whole_host_are_asked_for_in_one_look(ready: Ready) -> None:
+    """Every installed package, not three: those that the mirror lacks are counted, without asking for each alone."""
+    plan = json.loads(ready.plan_file.read_text())
+    plan["assets"]["system"]["packages"] = []
+    ready.plan_file.write_text(json.dumps(plan))
+    began = time.monotonic()
+    (gap,) = [gap for gap in seen_gaps(ready, "system") if gap.lack is Lack.PACKAGE_GONE] or [None]
+    print(
+        f"all packages of the host: {time.monotonic() - began:.1f} s; {gap.what if gap else 'all can be had'}"
+    )
+    installed = len(ready.host.must(["dpkg-query", "-f", "${Package}\n", "-W"]).split())
+    assert gap is None or f" of {installed} packages" in gap.what
+
+
+def seen_gaps(world: Ready, asset: str) -> tuple[Gap, ...]:
+    row = world.sees().row(asset)
+    assert row is not None
+    return row.gaps
