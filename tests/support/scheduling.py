@@ -8,9 +8,9 @@ from __future__ import annotations
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped] # xdist has no types
 
 INSTALLATION = (
-    "tests/deployments/test_automations.py", "tests/deployments/test_drills_up.py", "tests/deployments/test_readiness.py",
-    "tests/deployments/test_schedules.py", "tests/deployments/test_up.py", "tests/e2e/test_browser.py",
-    "tests/e2e/test_kill.py",
+    "tests/deployments/test_automations.py", "tests/deployments/test_drills_up.py",
+    "tests/deployments/test_readiness.py", "tests/deployments/test_schedules.py", "tests/deployments/test_up.py",
+    "tests/e2e/test_browser.py", "tests/e2e/test_kill.py",
 )  # fmt: skip
 """Files whose tests share one running `reinstate up` (`tests.support.fixtures`)."""
 ALONE = ("tests/e2e/test_alerts.py", "tests/e2e/test_gates.py", "tests/e2e/test_information.py")
