@@ -6,6 +6,7 @@ without rows fails whatever is expected of it, and an expectation that raised is
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -150,6 +151,7 @@ def examine(
     looked = [_look(url, table.table) for table, _ in checks]
     if not any(state == "rows" for state, _ in looked):
         return [_without_rows(asset, checks[number][0], *look) for number, look in enumerate(looked)]
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of every temporary folder
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     results = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 
 from model.command import printable
 from model.drill_records import DrillRecord
@@ -90,12 +89,15 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration for people: `45 s`, `3 min 20 s`, `1:02:03 h`."""
+    """A duration for people: `45 s`, `3 min 20 s`, `1 h 2 min`, `2 days`; rounded to its two largest units."""
     if seconds < 120:
         return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{timedelta(seconds=round(seconds))} h"
+    units = (("day", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(number for number, (_, size) in enumerate(units) if seconds >= size)
+    (large, size), (small, step) = units[first : first + 2]
+    many, rest = divmod(round(seconds / step) * step, size)
+    name = f"{large}s" if large == "day" and many > 1 else large
+    return f"{many:.0f} {name}" + (f" {rest / step:.0f} {small}" if rest else "")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

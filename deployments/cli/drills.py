@@ -39,9 +39,9 @@ def drills(
 
     def text() -> None:
         if cards:
-            show_table(
-                f"{len(cards)} drill{'s' if len(cards) != 1 else ''} of {name}", TREND_HEAD, trend_rows(cards)
-            )
+            title = f"{len(cards)} drill{'s' if len(cards) != 1 else ''} of {name}"
+            # Without the first column: the id, never broken, has the time in it.
+            show_table(title, TREND_HEAD[1:], [row[1:] for row in trend_rows(cards)])
         else:
             out(f"There was no drill of {name} yet.")
         for trouble in troubles:

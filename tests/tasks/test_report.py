@@ -99,8 +99,8 @@ def test_good_run_went_well_but_for_the_refused_answers() -> None:
     state = fold(records)
     assert [
         "The service was recovered and the result accepted.",
-        "RTO kept: 60 s, 4:00:00 h allowed.",
-        "RPO kept: 0 s, 1 day, 0:00:00 h allowed.",
+        "RTO kept: 60 s, 4 h allowed.",
+        "RPO kept: 0 s, 1 day allowed.",
         "Every action worked at its first attempt (1).",
         "No data was lost.",
     ] == list(went_well(state, TARGETS))
@@ -123,7 +123,7 @@ def test_what_went_badly_names_missed_objectives_failures_and_late_signatures() 
     assert "RTO missed: 60 s, 10 s allowed." in said
     assert "Action a01 failed: failed." in said
     assert "Stage repair failed: repair did not work." in said
-    assert re.search(r"The sign-off at decide came \d:\d\d:\d\d h after its deadline\.", said)
+    assert re.search(r"The sign-off at decide came \d+ h( \d+ min)? after its deadline\.", said)
 
 
 def test_every_section_a_standard_is_answered_in_exists_in_both_formats(report: Report) -> None:
