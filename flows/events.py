@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from prefect.events import emit_event
+from prefect.events import Event, emit_event
+
+from model.canonical import now
 
 DAMAGE = "reinstate.damage.reported"
 """Somebody else's: damage was seen on what a plan protects. Payload: `summary`, `reported_by`."""
@@ -28,11 +30,23 @@ def event_id(event: str, incident: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"{event}/{incident}")
 
 
-def emit(event: str, plan: str, incident: str, **more: str) -> None:
-    """Emit an event about an incident; it is sent in the background, and a server that is away is no error."""
-    emit_event(
+def about(event: str, plan: str, incident: str, **more: str) -> Event:
+    """An event about an incident, with what else it tells."""
+    return Event(
+        id=event_id(event, incident),
+        occurred=now(),
         event=event,
         resource={"prefect.resource.id": f"reinstate.incident.{incident}", PLAN: plan},
         payload={"plan": plan, "incident": incident, **more},
-        id=event_id(event, incident),
+    )
+
+
+def emit(event: Event) -> None:
+    """Emit an event from a flow run; it is sent in the background, and a server that is away is no error."""
+    emit_event(
+        event=event.event,
+        resource=dict(event.resource),
+        payload=event.payload,
+        id=event.id,
+        occurred=event.occurred,
     )

@@ -23,9 +23,8 @@ def skipped(rule: Schedule, plan: str) -> State | None:
         rule: the plan's, as it is now.
         plan: its name.
     """
-    moments: list[datetime] = [now()]
-    if in_prefect() and runtime.flow_run.scheduled_start_time:
-        moments.append(runtime.flow_run.scheduled_start_time)
+    comes = now()
+    moments = (_due() or comes, comes)
     window = next((found for moment in moments if (found := rule.held(moment))), None)
     if window is None:
         return None
@@ -34,3 +33,8 @@ def skipped(rule: Schedule, plan: str) -> State | None:
     sentence = f"Not run: it falls into the blackout window {window}. The next run: {said}."
     say(sentence)
     return Completed(name=SKIPPED, message=sentence)
+
+
+def _due() -> datetime | None:
+    due: datetime | None = runtime.flow_run.scheduled_start_time if in_prefect() else None
+    return due

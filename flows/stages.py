@@ -11,7 +11,7 @@ from datetime import datetime
 
 from prefect import flow, runtime
 
-from flows.events import OPENED, emit
+from flows.events import OPENED, about, emit
 from flows.stage import in_prefect, run, run_stage, say
 from model.errors import Damaged, ReinstateError, Transient
 from model.finding import CheckResult, Verdict
@@ -60,7 +60,7 @@ async def report(
     )
     say(f"Incident {incident} is open.")
     if in_prefect() and not runtime.flow_run.parent_flow_run_id:  # within `recover` it goes on anyhow
-        emit(OPENED, file.plan.name, incident)
+        emit(about(OPENED, file.plan.name, incident))
     return incident
 
 

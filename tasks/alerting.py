@@ -34,8 +34,8 @@ class Dealt(NamedTuple):
 
 
 def summary_of(host: str, cause: str) -> str:
-    """How the summary of such an incident begins: it is found again by this."""
-    return f"{cause} on {host}"
+    """How the summary of such an incident begins: it is found again by this, up to the first colon and space."""
+    return f"{cause} on {host}".replace(": ", " – ")
 
 
 About = tuple[str, str]

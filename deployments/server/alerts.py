@@ -14,9 +14,8 @@ from blocks.home import home
 from blocks.journals.base import JournalStore
 from deployments.gateway.serving import LivePlans
 from deployments.server.paths import Paths
-from deployments.server.remote import start_run
-from deployments.server.settings import client_settings
-from flows.events import ALERTED, emit
+from deployments.server.remote import announce, start_run
+from flows.events import ALERTED, about
 from model.canonical import now
 from tasks.alerting import Alerting
 
@@ -55,14 +54,16 @@ def keep_alerts(
                     if dealt.sentence:
                         say(dealt.sentence)
                     if dealt.opened:
-                        with client_settings(where):
-                            emit(
+                        announce(
+                            where,
+                            about(
                                 ALERTED,
                                 dealt.group.plan,
                                 dealt.incident,
                                 host=dealt.group.host,
                                 cause=dealt.group.cause,
-                            )
+                            ),
+                        )
                 if now() - forgotten > FORGET_EVERY:
                     forgotten, _ = now(), spool.forget(now())
             except Exception as error:  # noqa: BLE001 - what was taken stays in the spool; the next look tries again

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.events import Event
 from prefect.exceptions import ObjectNotFound
 
 from deployments.server.paths import Paths
@@ -149,6 +151,20 @@ def _start(
     with client_settings(where):
         run = asyncio.run(create())
     return run.id, f"{where.url}/runs/flow-run/{run.id}"
+
+
+def announce(where: Paths, event: Event) -> bool:
+    """Post an event, for the automations of whoever listens; nothing of ours depends on it.
+
+    Returns:
+        False when the server does not answer.
+    """
+    body = [event.model_dump(mode="json")]
+    try:
+        answer = httpx.post(f"{where.url}/api/events", json=body, auth=("admin", where.password), timeout=5)
+    except httpx.HTTPError:
+        return False
+    return answer.is_success
 
 
 def wait_for_gate(where: Paths, work: Work) -> bool:

@@ -220,6 +220,17 @@ def test_first_alert_opens_an_incident_and_the_next_ones_are_noted_on_it(served:
     assert 2 == len(STARTED), "one recovery for each incident"
 
 
+def test_cause_with_a_colon_is_one_cause(served: Served) -> None:
+    """As Zabbix names them: `MySQL: Service is down`."""
+    alerting = dealing(served.plan, served.spool)
+    for number in range(3):
+        served.post(message(alert(number, cause="MySQL: Service is down:")))
+        alerting = dealing(served.plan, served.spool) if number == 1 else alerting
+        assert [number == 0] == [one.opened for one in alerting.deal()]
+    (ident,) = open_store().incidents()
+    assert "MySQL – Service is down – on web-1: The shop does not answer" == open_work(ident).incident.summary
+
+
 def test_resolved_alert_opens_nothing(served: Served) -> None:
     served.post(message(alert(1, "resolved")))
     assert [""] == [one.incident for one in dealing(served.plan, served.spool).deal()]

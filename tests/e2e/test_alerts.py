@@ -13,6 +13,7 @@ import pytest
 from blocks.alerts.spool import Spool
 from deployments.demo.planning import HOST
 from deployments.demo.processes import free_port
+from flows.events import ALERTED
 from model.incident import Source
 from model.journal import Confirmed, Opened, Proposed
 from model.outcome import Gate
@@ -82,6 +83,10 @@ def test_alertmanager_fires_and_a_person_only_signs(
     assert [True] * 3 == [any(isinstance(p, kind) for p in records) for kind in (Opened, Confirmed, Proposed)]
     assert {} == installation.state(work).intents, "an alert repairs nothing"
     assert isinstance(next_step(installation.state(work)), Ask)
+    told = installation.ask("events/filter", filter={"event": {"name": [ALERTED]}, "order": "DESC"})["events"]
+    assert [(ident, HOST, "ShopDown")] == [
+        (one["payload"]["incident"], one["payload"]["host"], one["payload"]["cause"]) for one in told
+    ]
     installation.sign(work, Gate.DECIDE, "lena")
     installation.sign(work, Gate.ACCEPT, "omar")
     installation.finish(work)
