@@ -10,8 +10,6 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.events import Event, emit_event
 
-from model.canonical import now
-
 DAMAGE = "reinstate.damage.reported"
 """Somebody else's: damage was seen on what a plan protects. Payload: `summary`, `reported_by`."""
 
@@ -34,7 +32,6 @@ def about(event: str, plan: str, incident: str, **more: str) -> Event:
     """An event about an incident, with what else it tells."""
     return Event(
         id=event_id(event, incident),
-        occurred=now(),
         event=event,
         resource={"prefect.resource.id": f"reinstate.incident.{incident}", PLAN: plan},
         payload={"plan": plan, "incident": incident, **more},
