@@ -85,8 +85,8 @@ def test_case_1_drill_runs_unattended_and_scores(
 def clone(host: LabHost, name: str, session: LabSession, make: MakeLabHost) -> LabHost:
     """Production goes off the network and comes back as a host of another identity with the same content."""
     layer = session.directory / f"layer-{name}"
-    held = session.take_address()  # or the new host might get the old one's
     host.freeze(layer)
+    held = session.take_address()  # the old host's, which the new one would get
     again = make(name, (layer,))
     again.wait_running()
     session.give_address(held)
