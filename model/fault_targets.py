@@ -106,8 +106,8 @@ def tables(plan: Plan, name: str, asset: Asset) -> Targets:
 
 
 def updates(plan: Plan, name: str, asset: Asset) -> Targets:
-    """Columns the plan expects something of that an UPDATE can break."""
-    if not isinstance(asset, DatabaseAsset):
+    """Columns the plan expects something of that an UPDATE can break; people can report it of PostgreSQL only."""
+    if not isinstance(asset, PostgresAsset):
         return ()
     found = [
         {"target": checks.table, **wrong}

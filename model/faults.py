@@ -259,7 +259,7 @@ KINDS: Mapping[FaultKind, Need] = {
     FaultKind.DISK_FULL: Need("a system that watches disks, with mounts beside /", targets.disks),
     FaultKind.KILLED_UPGRADE: Need("packages (dpkg)", targets.upgrades),
     FaultKind.DATABASE_PAGES: Need("a SQLite database, or a server with its service", targets.pages),
-    FaultKind.WRONG_UPDATE: Need("a database with expectations on columns", targets.updates),
+    FaultKind.WRONG_UPDATE: Need("a PostgreSQL database with expectations on columns", targets.updates),
     FaultKind.DROPPED_TABLE: Need("a database", targets.tables),
     FaultKind.STOPPED_SERVICE: Need("a service", targets.stopped),
     FaultKind.EXPIRED_CERTIFICATE: Need("a system that watches certificates", targets.certificates),

@@ -65,13 +65,12 @@ _FAMILIES = {
 def _family(site: Site) -> Family:
     if site.fault.kind in _FAMILIES:
         return _FAMILIES[site.fault.kind]
-    match site.plan.assets[site.fault.asset]:
-        case PostgresAsset():
-            return Family(postgres.prepare, postgres.strike, postgres.mend)
-        case MariadbAsset():
-            return Family(mariadb.prepare, mariadb.strike, mariadb.mend)
-        case _:
-            return Family(sqlite.prepare, sqlite.strike, sqlite.mend)
+    asset = site.plan.assets[site.fault.asset]
+    if isinstance(asset, PostgresAsset) or site.fault.kind is FaultKind.WRONG_UPDATE:
+        return Family(postgres.prepare, postgres.strike, postgres.mend)
+    if isinstance(asset, MariadbAsset):
+        return Family(mariadb.prepare, mariadb.strike, mariadb.mend)
+    return Family(sqlite.prepare, sqlite.strike, sqlite.mend)
 
 
 def inject(connection: Connection, plan: Plan, fault: Fault, *, secrets: Secrets | None = None) -> Planted:

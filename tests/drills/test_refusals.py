@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from blocks.hosts.ssh import SSHHost
 from blocks.secrets import Secrets
-from model.assets import DpkgAsset, FilesAsset, ServiceAsset, SystemAsset
+from model.assets import DpkgAsset, FilesAsset, ServiceAsset, SqliteAsset, SystemAsset
 from model.errors import BadInput, PreconditionFailed, Refused, ReinstateError
 from model.fault_kinds import FaultKind
 from model.faults import Fault
@@ -43,6 +45,7 @@ def plan_of(host: LabHost, **said: Any) -> Plan:  # noqa: ANN401 - fields of a h
             "elsewhere": FilesAsset(kind="files", host="web-2", path=SET, backup="kept"),
             "packages": DpkgAsset(kind="dpkg", host="web-1", packages=("sudo", "libc6")),
             "stopped": ServiceAsset(kind="service", host="web-1", unit="nginx.service"),
+            "archive": SqliteAsset(kind="sqlite", host="web-1", path="/srv/archive.db", backup="kept"),
             "state": SystemAsset(kind="system", host="web-1", mounts=("/srv", "/run")),
         },
         backups={"kept": {"kind": "directory", "path": "kept"}},  # type: ignore[dict-item]  # checked by pydantic
@@ -114,6 +117,15 @@ def test_asset_that_is_not_of_this_host_is_refused(host: LabHost, asset: str) ->
 
 
 @pytest.mark.parametrize(
+    "kind", [kind for kind in FaultKind if kind not in {FaultKind.DATABASE_PAGES, FaultKind.DROPPED_TABLE}]
+)
+def test_fault_that_does_not_fit_its_asset_is_refused(host: LabHost, kind: FaultKind) -> None:
+    """Nothing is done to a SQLite database but what can be undone there."""
+    fault = CHMOD.model_copy(update={"asset": "archive", "kind": kind, "column": "x", "wrong": "null"})
+    assert isinstance(trying(host, plan_of(host), fault), BadInput)
+
+
+@pytest.mark.parametrize(
     ("kind", "asset", "target", "words"),
     [
         (FaultKind.PACKAGE_FILE, "packages", "sudo", "may damage"),
@@ -178,3 +190,28 @@ def test_what_the_recovery_cured_or_people_added_is_left_alone(host: LabHost) ->
         cured = look(host, (SET,))
         undo(connection, plan, planted)
     assert [] == changes(cured, look(host, (SET,)))
+
+
+def test_sqlite_table_that_came_back_is_left_alone(host: LabHost) -> None:
+    """A restored database is another file with the same rows."""
+    plan, path = plan_of(host), host.inside("/srv") / "archive.db"
+    fault = CHMOD.model_copy(update={"asset": "archive", "kind": FaultKind.DROPPED_TABLE})
+
+    def rows(statement: str = "SELECT count(*) FROM papers") -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(path)) as opened, opened:
+            return opened.execute(statement).fetchall()
+
+    rows("CREATE TABLE papers (id INTEGER PRIMARY KEY)")
+    rows("INSERT INTO papers VALUES (1), (2)")
+    whole = path.read_bytes()
+    with SSHHost.from_plan("web-1", plan.hosts["web-1"], Secrets(Path("/"))).connect() as connection:
+        planted = inject(connection, plan, fault)
+        assert [] == rows("SELECT name FROM sqlite_master")
+        undo(connection, plan, planted)
+        assert whole == path.read_bytes()
+        planted = inject(connection, plan, fault)
+        rows("CREATE TABLE papers (id INTEGER PRIMARY KEY)")
+        rows("INSERT INTO papers VALUES (1), (2), (3)")
+        undo(connection, plan, planted)
+        assert () == left_behind(connection, plan, planted)
+    assert [(3,)] == rows()

@@ -79,7 +79,8 @@ def pick_directory(request: "Request") -> "Request":
         size = sum(os.lstat(path).st_size for path in tree)
         named = any(excluded(os.path.relpath(path, root), patterns) for path in tree)
         whole = not any(os.path.ismount(path) for path in tree if os.path.isdir(path))
-        files = [path for path in tree if os.path.isfile(path)]
+        files = [path for path in tree if not os.path.islink(path) and not os.path.isdir(path)]
+        whole = whole and all(stat.S_ISREG(os.lstat(f).st_mode) and os.lstat(f).st_nlink == 1 for f in files)
         if files and whole and not named and size <= request["most"] and len(tree) <= PATHS:
             return {"paths": [folder], "files": len(files)}
     raise Refused("there is no folder with files below %s that is small enough to keep" % root)
