@@ -86,10 +86,9 @@ def clone(host: LabHost, name: str, session: LabSession, make: MakeLabHost) -> L
     """Production goes off the network and comes back as a host of another identity with the same content."""
     layer = session.directory / f"layer-{name}"
     host.freeze(layer)
-    held = session.take_address()  # the old host's, which the new one would get
+    session.take_address()  # the old host's, which a new one would get; in the plan it stays production's
     again = make(name, (layer,))
     again.wait_running()
-    session.give_address(held)
     return again
 
 
