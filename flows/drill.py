@@ -30,7 +30,7 @@ from model.errors import BadInput, ReinstateError, Transient
 from model.faults import Fault
 from model.steps import Finished, next_step
 from tasks import drilling, planting
-from tasks.drill_policy import stop, waits, why_stop
+from tasks.drill_policy import stop, waits, why_stop, why_stopped
 from tasks.drilling import drill_of, in_hand
 from tasks.scorecard import score_drill
 from tasks.work import load_plan, open_work
@@ -126,7 +126,7 @@ async def _through(ident: str) -> str:
         return known.ended.sentence
     try:
         if known.opened.tabletop:
-            return await _finish(store, ident, "done", await _play(ident))
+            return await _finish(store, ident, "done", await _play(store, ident))
         await _prove(ident)
         sentence = await _exercise(store, ident)
     except DrillStops as stopped:
@@ -168,16 +168,29 @@ async def _exercise(store: JournalStore, ident: str) -> str:
             raise DrillStops("unhealthy", "Nothing could be damaged.")
         _go_on(store, ident)
     incident = await run(drilling.report_drill, ident)
-    verdict = await recover.fn(incident=incident)
-    _go_on(store, ident)
+    verdict = await _recover(store, ident, incident)
     await run(drilling.look_at_staging, ident, "after")
     return f"{verdict} {_seen(drill_of(store, ident))}"
 
 
-async def _play(ident: str) -> str:
+async def _play(store: JournalStore, ident: str) -> str:
     """The scenario, told as a report and played through by those who answer and sign."""
+    _go_on(store, ident)
     incident: str = await run(drilling.report_drill, ident)
-    return await recover.fn(incident=incident)
+    return await _recover(store, ident, incident)
+
+
+async def _recover(store: JournalStore, ident: str, incident: str) -> str:
+    """The same recovery as for a real incident, to its end.
+
+    Raises:
+        DrillStops: the drill must not go on; the incident was led back and closed.
+    """
+    verdict = await recover.fn(incident=incident)
+    if why := why_stopped(open_work(incident, store)):
+        raise DrillStops(*why)
+    _go_on(store, ident)
+    return verdict
 
 
 def _go_on(store: JournalStore, ident: str) -> None:

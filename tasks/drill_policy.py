@@ -14,6 +14,8 @@ from model.steps import AFTER, Ask, Run, next_step
 from tasks.open_incidents import states_of
 from tasks.work import Work
 
+_STOPPED: tuple[Outcome, ...] = ("pre-empted", "expired", "reaped", "failed")
+_STOPS = "The drill stops. "
 _STAGE = {Gate.DECIDE: Stage.DECIDE, Gate.ACCEPT: Stage.ACCEPT}
 
 
@@ -65,6 +67,15 @@ def must_stop(work: Work) -> tuple[Outcome, str] | None:
     return why_stop(work.store, fold_drill(work.store.read(work.incident.drill)))
 
 
+def why_stopped(work: Work) -> tuple[Outcome, str] | None:
+    """Why the incident of a drill was let fail; None when it came to an end of its own."""
+    for ended in work.state().ended_stages.values():
+        for outcome in _STOPPED:
+            if not ended.ok and ended.code == outcome.upper():
+                return outcome, ended.sentence.removeprefix(_STOPS)
+    return None
+
+
 def stop_if_due(work: Work) -> str:
     """End the stage that is due, when its drill must stop: the incident then goes back and closes by itself.
 
@@ -87,7 +98,5 @@ def stop(work: Work, outcome: Outcome, sentence: str) -> bool:
             due = _STAGE[gate]
         case _:
             return False
-    work.record(
-        StageEnded(stage=due, ok=False, sentence=f"The drill stops. {sentence}", code=outcome.upper())
-    )
+    work.record(StageEnded(stage=due, ok=False, sentence=f"{_STOPS}{sentence}", code=outcome.upper()))
     return True

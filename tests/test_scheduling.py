@@ -17,7 +17,7 @@ def test_files_that_use_the_running_installation_are_all_named() -> None:
     using = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests").rglob("test_*.py")
-        if re.search(r"^(def test_\w+\(|\s+)installation: Installation", path.read_text(), re.MULTILINE)
+        if re.search(r"^(def \w+\(|\s+)installation: Installation", path.read_text(), re.MULTILINE)
     }
     assert {*INSTALLATION, *ALONE} == using
 

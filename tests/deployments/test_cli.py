@@ -111,7 +111,7 @@ def test_duplicate_key_in_a_plan_is_named_with_line(run: Run, tmp_path: Path) ->
 
 
 def test_wrong_plan_with_json_is_an_object_on_standard_output(run: Run, tmp_path: Path) -> None:
-    path = plan(tmp_path, lambda text: text.replace("address:", "adress:"))
+    path = plan(tmp_path, lambda text: text.replace("address:", "adress:", 1))
     result = run("plan", "check", str(path), "--json")
     said = json.loads(result.stdout)
     assert 65 == result.exit_code
