@@ -32,12 +32,14 @@ def event_id(event: str, incident: str) -> UUID:
 
 def about(event: str, plan: str, incident: str, **more: str) -> Event:
     """An event about an incident, with what else it tells."""
-    return Event(
-        id=event_id(event, incident),
-        occurred=now(),
-        event=event,
-        resource={"prefect.resource.id": f"reinstate.incident.{incident}", PLAN: plan},
-        payload={"plan": plan, "incident": incident, **more},
+    return Event.model_validate(
+        {
+            "id": event_id(event, incident),
+            "occurred": now(),
+            "event": event,
+            "resource": {"prefect.resource.id": f"reinstate.incident.{incident}", PLAN: plan},
+            "payload": {"plan": plan, "incident": incident, **more},
+        }
     )
 
 
