@@ -155,7 +155,7 @@ def score(plan: Plan, drill: Drill, records: Sequence[Record], state: State | No
     """
     began = drill.began
     faults = tuple(_fault(one, drill, state) for one in drill.plants)
-    unexplained = _unexplained(drill, state)
+    unexplained = () if drill.opened.tabletop else _unexplained(drill, state)
     laps = _laps(plan, records, state)
     ended = state.ended if state is not None else None
     told = [record.payload for record in records if isinstance(record.payload, Told)]
