@@ -76,19 +76,16 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
 
 
 def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, dict[str, Any], list[str]]]:
-    for file in plans:
-        plan = file.plan
-        tags = [f"plan:{plan.name}"]
-        yield recover, plan.name, {"plan": plan.name}, tags
-        yield report, plan.name, {"plan": plan.name}, tags
-        yield back_up, plan.name, {"plan": plan.name}, tags
-        yield scan, plan.name, {"plan": plan.name}, tags
-        yield verify_backups, plan.name, {"plan": plan.name}, tags
-        yield drill, plan.name, {"plan": plan.name}, tags
-        yield readiness, plan.name, {"plan": plan.name}, tags
-        yield publish_plan, plan.name, {"plan": plan.name}, tags
-    for flow in STAGES.values():
-        yield flow, flow.name, {}, []
+    """What is deployed; the UI shows the newest first, so that what is needed in an emergency comes last here."""
+    for stage in STAGES.values():
+        yield stage, stage.name, {}, []
+    of_plans: tuple[Flow[Any, Any], ...] = (
+        publish_plan, readiness, verify_backups, drill, scan, back_up, report, recover,
+    )  # fmt: skip
+    for flow in of_plans:
+        for file in plans:
+            name = file.plan.name
+            yield flow, name, {"plan": name}, [f"plan:{name}"]
 
 
 async def _switched_off(client: PrefectClient, flow: str, plan: str) -> set[tuple[str, str | None]]:

@@ -77,7 +77,7 @@ def test_plan_is_looked_at_once_served_every_half_hour_and_when_it_changes(
     installation: Installation,
 ) -> None:
     """Must show 6 through the scheduler: an edit of the plan file is looked at without a hand, and told as an event."""
-    assert ["*/30 * * * *"] == scheduled(installation)
+    assert ["0,30 * * * *"] == scheduled(installation)
     first = looked(installation)
     names = [row.asset for row in first.rows]
     assert "" == names[0]

@@ -37,9 +37,9 @@ def _see_what_runs_by_itself(installation: Installation, browser: Browser) -> No
         expect(page.get_by_text(f"Reinstate: {name}")).to_be_visible()
     browser.shot("automations")
     registered(installation, {"schedule": "0 2 29 2 *", "timezone": "Europe/Berlin"}, "back_up")
-    browser.go("deployments")
-    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="back_up", exact=True))
-    row.get_by_role("link", name="demo-shop").click()
+    named = {"deployments": {"name": {"any_": ["demo-shop"]}}, "flows": {"name": {"any_": ["back_up"]}}}
+    (deployment,) = installation.ask("deployments/filter", **named)
+    browser.go(f"deployments/deployment/{deployment['id']}")
     expect(page.get_by_text(re.compile("At 02:00 AM.*29")).first).to_be_visible()
     browser.shot("schedule")
     registered(installation, {}, "back_up")
