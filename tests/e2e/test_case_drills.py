@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,12 @@ def exercised(plan: Path, seed: int) -> Scorecard:
     return card_of(store, store.drills()[-1])
 
 
-def require_passed(card: Scorecard, kinds: set[str]) -> None:
-    """Found, repaired, nothing else found, nothing left, and scored."""
+def require_passed(card: Scorecard, kinds: set[str], declared: Collection[str] = ()) -> None:
+    """Found, repaired (or declared, for the kinds that may be), nothing else found, nothing left, and scored."""
     said = card.model_dump_json(indent=1)
     assert kinds == {fault.kind for fault in card.faults}, said
-    assert {"repaired"} == {fault.mended for fault in card.faults}, said
+    for fault in card.faults:
+        assert fault.mended in {"repaired", *(("declared",) if fault.kind in declared else ())}, said
     assert {fault.seen for fault in card.faults} <= {"found", "reported"}, said
     assert ((), ()) == (card.unexplained, card.left_behind), said
     assert "RECOVERED" == card.result, said
@@ -171,6 +172,7 @@ def test_case_2_drill_runs_unattended_and_scores(
     seen: set[str] = set()
     for seed in range(4):  # seeds that follow each other go round the kinds
         card = exercised(plan, seed)
-        require_passed(card, {fault.kind for fault in card.faults})
+        # That a table is gone is damage as well, and a mistake is dealt with once there is none: it is said so.
+        require_passed(card, {fault.kind for fault in card.faults}, declared={"dropped-table"})
         seen |= {fault.kind for fault in card.faults}
-    assert {"overwritten-documents", "deleted-directory", "wrong-update", "dropped-table"} == seen
+    assert {"overwritten-documents", "deleted-directory", "dropped-table"} == seen
