@@ -76,7 +76,7 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
 
 
 def _wanted(plans: Sequence[PlanFile]) -> Iterator[tuple[Flow[Any, Any], str, dict[str, Any], list[str]]]:
-    """What is deployed; the UI shows the newest first, so that what is needed in an emergency comes last here."""
+    """What is deployed: each stage, and what runs for a plan."""
     for stage in STAGES.values():
         yield stage, stage.name, {}, []
     of_plans: tuple[Flow[Any, Any], ...] = (

@@ -50,6 +50,7 @@ class Browser:
     def start_recovery(self, reporter: str, summary: str) -> None:
         """Start `recover` from the form of its deployment."""
         self.go("deployments")
+        self.page.get_by_placeholder("Search deployments").fill("recover")  # ten on a page, those of a plan in any order
         recover = self.page.get_by_role("row").filter(
             has=self.page.get_by_role("link", name="recover", exact=True)
         )
