@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,7 +51,8 @@ class Browser:
     def start_recovery(self, reporter: str, summary: str) -> None:
         """Start `recover` from the form of its deployment."""
         self.go("deployments")
-        self.page.get_by_placeholder("Search deployments").fill("recover")  # ten on a page, those of a plan in any order
+        # Ten are on a page, those of one plan in any order.
+        self.page.get_by_placeholder("Search deployments").fill("recover")
         recover = self.page.get_by_role("row").filter(
             has=self.page.get_by_role("link", name="recover", exact=True)
         )
@@ -87,9 +89,13 @@ class Browser:
 
     def artifact(self, run: str, name: str, text: str) -> None:
         """Open an artifact from the run's own page, as a person finds it."""
-        self.page.goto(run)
-        self.page.get_by_role("listitem").filter(has_text="Artifacts").click()
         link = self.page.get_by_role("link", name=name).first
+        for _ in range(5):  # the page keeps the list it had, also one without the newest
+            self.page.goto(run)
+            self.page.get_by_role("listitem").filter(has_text="Artifacts").click()
+            with suppress(AssertionError):
+                expect(link).to_be_visible(timeout=6000)
+                break
         expect(link).to_be_visible()
         self.shot("artifacts")
         link.click()
