@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,26 +16,9 @@ from tasks.reviewing import items_of
 from tasks.scorecard import card_of, cards_of, score_drill, track
 from tasks.scorecard_page import scorecard_markdown, scorecards_html
 from tasks.work import open_work
-from tests.support.drillworld import DrillSite, mark, staging_server
-from tests.support.sshservers import Server, asyncssh_server
+from tests.support.drillworld import DrillSite, mark, servers, site
 
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
-    with (
-        asyncssh_server(tmp_path / "production") as production,
-        staging_server(tmp_path / "staging") as staging,
-    ):
-        yield production, staging
-
-
-@pytest.fixture
-def site(servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DrillSite:
-    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
-    (tmp_path / "world").mkdir()
-    site = DrillSite(*servers, tmp_path / "world")
-    site.world.back_up()
-    return site
+__all__ = ["servers", "site"]
 
 
 def test_drills_are_scored_listed_and_drawn(site: DrillSite, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from blocks.home import open_store
 from model.drill_journal import Drill
 from tasks.drilling import drill_of
@@ -78,3 +80,21 @@ def staging_server(folder: Path) -> Iterator[Server]:
         (folder / "machine-id").write_text(f"{STAGING_ID}\n")
         host = server.host.model_copy(update={"machine_id": STAGING_ID})
         yield dataclasses.replace(server, host=host)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    with (
+        asyncssh_server(tmp_path / "production") as production,
+        staging_server(tmp_path / "staging") as staging,
+    ):
+        yield production, staging
+
+
+@pytest.fixture
+def site(servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DrillSite:
+    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
+    (tmp_path / "world").mkdir()
+    site = DrillSite(*servers, tmp_path / "world")
+    site.world.back_up()
+    return site

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,26 +21,10 @@ from tasks.simulated_votes import simulate_if_due
 from tasks.staging_facts import NotStaging, prove_staging
 from tasks.voting import gate_digest, gate_standing
 from tasks.work import PlanFile, load_plan, open_incident, open_work
-from tests.support.drillworld import STAGING_ID, DrillSite, mark, staging_server
-from tests.support.sshservers import Server, asyncssh_server, find_sshd, openssh_server
+from tests.support.drillworld import STAGING_ID, DrillSite, mark, servers, site, staging_server
+from tests.support.sshservers import Server, find_sshd, openssh_server
 
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
-    with (
-        asyncssh_server(tmp_path / "production") as production,
-        staging_server(tmp_path / "staging") as staging,
-    ):
-        yield production, staging
-
-
-@pytest.fixture
-def site(servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DrillSite:
-    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
-    (tmp_path / "world").mkdir()
-    site = DrillSite(*servers, tmp_path / "world")
-    site.world.back_up()
-    return site
+__all__ = ["servers", "site"]
 
 
 def begin(site: DrillSite, **given: object) -> str:

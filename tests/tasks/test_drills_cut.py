@@ -6,8 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,29 +18,12 @@ from model.incident import Source
 from model.journal import Payload, Record, StageEnded
 from model.outcome import RunVerdict
 from tasks.work import load_plan, open_incident, open_work
-from tests.support.drillworld import DrillSite, mark, staging_server
-from tests.support.sshservers import Server, asyncssh_server
+from tests.support.drillworld import DrillSite, mark, servers, site
+
+__all__ = ["servers", "site"]
 
 pytestmark = pytest.mark.slow
 KIND = "deleted-directory"
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
-    with (
-        asyncssh_server(tmp_path / "production") as production,
-        staging_server(tmp_path / "staging") as staging,
-    ):
-        yield production, staging
-
-
-@pytest.fixture
-def site(servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DrillSite:
-    monkeypatch.setenv("REINSTATE_HOME", str(tmp_path / "home"))
-    (tmp_path / "world").mkdir()
-    site = DrillSite(*servers, tmp_path / "world")
-    site.world.back_up()
-    return site
 
 
 def begin(site: DrillSite, **given: object) -> str:
