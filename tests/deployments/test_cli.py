@@ -375,7 +375,7 @@ def test_schedules_of_a_plan_without_a_server(run: Run, tmp_path: Path) -> None:
     result = run("schedules", str(path), "--json")
     assert 0 == result.exit_code
     rows = {row["flow"]: row for row in json.loads(result.stdout)}
-    assert ["scan", "back_up", "verify_backups"] == list(rows)
+    assert ["scan", "back_up", "verify_backups", "drill", "readiness"] == list(rows)
     scan = rows["scan"]
     assert ("30 */2 * * *", "Asia/Tokyo", 20) == (scan["schedule"], scan["timezone"], scan["jitter_minutes"])
     assert ["mon, tue, wed, thu, fri 08:00–18:00 Europe/Berlin"] == scan["blackout"]

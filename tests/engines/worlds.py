@@ -69,6 +69,7 @@ class EngineWorld:
         root: of the tree, as the host knows it.
         repository: of the tool on the host; empty where there is none.
         source: as in a plan.
+        restored: how the jobs of its restores are called.
     """
 
     kind: str
@@ -82,6 +83,7 @@ class EngineWorld:
     signing: SigningKey
     folder: Path
     points: list[RecoveryPoint] = field(default_factory=list)
+    restored: set[str] = field(default_factory=set)
 
     @property
     def live(self) -> Path:
@@ -152,10 +154,11 @@ class EngineWorld:
         )  # fmt: skip
 
     def restore(self, action: RestoreFiles) -> Performed:
+        prefix = f"inc-20261101-000000-a01-{next(_NUMBERS)}"
+        self.restored.add(prefix)
         return restore_files.perform(
-            self.connection, self.asset, action, self.store, job_prefix=f"inc-20261101-000000-a01-{next(_NUMBERS)}",
-            token=1, progress=quiet,
-        )  # fmt: skip
+            self.connection, self.asset, action, self.store, job_prefix=prefix, token=1, progress=quiet
+        )
 
     def prepared(self, point: RecoveryPoint) -> Callable[[], object]:
         """The restore of everything, proposed now."""
@@ -170,9 +173,10 @@ class EngineWorld:
         }
 
     def staged(self) -> list[str]:
-        """What is left in the staging folder."""
+        """What restores of this world left in the staging folder; a refused one leaves what it would resume."""
         staging = self.host.inside("/var/lib/reinstate/staging")
-        return [path.name for path in staging.iterdir()] if staging.exists() else []
+        left = [path.name for path in staging.iterdir()] if staging.exists() else []
+        return [name for name in left if name.startswith(tuple(f"{prefix}-" for prefix in self.restored))]
 
     def reopened(self, **changes: Any) -> BackupStore:  # noqa: ANN401 - plain data
         """The store with another source."""

@@ -84,8 +84,12 @@ def check(host: JobHost, root: Path, manifest: Manifest) -> CheckResult:
 
 def propose(root: Path, point: RecoveryPoint, manifest: Manifest, result: CheckResult) -> list[Action]:
     supply = PointSupply(asset="site", point=point, manifest=manifest)
+    (of_plan,) = plan().hosts.values()
+    hosts = {"web": of_plan.model_copy(update={"machine_id": manifest.machine_id})}
     machines = {"web": manifest.machine_id}
-    draft = Draft(plan(), machines, Supplies(points=(supply,)), {}, point.taken_at)
+    draft = Draft(
+        plan().model_copy(update={"hosts": hosts}), machines, Supplies(points=(supply,)), {}, point.taken_at
+    )
     rung(draft, "site", asset_of(root), result.findings, [])
     assert [] == draft.unmet
     return [action.model_copy(update={"id": f"a{n:02d}"}) for n, action in enumerate(draft.actions, 1)]
