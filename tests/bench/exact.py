@@ -91,8 +91,9 @@ class _Bench:
         with self.block().connect() as connection:
             result = files.check(connection, "tree", ASSET, self.manifest, screen, _quiet)
             supply = PointSupply(asset="tree", point=self.point, manifest=self.manifest)
-            machines = {"bench": self.manifest.machine_id}
-            draft = Draft(builders.plan(), machines, Supplies(points=(supply,)), {}, self.point.taken_at)
+            machine = self.manifest.machine_id
+            plan, machines = builders.plan_for("bench", machine), {"bench": machine}
+            draft = Draft(plan, machines, Supplies(points=(supply,)), {}, self.point.taken_at)
             propose(draft, "tree", ASSET, result.findings, ())
             (action,) = draft.actions
             assert isinstance(action, RestoreFiles)

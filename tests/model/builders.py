@@ -102,6 +102,12 @@ def plan() -> Plan:
     return read_plan(PLAN_TEXT)
 
 
+def plan_for(host: str, machine_id: str) -> Plan:
+    """That plan with another host in place of its own."""
+    (own,) = plan().hosts.values()
+    return plan().model_copy(update={"hosts": {host: own.model_copy(update={"machine_id": machine_id})}})
+
+
 def incident(kind: Kind = Kind.REAL) -> Incident:
     return Incident(
         id=ID, kind=kind, plan="shop", plan_version="1.0", plan_digest="0" * 64, summary="down",

@@ -24,7 +24,7 @@ from tasks import restore_files, set_metadata
 from tasks.backup_files import back_up_files
 from tasks.snapshot import take_snapshot
 from tasks.undo import roll_back_files
-from tests.model.builders import plan
+from tests.model.builders import plan_for
 from tests.support.stores import make_directory_store
 from tests.tasks.localhost import JobHost, fingerprint, quiet
 from tests.tasks.restore.test_restore_files import asset_of
@@ -84,12 +84,8 @@ def check(host: JobHost, root: Path, manifest: Manifest) -> CheckResult:
 
 def propose(root: Path, point: RecoveryPoint, manifest: Manifest, result: CheckResult) -> list[Action]:
     supply = PointSupply(asset="site", point=point, manifest=manifest)
-    (of_plan,) = plan().hosts.values()
-    hosts = {"web": of_plan.model_copy(update={"machine_id": manifest.machine_id})}
-    machines = {"web": manifest.machine_id}
-    draft = Draft(
-        plan().model_copy(update={"hosts": hosts}), machines, Supplies(points=(supply,)), {}, point.taken_at
-    )
+    machine = manifest.machine_id
+    draft = Draft(plan_for("web", machine), {"web": machine}, Supplies(points=(supply,)), {}, point.taken_at)
     rung(draft, "site", asset_of(root), result.findings, [])
     assert [] == draft.unmet
     return [action.model_copy(update={"id": f"a{n:02d}"}) for n, action in enumerate(draft.actions, 1)]
