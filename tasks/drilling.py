@@ -34,22 +34,30 @@ from model.fault_kinds import FaultKind
 from model.finding import CheckResult, Verdict
 from model.incident import Incident, Kind, Source, new_incident_id
 from model.journal import State
+from model.readiness import Lack
 from tasks import tabletop
 from tasks.backing_up import record_package_baseline, record_system_baseline
 from tasks.healthy import record_what_runs
 from tasks.one_act import one_act
 from tasks.open_incidents import states_of
 from tasks.progress import Progress
+from tasks.ready_hosts import ask_hosts
 from tasks.recovery_points import references
 from tasks.staging_facts import prove_staging
 from tasks.steps import compared_with, look
 from tasks.versions import published_number
-from tasks.work import baseline, kept_plan, load_plan, open_incident, open_work, owner, write_first
+from tasks.work import Work, baseline, kept_plan, load_plan, open_incident, open_work, owner, write_first
 
 REPORTER = "drill"
 """Who reports the incident of a drill: nobody of the plan, so everybody may sign."""
 SUMMARY = "A drill began."
 """All that people are told of what was planted."""
+NEEDED = frozenset({
+    Lack.HOST_UNREACHABLE, Lack.HOST_KEY_DIFFERS, Lack.LOGIN_REFUSED, Lack.SECRET_MISSING, Lack.IDENTITY_DIFFERS,
+    Lack.SUDO_REFUSED, Lack.TOOL_BROKEN, Lack.DISK_FULL, Lack.DISK_READ_ONLY, Lack.SOURCE_UNREACHABLE,
+    Lack.POINT_MISSING,
+})  # fmt: skip
+"""Without these no recovery could come to its end: nothing is damaged then."""
 
 
 def drill_of(store: JournalStore, ident: str) -> Drill:
@@ -145,6 +153,8 @@ def _left(known: Drill) -> float:
 def look_at_staging(drill: str, when: str) -> bool:
     """Every check of the plan and every expectation on its tables, asked of staging (the hypothesis).
 
+    Before the damage, first whether the recovery could be done there: rights, tools, room, recovery points.
+
     Returns:
         Whether all is well.
     """
@@ -153,6 +163,10 @@ def look_at_staging(drill: str, when: str) -> bool:
     seen = known.before if when == "before" else known.after
     if seen is not None:
         return seen.ok
+    if when == "before" and (lacking := _lacking(work)):
+        sentence = f"Staging is not ready: {' '.join(lacking[:5])}"
+        work.record(StagingLooked(when="before", ok=False, results=(), sentence=sentence))
+        return False
     compared = references(work.file, work.store)
     if known.incident:
         compared = compared_with(open_work(known.incident, work.store))
@@ -163,6 +177,12 @@ def look_at_staging(drill: str, when: str) -> bool:
     sentence = f"{len(results)} checks passed on staging." if ok else _wrong(bad)
     work.record(StagingLooked(when=_when(when), ok=ok, results=results, sentence=sentence))
     return ok
+
+
+def _lacking(work: Work) -> list[str]:
+    """What a recovery of the stand-ins would lack."""
+    gaps = (gap for row in ask_hosts(work.file, work.store, now()).rows for gap in row.gaps)
+    return list(dict.fromkeys(gap.sentence for gap in gaps if gap.blocks and gap.lack in NEEDED))
 
 
 def _wrong(bad: Sequence[CheckResult]) -> str:

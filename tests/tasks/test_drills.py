@@ -199,6 +199,18 @@ def test_unhealthy_staging_is_not_damaged_further(site: DrillSite) -> None:
     assert [] == site.store.incidents()
 
 
+def test_staging_without_room_for_a_recovery_is_not_damaged(site: DrillSite) -> None:
+    """Whether the recovery could be done there is asked first, as by `readiness`."""
+    site.write(readiness={"head_room": 1 << 50})
+    before = site.content()
+    with pytest.raises(DrillStops, match="Staging is not ready: DISK_FULL web /"):
+        begin(site, seed=7)
+    (ended,) = site.drills()
+    assert ("unhealthy", (), "") == (ended.outcome, ended.plants, ended.incident)
+    assert (False, ()) == (ended.before and ended.before.ok, ended.before and ended.before.results)
+    assert before == site.content()
+
+
 def test_tabletop_is_played_through_without_any_host(site: DrillSite) -> None:
     """R-DRILL-1: people answer and sign a scenario told as a report; no host is connected to."""
     site.write(drill={"count": 2, "mode": "tabletop"})  # not even staging is needed
