@@ -11,13 +11,10 @@ from model.canonical import now
 from model.command import printable
 from model.point_rules import span
 from model.readiness import PlanReadiness, Qualification, Readiness, ReadinessHistory
-from tasks.render import duration, safe, table
+from tasks.render import bar, duration, safe, table
 
 STRIP = 96
 """Runs in the strip of the page: two days of every half hour."""
-
-BAR = 20
-"""Characters of a full bar."""
 
 SIGNS = {Qualification.QUALIFIED: "■", Qualification.DEGRADED: "▲", Qualification.BLOCKED: "✗"}
 
@@ -97,12 +94,11 @@ def _proven(seen: PlanReadiness) -> str:
             continue
         point = "none" if row.point_at is None else f"{span((seen.at - row.point_at).total_seconds())} old"
         if row.proven_at is None:
-            lines.append((row.name, "never", "?" * BAR, point))
+            lines.append((row.name, "never", bar(None), point))
             continue
         age = (seen.at - row.proven_at).total_seconds()
-        share = min(1.0, age / seen.window) if seen.window else 0.0
-        filled = round(share * BAR)
-        lines.append((row.name, f"{age / 86400:.1f}", "█" * filled + "░" * (BAR - filled), point))
+        share = age / seen.window if seen.window else 0.0
+        lines.append((row.name, f"{age / 86400:.1f}", bar(share), point))
     allowed = f"of {span(seen.window)}" if seen.window else ""
     return table(("asset", "days", allowed, "newest sound recovery point"), lines)
 

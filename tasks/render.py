@@ -100,6 +100,18 @@ def duration(seconds: float) -> str:
     return f"{many:.0f} {name}" + (f" {rest / step:.0f} {small}" if rest else "")
 
 
+BAR = 10
+"""Characters of a full bar: a table of the UI breaks longer words."""
+
+
+def bar(share: float | None) -> str:
+    """How much of what is allowed is used up, 1: all of it; None: it is not known."""
+    if share is None:
+        return "?" * BAR
+    filled = round(max(0.0, min(1.0, share)) * BAR)
+    return "█" * filled + "░" * (BAR - filled)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table with every cell made safe."""
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]

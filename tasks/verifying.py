@@ -21,12 +21,13 @@ from model.errors import BadInput, Damaged, PreconditionFailed, Refused, Unsuppo
 from model.finding import Verdict
 from model.manifest import Manifest, RecoveryPoint
 from model.plan import Plan
+from model.point_rules import span
 from model.points import Proof
 from model.verification import Trial, Trials, Verified, choose, proofs_of, since_proven, slower, unproven
 from tasks.one_act import one_act
 from tasks.progress import Progress, table_artifact
 from tasks.recovery_points import backed_up, ledger_of, survey
-from tasks.render import duration, size
+from tasks.render import bar, duration, size
 from tasks.render_points import told
 from tasks.sandbox import Copy, sandboxed
 from tasks.work import PlanFile, load_plan
@@ -235,8 +236,9 @@ def conclude_trials(plan: str, tried: Sequence[Trial], troubles: Collection[str]
         said for trial in tried
         if (said := slower(trial, [one for one in known.of(trial.asset) if one.at < trial.at]))
     ]  # fmt: skip
-    table_artifact("backup-trials", trial_rows(tried), f"Restored into the sandbox ({file.plan.name})")
-    table_artifact("backups-proven", proven_rows(file.plan, known), f"Days since proven ({file.plan.name})")
+    name = file.plan.name
+    table_artifact(f"backup-trials-{name}", trial_rows(tried), f"Restored into the sandbox ({name})")
+    table_artifact(f"backups-proven-{name}", proven_rows(file.plan, known), f"Days since proven ({name})")
     unproven_still = [
         said for name in dict.fromkeys(trial.asset for trial in tried)
         if (said := unproven(name, file.plan.verification, proofs_of(known.of(name)), now()))
@@ -263,7 +265,7 @@ def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 def proven_rows(plan: Plan, known: Trials) -> list[dict[str, Any]]:
     """By asset: days since its backups were last proven, how many trials, how long restores take."""
-    days = since_proven(backed_up(plan), known, now())
+    days, window = since_proven(backed_up(plan), known, now()), plan.verification.window
     rows = []
     for name, age in days.items():
         mine = known.of(name)
@@ -272,6 +274,7 @@ def proven_rows(plan: Plan, known: Trials) -> list[dict[str, Any]]:
             {
                 "asset": name, "kind": plan.assets[name].kind,
                 "days since proven": "never" if age is None else f"{age:.1f}",
+                f"of {span(window)}": bar(None if age is None else age * 86400 / max(window, 1)),
                 "trials": len(mine), "failed": sum(not trial.ok for trial in mine),
                 "points tried": len({trial.point for trial in mine}),
                 "last restore took": duration(took[-1]) if took else "–",

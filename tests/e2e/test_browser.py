@@ -19,6 +19,12 @@ __all__ = ["browser", "shots"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+PAGES = (
+    ("verify_backups", "backups-proven-demo-shop", "░░░░"),
+    ("verify_backups", "backup-trials-demo-shop", "shop-files"),
+    ("readiness", "readiness-page-demo-shop", "Days since proven"),
+)
+"""Flow, what it shows, and a word of it."""
 SUMMARY = "Customers see a broken shop <b>now</b> {{ 7*7 }}"
 
 
@@ -29,6 +35,24 @@ def _opened(installation: Installation, before: set[str]) -> Work:
     return open_work(incident, installation.store)
 
 
+def _deployment(installation: Installation, flow: str) -> str:
+    named = {"deployments": {"name": {"any_": ["demo-shop"]}}, "flows": {"name": {"any_": [flow]}}}
+    (deployment,) = installation.ask("deployments/filter", **named)
+    return str(deployment["id"])
+
+
+def _run(installation: Installation, flow: str) -> None:
+    """Run a deployment to its end."""
+    run = installation.ask(f"deployments/{_deployment(installation, flow)}/create_flow_run")["id"]
+
+    def completed() -> bool:
+        (seen,) = installation.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})
+        assert seen["state_type"] not in {"FAILED", "CRASHED", "CANCELLED"}, seen["state"]["message"]
+        return bool(seen["state_type"] == "COMPLETED")
+
+    wait_for(f"{flow} is done", completed, 240)
+
+
 def _see_what_runs_by_itself(installation: Installation, browser: Browser) -> None:
     """Issue 6, must show 7: automations and schedules are in the UI."""
     page = browser.page
@@ -37,9 +61,7 @@ def _see_what_runs_by_itself(installation: Installation, browser: Browser) -> No
         expect(page.get_by_text(f"Reinstate: {name}")).to_be_visible()
     browser.shot("automations")
     registered(installation, {"schedule": "0 2 29 2 *", "timezone": "Europe/Berlin"}, "back_up")
-    named = {"deployments": {"name": {"any_": ["demo-shop"]}}, "flows": {"name": {"any_": ["back_up"]}}}
-    (deployment,) = installation.ask("deployments/filter", **named)
-    browser.go(f"deployments/deployment/{deployment['id']}")
+    browser.go(f"deployments/deployment/{_deployment(installation, 'back_up')}")
     expect(page.get_by_text(re.compile("At 02:00 AM.*29")).first).to_be_visible()
     browser.shot("schedule")
     registered(installation, {}, "back_up")
@@ -94,3 +116,16 @@ def test_recovery_started_refused_signed_and_seen_in_the_browser(
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
     browser.shot("done")
     browser.artifact(run, "report", "RECOVERED")
+
+
+def test_pages_of_coverage_and_readiness_are_legible(installation: Installation, browser: Browser) -> None:
+    """Issue 6, must show 7: which backups are proven since when, and what a recovery would lack."""
+    browser.log_in(installation.where.auth)
+    browser.page.wait_for_url("**/dashboard")
+    for flow in dict.fromkeys(flow for flow, _, _ in PAGES):
+        _run(installation, flow)
+    for _, key, text in PAGES:
+        browser.go(f"artifacts/key/{key}")
+        browser.page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
+        expect(browser.page.get_by_text(text).first).to_be_visible()
+        browser.shot(key)

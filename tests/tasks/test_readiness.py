@@ -316,7 +316,7 @@ def test_page_shows_what_is_missing_the_days_since_proven_and_the_runs(ready: Si
     assert "# small: ✗ blocked" in text
     assert "PLAN\\_CHANGED" in text
     assert "`■✗`" in text
-    assert "| files | 0.0 | ░░░░░░░░░░░░░░░░░░░░ |" in text
+    assert "| files | 0.0 | ░░░░░░░░░░ |" in text
     assert "the plan itself: qualified → blocked" in text
 
 
