@@ -26,6 +26,9 @@ PLAIN = (*ARCHIVES, *DUMPS)
 
 POSITIONS = int(os.environ.get("REINSTATE_POSITIONS", "1"))
 """Places of each mutilation; 20 in a full run."""
+SHARE, SHARES = (int(word) for word in os.environ.get("REINSTATE_SHARE", "1/1").split("/"))
+"""Which of how many equal parts of the places this run takes; the parts of a full run may be run side by side."""
+PLACES = range(POSITIONS)[SHARE - 1 :: SHARES]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from tests.engines.databases import WORLDS
 from tests.engines.worlds import STORES
@@ -32,26 +33,43 @@ whole backups: 0 false alarms.
 """
 
 
-def record(seen: dict[str, dict[str, Counter[str]]], positions: int) -> None:
+def record(seen: dict[str, dict[str, Counter[str]]], positions: int, share: int = 1, shares: int = 1) -> None:
     """Put the engines of a run into `seen.json`; what was seen of others stays.
 
     Args:
         seen: counts by mutation (empty: clean runs) and engine.
         positions: of each mutation.
+        share: which part of the positions this run took.
+        shares: how many parts there are; an engine is in the table once all are there.
     """
     kept = json.loads(SEEN.read_text(encoding="utf-8")) if SEEN.exists() else {}
     for kind in {kind for kinds in seen.values() for kind in kinds}:
         rows = {name: dict(kinds[kind]) for name, kinds in seen.items() if name and kind in kinds}
-        kept[kind] = {"positions": positions, "clean": seen[""][kind]["clean"], "rows": rows}
+        kept[f"{kind} {share}/{shares}"] = {"clean": seen[""][kind]["clean"], "rows": rows}
+        parts = [f"{kind} {number}/{shares}" for number in range(1, shares + 1)]
+        if all(part in kept for part in parts):
+            kept[kind] = {"positions": positions, **_sum([kept.pop(part) for part in parts])}
     SEEN.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    rows: dict[str, Counter[str]] = {}
+    for part in parts:
+        for name, counts in part["rows"].items():
+            rows.setdefault(name, Counter()).update(counts)
+    return {
+        "clean": sum(part["clean"] for part in parts),
+        "rows": {name: dict(counts) for name, counts in rows.items()},
+    }
 
 
 def page(names: list[str]) -> str:
     """The whole page, with a row for each mutation."""
-    seen = json.loads(SEEN.read_text(encoding="utf-8"))
+    kept = json.loads(SEEN.read_text(encoding="utf-8"))
+    seen = {kind: kept[kind] for kind in KINDS if kind in kept}
     every = [counts for one in seen.values() for counts in one["rows"].values()]
     found, whole = (sum(counts.get(what, 0) for counts in every) for what in ("found", "harmless"))
-    kinds = [kind for kind in KINDS if kind in seen]
+    kinds = list(seen)
     head = HEAD.format(
         count=found + whole, found=found, whole=whole, clean=sum(one["clean"] for one in seen.values())
     )  # fmt: skip

@@ -18,7 +18,19 @@ from tasks.backup_files import point_id
 from tests.engines import table
 from tests.engines.clusters import ClusterWorld, cluster_world
 from tests.engines.databases import WORLDS
-from tests.engines.mutilate import POSITIONS, Mutation, Patient, Sick, applies, attempt, load, prepare
+from tests.engines.mutilate import (
+    PLACES,
+    POSITIONS,
+    SHARE,
+    SHARES,
+    Mutation,
+    Patient,
+    Sick,
+    applies,
+    attempt,
+    load,
+    prepare,
+)
 from tests.engines.table import KINDS
 from tests.lab.base import Base
 from tests.lab.host import LabHost
@@ -76,7 +88,7 @@ def _later(world: Sick, after: str) -> RecoveryPoint:
 @pytest.mark.timeout(7200)
 def test_whole_backup_raises_no_alarm(patient: Patient, kind: str) -> None:
     """As many clean runs as mutilations of a position in a full run: 0 false alarms."""
-    runs = sum(applies(kind, one) for one in load()) * POSITIONS if POSITIONS > 1 else 2
+    runs = sum(applies(kind, one) for one in load()) * len(PLACES) if POSITIONS > 1 else 2
     assert {"harmless"} == {attempt(patient, None, number) for number in range(runs)}
     SEEN.setdefault("", {}).setdefault(kind, Counter())["clean"] += runs
 
@@ -95,7 +107,7 @@ def test_mutilated_backup_is_found_before_the_swap_or_restored_whole(
     patient: Patient, kind: str, mutation: Mutation
 ) -> None:
     """R-PREV-1: nothing of a spoilt backup is ever live."""
-    counts = Counter(attempt(patient, mutation, position) for position in range(POSITIONS))
+    counts = Counter(attempt(patient, mutation, position) for position in PLACES)
     SEEN.setdefault(mutation.name, {})[kind] = counts
     patient.heal()
 
@@ -104,6 +116,6 @@ def test_page_says_what_was_seen() -> None:
     """Must show 1: the table in the documentation comes from full runs of this file, engine by engine."""
     names = [one.name for one in load()]
     if os.environ.get("REINSTATE_WRITE_DOCS"):
-        table.record(SEEN, POSITIONS)
+        table.record(SEEN, POSITIONS, SHARE, SHARES)
         PAGE.write_text(table.page(names), encoding="utf-8")
     assert table.page(names) == PAGE.read_text(encoding="utf-8")
