@@ -8,7 +8,7 @@ is `[trusted=yes]`, which means that nobody checks anything, does not count unle
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -124,12 +124,7 @@ def missing(
         Transient: the host or the store does not answer.
     """
     result = Sources()
-    index = index_of(store, result)
-    shelved = {one: file for one in wanted if index and (file := _shelved(index, one))}
-    left = [
-        one for one in wanted
-        if one not in shelved or store is None or not store.objects.exists(shelved[one].filename)
-    ]  # fmt: skip
+    shelved, left = on_the_shelf(store, wanted, _shelved, result)
     known = _versions(connection, asset, left)
     listed = _mirrors(connection, asset, [one for one in left if one[:2] in known], result)
     local = {found.local: one for one, found in listed.items() if found.local}
@@ -190,6 +185,27 @@ def index_of(store: PackageStore | None, result: Sources) -> StoreIndex | None:
     except ReinstateError as error:
         result.refused.append(f"package store {store.name}: {error}")
         return None
+
+
+def on_the_shelf(
+    store: PackageStore | None,
+    wanted: Sequence[Wanted],
+    find: Callable[[StoreIndex, Wanted], PackageFile | None],
+    result: Sources,
+) -> tuple[dict[Wanted, PackageFile], list[Wanted]]:
+    """What the index of a store names of these packages, and those whose file is not there; none is read.
+
+    Args:
+        store: where there is one.
+        wanted: packages.
+        find: the file that an index names for one.
+        result: told when the store is refused.
+    """
+    index = index_of(store, result)
+    if store is None or index is None:
+        return {}, list(wanted)
+    named = {one: file for one in wanted if (file := find(index, one)) is not None}
+    return named, [one for one in wanted if one not in named or not store.objects.exists(named[one].filename)]
 
 
 def _shelved(index: StoreIndex, wanted: Wanted) -> PackageFile | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
 from checks import rpm_signature
-from checks.package_sources import Offer, Sources, Wanted, index_of, offer_of, whole
+from checks.package_sources import Offer, Sources, Wanted, index_of, offer_of, on_the_shelf, whole
 from model.assets import RpmAsset
 from model.command import Command, printable
 from model.errors import Transient
+from model.shelf import PackageFile, StoreIndex
 
 PROBE = Path(__file__).with_name("dnf_probe.py")
 RUN_PROBE = r"""
@@ -64,7 +65,7 @@ def find(
     listed = _repositories(connection, wanted, result)
     cached = _cached(connection, wanted)
     for one in wanted:
-        file = index.find("rpm", one[0], one[1], (one[2],)) if index is not None else None
+        file = _shelved(index, one) if index is not None else None
         measures = [
             m for m in (file.sha256 if file else "", listed[one].sha256 if one in listed else "") if m
         ]
@@ -75,6 +76,11 @@ def find(
         if one not in result.offers and one in listed:
             result.offers[one] = listed[one]
     return result
+
+
+def _shelved(index: StoreIndex, wanted: Wanted) -> PackageFile | None:
+    name, version, architecture = wanted
+    return index.find("rpm", name, version, (architecture,))
 
 
 def missing(
@@ -89,14 +95,7 @@ def missing(
         Transient: the host or the store does not answer.
     """
     result = Sources()
-    index = index_of(store, result)
-    shelved = {
-        one: file for one in wanted if index and (file := index.find("rpm", one[0], one[1], (one[2],)))
-    }
-    left = [
-        one for one in wanted
-        if one not in shelved or store is None or not store.objects.exists(shelved[one].filename)
-    ]  # fmt: skip
+    shelved, left = on_the_shelf(store, wanted, _shelved, result)
     listed = _repositories(connection, left, result) if left else {}
     left = [one for one in left if one not in listed]
     cached = _cached(connection, left) if left else {}
