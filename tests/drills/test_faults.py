@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -59,10 +60,9 @@ def outside(world: LabWorld) -> dict[str, object]:
     return state
 
 
-def tried(world: LabWorld, file: PlanFile, fault: Fault) -> list[str]:
+def tried(world: LabWorld, file: PlanFile, fault: Fault, before: dict[str, object]) -> list[str]:
     """Inject, look, undo, look again; what is not as it should be, in words."""
     wrong: list[str] = []
-    before = outside(world)
     with file.connect(HOST) as connection:
         planted = inject(connection, file.plan, fault, secrets=file.secrets)
         assert (planted,) == planted_on(connection)
@@ -86,6 +86,8 @@ def tried(world: LabWorld, file: PlanFile, fault: Fault) -> list[str]:
     return [f"{fault.kind} {fault.asset} {fault.target} ({planted.sentence}): {one}" for one in wrong]
 
 
+ASSETS = int(os.environ.get("REINSTATE_FAULT_ASSETS", "1"))
+"""How many assets each kind is done to, at most; 3 tries all."""
 GROUPS = {
     "files": ("configuration", "permissions", "deleted-directory", "overwritten-documents"),
     "packages": ("package-file", "library-bit", "killed-upgrade"),
@@ -108,12 +110,13 @@ def test_every_kind_is_seen_as_announced_and_undone(staging: LabWorld, group: st
     assert [] == [f.sentence for f in found(healthy)]
     assert {Verdict.PASSED} == {result.verdict for result in healthy}, [r.sentence for r in healthy]
     wrong: list[str] = []
+    before = outside(staging)
     for kind in map(FaultKind, GROUPS[group]):
         faults = {one.asset: one for seed in range(6) for one in choose(file.plan, [HOST], [kind], seed, 3)}
         assert faults, kind
-        for fault in faults.values():
+        for fault in list(faults.values())[:ASSETS]:
             try:
-                wrong += tried(staging, file, fault)
+                wrong += tried(staging, file, fault, before)
             except Exception as error:
                 raise AssertionError([*wrong, f"{fault}: {error!r}"]) from error
     assert [] == wrong
