@@ -27,8 +27,8 @@ from model.proposal import RestoreFiles, Rung
 from tasks import restore_database, restore_files, restore_mariadb, restore_sqlite
 from tasks.backup_database import COUNTS, read_counts
 from tasks.beside import EndOfBackup, beside
-from tasks.cluster_layout import Layout
 from tasks.database_swap import DatabaseEffect, Names
+from tasks.exchange import Layout
 from tasks.landing import proven_manifest
 from tasks.mariadb_swap import MariadbEffect
 from tasks.rehearsal import Rehearsal
