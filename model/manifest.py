@@ -161,7 +161,7 @@ class Manifest(Value):
         snapshot: the backup tool's own name of the snapshot, where a tool keeps the bytes.
         repository: the tool's own id of the repository.
         position: where a backup of a data directory ends in the server's logs: `lsn NUMBER`, then, where the server
-            writes a binary log, `binlog FILE NUMBER`.
+            writes a binary log, `binlog PATH NUMBER`.
         adopted: the hashes are of the backup as it was when it was taken over, not of the live tree.
     """
 

@@ -401,6 +401,13 @@ Action = Annotated[
 ]  # fmt: skip
 
 
+def returns_to(action: Action) -> RecoveryPoint | None:
+    """The recovery point whose moment the action's data is of afterwards; None: of a later one, or it restores none."""
+    if isinstance(action, RestoreCluster):
+        return None if action.replays else action.point
+    return action.point if isinstance(action, RestoreFiles | RestoreDatabase) else None
+
+
 class Loss(Value):
     """Data newer than the recovery point that the restore gives up; declared, never hidden."""
 

@@ -28,10 +28,13 @@ from tasks.staging import Progress
 _FACTS = """
 SELECT JSON_OBJECT('version', VERSION(), 'folder', @@datadir, 'home', @@innodb_data_home_dir,
                    'log', @@innodb_log_group_home_dir, 'undo', @@innodb_undo_directory,
+                   'binlog', COALESCE(@@log_bin_basename, ''),
                    'size', (SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables))
 """
 _DENIED = re.compile(r"\b(?:1044|1045|1142|1227)\b|Access denied|missing required privilege", re.IGNORECASE)
 _TOLD = re.compile(r"error|corrupt|fail|denied|privilege", re.IGNORECASE)
+_LINE = re.compile(r"\[\d+\] |\d{4}-\d\d-\d\d |[A-Za-z]")
+"""It prints damaged pages, too."""
 _BINLOG = re.compile(r"filename '([^']+)', position '(\d+)'")
 _DONE = "completed OK!"
 _NOISE = 64 << 20
@@ -85,7 +88,8 @@ def back_up_mariabackup(
     manifest = Manifest(
         asset=name, point=point_id(taken), format="mariabackup", host=host, machine_id=machine_id,
         root=asset.data_directory or "", taken_at=taken, object_key=key, object_sha256=sha256, object_bytes=count,
-        tables=_counts(before, after), version=str(facts["version"]), position=_position(reader.facts()),
+        tables=_counts(before, after), version=str(facts["version"]),
+        position=_position(reader.facts(), str(facts["binlog"])),
     )  # fmt: skip
     progress(size, size)
     return store.publish(manifest)
@@ -110,8 +114,11 @@ def _require_inside(asset: MariadbAsset, facts: dict[str, Any], where: str) -> N
 
 def _read(tools: MariadbTools, tables: list[str], where: str) -> TablesSeen:
     seen = look(tools, tools.asset.database, tables, check=False)
-    if seen.errors:
-        table, why = next(iter(sorted(seen.errors.items())))
+    wrong = seen.errors or {
+        table: "the server gives no checksum of its rows" for table in tables if table not in seen.sums
+    }
+    if wrong:
+        table, why = next(iter(sorted(wrong.items())))
         raise Damaged(
             f"table {table} cannot be read to its end: {why}. No backup was made.", where,
             "run a recovery for this database; older recovery points are kept",
@@ -128,10 +135,13 @@ def _counts(before: TablesSeen, after: TablesSeen) -> tuple[TableCount, ...]:
     )
 
 
-def _position(facts: dict[str, str]) -> str:
-    binlog = _BINLOG.search(facts.get("binlog_pos", ""))
-    lsn = facts.get("last_lsn", "")
-    return f"lsn {lsn}" + (f" binlog {binlog[1]} {binlog[2]}" if binlog else "") if lsn.isdigit() else ""
+def _position(facts: dict[str, str], base: str) -> str:
+    """Where the backup ends in the logs, from what the tool says of it."""
+    lsn, binlog = facts.get("last_lsn", ""), _BINLOG.search(facts.get("binlog_pos", ""))
+    if not lsn.isdigit():
+        return ""
+    file = f"{base.rpartition('/')[0]}/{binlog[1]}" if binlog else ""
+    return f"lsn {lsn} binlog {file} {binlog[2]}" if binlog and base and " " not in file else f"lsn {lsn}"
 
 
 def _stream(
@@ -146,7 +156,8 @@ def _stream(
     result = tools.connection.run(tools.command(words, SECONDS), limit=_NOISE, on_stdout=passing)
     if result.status is None:
         raise Transient("the connection was lost during the backup.", where, "run it again")
-    lines = [line for line in result.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    said = result.stderr.decode("utf-8", "replace").splitlines()
+    lines = [line for line in said if _LINE.match(line)]
     if result.ok and lines and lines[-1].endswith(_DONE):
         reader.finish()
         return

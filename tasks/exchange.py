@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from blocks.hosts.base import Connection
 from model.assets import MariadbAsset, PostgresAsset, ServiceAsset
@@ -178,7 +179,7 @@ class Exchange(ABC):
         """
         for number, service in enumerate((*self.users, self.server)):
             self._drive(service, "stop", f"stop-{number}")
-        if all(ask(self.connection, _status(words)).ok for words in self.server.command("status")):
+        if self._runs():
             raise ReinstateError(
                 "the database server does not stop.",
                 self.connection.name,
@@ -191,14 +192,14 @@ class Exchange(ABC):
         Raises:
             ReinstateError: it does not answer.
         """
-        self._drive(self.server, "start", f"{name}-server")
+        started = self._drive(self.server, "start", f"{name}-server")
         deadline = time.monotonic() + COMEBACK
         while True:
             try:
                 self.answers()
                 break
             except PreconditionFailed as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or not (started or self._runs()):
                     raise ReinstateError(
                         f"the database server does not answer after its start: {error.what}", error.where,
                         "read its log; the run goes back to what was before",
@@ -207,9 +208,16 @@ class Exchange(ABC):
         for number, service in enumerate(reversed(self.users)):
             self._drive(service, "start", f"{name}-{number}")
 
-    def _drive(self, service: ServiceAsset, verb: str, name: str) -> None:
-        for part, words in enumerate(service.command(verb)):  # type: ignore[arg-type]  # `start` or `stop`
+    def _drive(self, service: ServiceAsset, verb: Literal["start", "stop"], name: str) -> bool:
+        """Have a service started or stopped; whether it said that it is."""
+        done = [
             self.job(f"{name}-{part}", Command(words, sudo=True, env=PLAIN, timeout=600.0))
+            for part, words in enumerate(service.command(verb))
+        ]
+        return all(one.ok for one in done)
+
+    def _runs(self) -> bool:
+        return all(ask(self.connection, _status(words)).ok for words in self.server.command("status"))
 
     def swap(self, name: str, first: str, second: str, aside: str, holds: str) -> None:
         """`first` becomes `aside`, `second`, which `holds` something, becomes `first`; finishes what was begun.

@@ -135,6 +135,19 @@ def private_server(
         stopped.check(connection.name, f"end the server that runs in {layout.new} by hand")
 
 
+def remove(connection: Connection, layout: Layout) -> None:
+    """Remove what was laid, with the server that may run there.
+
+    Raises:
+        ReinstateError: something is left.
+    """
+    if not ask(connection, script(scripts.END, layout.new, layout.private)).ok:
+        raise ReinstateError(
+            "what was laid beside the data directory could not be removed.", f"{connection.name}:{layout.new}",
+            "remove it by hand; nothing live is in it",
+        )  # fmt: skip
+
+
 def require_whole(tools: MariadbTools, manifest: Manifest, where: str) -> str:
     """`CHECK TABLE` over all tables of all databases, rows of the manifest's counted; the sentence about it.
 

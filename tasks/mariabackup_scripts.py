@@ -61,9 +61,37 @@ halt() {
 }
 """
 
+# The doublewrite buffer, in two extents of the system tablespace, holds copies of other files' pages, which
+# innochecksum takes for damaged ones (10.11.19, measured). Where it is stands on page 5, 200 bytes before its end.
+_PAGES = r"""
+number() { od -An -tu4 --endian=big -j "$1" -N 4 -- "$file" | tr -d ' '; }
+# pages FILE WORDS…: whether the checksum of every page is right; WORDS make us the owner of the data.
+pages() {
+    file=$1
+    shift
+    case ${file##*/} in
+        ibdata*)
+            at=$((6 * page - 190)) extent=$((page > 16384 ? 64 : 1048576 / page))
+            if [ "$(number "$at")" = 536853855 ]; then
+                first=$(number $((at + 4))) second=$(number $((at + 8)))
+                last=$(($(stat -c %s -- "$file") / page - 1))
+                set -- "$@" innochecksum
+                "$@" -e $((first - 1)) "$file" || return 1
+                [ $((first + extent)) -ge "$second" ] ||
+                    "$@" -s $((first + extent)) -e $((second - 1)) "$file" || return 1
+                [ $((second + extent)) -gt "$last" ] || "$@" -s $((second + extent)) "$file"
+                return
+            fi
+            ;;
+    esac
+    "$@" innochecksum "$file"
+}
+"""
+
 LAY = (
     _PROGRAMS
     + _HALT
+    + _PAGES
     + r"""
 shift
 new=$1 stream=$2 live=$3 owner=$4
@@ -80,14 +108,12 @@ done
 "$@" "$tool" --no-defaults --prepare "--target-dir=$new" >"$new.log" 2>&1 &&
     tail -n 1 "$new.log" | grep -q 'completed OK!$' ||
     fail 65 "mariabackup --prepare: $(grep -iE 'error|corrupt|fail' "$new.log" | tail -n 3)"
+page=$(sed -n 's/^innodb_page_size=//p' "$new/backup-my.cnf")
 find "$new" -type f '(' -name '*.ibd' -o -name 'ibdata*' -o -name 'undo[0-9]*' ')' >"$new.files"
-pages=0
 while IFS= read -r file; do
-    "$@" innochecksum "$file" </dev/null >"$new.log" 2>&1 ||
-        fail 65 "${file#"$new/"}: innochecksum: $(tail -n 1 "$new.log")"
-    pages=$((pages + 1))
+    pages "$file" "$@" </dev/null >"$new.log" 2>&1 ||
+        fail 65 "${file#"$new/"}: innochecksum: $(head -n 1 "$new.log")"
 done <"$new.files"
-echo "files $pages"
 find "$new" -mindepth 1 -type d -exec chmod 700 '{}' + && find "$new" -type f -exec chmod 660 '{}' + || exit 73
 if [ -d "$live" ]; then
     chmod --reference="$live" -- "$new" || exit 73
@@ -102,7 +128,7 @@ sync
 """
 )
 """Arguments: folder of the programs, new directory, the stream, data directory, its owner, the words that become him;
-`SIZE NAME` of every file on stdin. Prints `files NUMBER`. Exit status 65: the backup is not whole."""
+`SIZE NAME` of every file on stdin. Exit status 65: the backup is not whole."""
 
 RUN = (
     _PROGRAMS

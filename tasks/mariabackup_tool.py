@@ -18,6 +18,7 @@ FLOOR = (10, 6)
 ROOM = 2.2
 """Free room wanted beside the data directory, in times of the stream: it is kept until what it holds is proven."""
 
+_NAMES = {"backup": "mariabackup", "server": "mariadbd"}
 _VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)")
 _INSTALL = (
     "install mariadb-backup and mariadb-server of the server's own version on the host, or set `bin_dir`"
@@ -86,10 +87,10 @@ def require_tools(connection: Connection, asset: MariadbAsset, version: str, *, 
     needed = ("program", "backup", *(("server", "mbstream", "innochecksum") if whole else ()))
     for program in needed:
         if not told.get(program):
-            name = {"program": "mariabackup", "server": "mariadbd"}.get(program, program)
+            name = {**_NAMES, "program": "mariabackup"}.get(program, program)
             raise PreconditionFailed(f"{name} is not there, or does not run.", connection.name, _INSTALL)
     for program in ("backup", "server") if whole else ("backup",):
-        name, found = {"backup": "mariabackup", "server": "mariadbd"}[program], series(told[program])
+        name, found = _NAMES[program], series(told[program])
         if found < FLOOR:
             raise Refused(
                 f"{name} {found[0]}.{found[1]} is below {FLOOR[0]}.{FLOOR[1]}, the oldest series that is still mended.",

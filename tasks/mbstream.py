@@ -144,10 +144,11 @@ class StreamReader:
             raise self._damaged(f"a chunk of {self._path} is altered")
 
     def _judged(self, raw: bytes) -> str:
+        """A name of the stream, if it is one of a data directory; `.isl` names a table's file elsewhere."""
         path = raw.decode("utf-8", "surrogateescape")
         parts = path.removeprefix("./").split("/")
         if not _NAME.fullmatch(path.removeprefix("./")) or any(
-            part in {"", ".", ".."} or part.startswith(OURS) for part in parts
+            part in {"", ".", ".."} or part.startswith(OURS) or part.endswith(".isl") for part in parts
         ):
             raise self._damaged(
                 f"it holds the name {printable(path)!r}, which is no file of a data directory"

@@ -24,7 +24,7 @@ from model.finding import CheckResult, Verdict
 from model.manifest import FileType, Manifest, RecoveryPoint, absolute
 from model.outcome import Stage
 from model.proposal import RestoreFiles, Rung
-from tasks import restore_database, restore_files, restore_mariadb, restore_sqlite
+from tasks import mariabackup_beside, restore_database, restore_files, restore_mariadb, restore_sqlite
 from tasks.backup_database import COUNTS, read_counts
 from tasks.beside import EndOfBackup, beside
 from tasks.database_swap import DatabaseEffect, Names
@@ -111,6 +111,10 @@ def sandboxed(
         case PostgresAsset():
             refuse_shrunk(store, point, manifest)
             with _postgres(there, asset, store, manifest, secrets, trial, progress) as copy:
+                yield copy
+        case MariadbAsset() if manifest.format == "mariabackup":
+            refuse_shrunk(store, point, manifest)
+            with _data_directory(there, asset, store, manifest, secrets, trial, progress) as copy:
                 yield copy
         case MariadbAsset():
             refuse_shrunk(store, point, manifest)
@@ -245,12 +249,7 @@ def _mariadb(
 
         def spoil() -> None:
             table = next(count.table for count in manifest.tables if count.rows)
-            place = f"{identifier(names.fresh)}.{identifier(table)}"
-            effect.sql(
-                "spoil",
-                ("SET SESSION foreign_key_checks = 0", f"DELETE FROM {place} LIMIT 1"),  # noqa: S608 - quoted
-                "the copy cannot be changed", "give the database user DELETE",
-            )  # fmt: skip
+            _delete_one(tools, names.fresh, table)
 
         with _dropped(effect):
             moved = restore_mariadb.fetch_dump(stage, store, manifest, progress)
@@ -259,6 +258,40 @@ def _mariadb(
                 asset.model_copy(update={"database": names.fresh, "host": connection.name}), moved,
                 lambda: restore_mariadb.require_counts(effect, manifest), spoil,
             )  # fmt: skip
+
+
+def _delete_one(tools: MariadbTools, database: str, table: str) -> None:
+    place = f"{identifier(database)}.{identifier(table)}"
+    row = f"SET SESSION foreign_key_checks = 0; DELETE FROM {place} LIMIT 1;\n"  # noqa: S608 - quoted
+    if not tools.script(row).ok:
+        raise PreconditionFailed(
+            "the copy cannot be changed.", f"{tools.connection.name}:{database}", "give the database user DELETE"
+        )  # fmt: skip
+
+
+@contextmanager
+def _data_directory(
+    connection: Rehearsal, asset: MariadbAsset, store: BackupStore, manifest: Manifest, secrets: Secrets, trial: str,
+    progress: Progress,
+) -> Iterator[Copy]:  # fmt: skip
+    """Beside the data directory, on a private server."""
+    layout, where = (
+        Layout.of(asset.data_directory or manifest.root, trial),
+        f"{store.name}:{manifest.object_key}",
+    )
+    steady = next((c.table for c in manifest.tables if c.rows and c.checksum), "")
+    try:
+        mariabackup_beside.remove(connection, layout)  # what a run that was killed left there
+        owner, moved = mariabackup_beside.lay(
+            connection, asset, store, manifest, layout, connection.plainly, 0, progress
+        )
+        with mariabackup_beside.private_server(connection, asset, secrets, layout, owner, where) as tools:
+            yield Copy(
+                tools.asset, moved, lambda: mariabackup_beside.require_whole(tools, manifest, where) and None,
+                (lambda: _delete_one(tools, asset.database, steady)) if steady else None,
+            )  # fmt: skip
+    finally:
+        mariabackup_beside.remove(connection, layout)
 
 
 @contextmanager
