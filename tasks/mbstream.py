@@ -1,9 +1,14 @@
 """The stream of mariabackup, read as it passes: what could leave its folder is refused, and its files are listed.
 
-The format (MariaDB, extra/mariabackup/xbstream_read.cc; numbers little-endian): `XBSTCK01`, flags (1 byte), type (1),
-length of the path (4), path; a chunk of type P goes on with length (8), offset in the file (8), CRC-32 (4) and the
-bytes; one of type E ends the file. `mbstream -x` ends with status 0 when it could not make a file and left out all that
-follow (10.11.19, measured), so it is not believed: what it unpacked is compared with the list made here.
+The format (MariaDB, extra/mariabackup/xbstream_write.cc; numbers little-endian): `XBSTCK01`, flags (1 byte; 2: the
+file is written anew), type (1), length of the path (4), path, and then by type: P, bytes of a file: length (8), offset
+in the file (8), CRC-32 (4) and the bytes; E, its end: nothing; S, where its next bytes belong: offset (8); D, it is
+removed again: nothing; R, it is renamed: length of the new path (4), new path. The last two come of tables that are
+dropped or renamed meanwhile; whether the file is there is all the same.
+
+What `mbstream -x` of 10.11.19 does (measured): it looks at the path, but not at the new path of R, which may lead
+anywhere; and it ends with status 0 when it could not make a file, leaving out all that follow. So names are judged
+here, and what it unpacked is compared with the list made here.
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ from model.command import printable
 from model.errors import Damaged
 
 MAGIC = b"XBSTCK01"
-PAYLOAD, END = ord("P"), ord("E")
+PAYLOAD, END, SEEK, REMOVE, RENAME = b"PESDR"
+REWRITE = 2
 LONGEST_PATH = 511
 LARGEST_CHUNK = 1 << 30
 SMALL = 1 << 16
@@ -26,8 +32,12 @@ INFO, OPTIONS, POINTS = "xtrabackup_info", "backup-my.cnf", "xtrabackup_checkpoi
 OURS = "reinstate-"
 """No file of a backup is called so."""
 
+_MORE = {PAYLOAD: 20, END: 0, SEEK: 8, REMOVE: 0, RENAME: 4}
+"""Type of a chunk → bytes of a known number after its path."""
 _HEAD = struct.Struct("<8sBBI")
 _BODY = struct.Struct("<QQI")
+_OFFSET = struct.Struct("<Q")
+_LENGTH = struct.Struct("<I")
 _REMEDY = "use another recovery point; keep this one for the investigation"
 # A server's own names: letters, digits, `#`, and what is not of ASCII as `@0041`; temporary and log files beside them.
 _NAME = re.compile(r"[A-Za-z0-9_@#$.+~ -]+(?:/[A-Za-z0-9_@#$.+~ -]+){0,3}")
@@ -46,7 +56,8 @@ class StreamReader:
         """Nothing was read yet."""
         self.where = where
         self.files: dict[str, int] = {}
-        self._open: dict[str, int] = {}
+        self._open: dict[str, int] = {}  # path → where its next bytes belong
+        self._sizes: dict[str, int] = {}
         self._kept: dict[str, bytearray] = {name: bytearray() for name in (INFO, OPTIONS, POINTS)}
         self._held = bytearray()
         self._path = ""
@@ -104,34 +115,75 @@ class StreamReader:
         magic, flags, kind, length = _HEAD.unpack_from(held)
         if magic != MAGIC:
             raise self._damaged("a chunk does not begin as it should")
-        if kind not in (PAYLOAD, END) or flags:
+        if kind not in _MORE or flags not in {0, REWRITE}:
             raise self._damaged(
                 f"it holds a chunk of type {chr(kind)!r} with flags {flags}, which is not known"
             )
-        if not 0 < length <= LONGEST_PATH:
-            raise self._damaged(f"a path of {length} bytes is none")
-        size = _HEAD.size + length + (_BODY.size if kind == PAYLOAD else 0)
+        at = _HEAD.size + self._long(length)
+        size = at + _MORE[kind]
         if len(held) < size:
             return False
-        path = self._judged(bytes(held[_HEAD.size : _HEAD.size + length]))
-        done = self._open.get(path, 0)
-        if path in self.files:
-            raise self._damaged(f"{path} stands in it twice")
-        if kind == END:
-            self.files[path] = done
-            self._open.pop(path, None)
+        new = ""
+        if kind == RENAME:
+            end = size + self._long(_LENGTH.unpack_from(held, at)[0])
+            if len(held) < end:
+                return False
+            new, size = self._judged(bytes(held[size:end])), end
+        path = self._judged(bytes(held[_HEAD.size : at]))
+        if kind == PAYLOAD:
+            self._begin(path, flags, at)
+        elif kind == SEEK:
+            self._open_file(path, flags)
+            (self._open[path],) = _OFFSET.unpack_from(held, at)
+        elif kind == END:
+            self._open_file(path, flags)
+            del self._open[path]
+            self.files[path] = self._sizes.pop(path)
         else:
-            self._left, offset, self._wanted = _BODY.unpack_from(held, _HEAD.size + length)
-            if offset != done or self._left > LARGEST_CHUNK:
-                raise self._damaged(f"a chunk of {path} is not the next one, or too large")
-            self._path, self._sum = path, 0
-            self._open[path] = done + self._left
-            if path in self._kept and self._open[path] > SMALL:
-                raise self._damaged(f"{path} is too large")
-            if not self._left and self._wanted:
-                raise self._damaged(f"a chunk of {path} is altered")
+            self._move(path, new)
         del held[:size]
         return True
+
+    def _move(self, path: str, new: str) -> None:
+        """A file is renamed, or removed where it gets no new path."""
+        if {path, new} & self._open.keys():
+            raise self._damaged(f"{path} is removed or renamed while it is written")
+        if {path, new} & self._kept.keys():
+            raise self._damaged(f"{path} is removed or renamed, which describes the backup")
+        if path in self.files:
+            size = self.files.pop(path)
+            if new:
+                self.files[new] = size
+
+    def _long(self, length: int) -> int:
+        if not 0 < length <= LONGEST_PATH:
+            raise self._damaged(f"a path of {length} bytes is none")
+        return length
+
+    def _begin(self, path: str, flags: int, at: int) -> None:
+        """The head of a file's bytes."""
+        self._left, offset, self._wanted = _BODY.unpack_from(self._held, at)
+        self._open_file(path, flags)
+        if offset != self._open[path] or self._left > LARGEST_CHUNK:
+            raise self._damaged(f"a chunk of {path} is not the next one, or too large")
+        self._path, self._sum = path, 0
+        self._open[path] = offset + self._left
+        self._sizes[path] = max(self._sizes[path], self._open[path])
+        if path in self._kept and self._sizes[path] > SMALL:
+            raise self._damaged(f"{path} is too large")
+        if not self._left and self._wanted:
+            raise self._damaged(f"a chunk of {path} is altered")
+
+    def _open_file(self, path: str, flags: int) -> None:
+        """A file is written to from here on; one that is complete only when it is written anew."""
+        if path in self._open:
+            return
+        if path in self.files and not flags & REWRITE:
+            raise self._damaged(f"{path} stands in it twice")
+        if path in self._kept and path in self.files:
+            raise self._damaged(f"{path} is written anew")
+        self.files.pop(path, None)
+        self._open[path] = self._sizes[path] = 0
 
     def _payload(self) -> None:
         part = bytes(self._held[: self._left])

@@ -29,6 +29,7 @@ from tasks import restore_mariabackup
 from tasks.backup_mariabackup import back_up_mariabackup
 from tasks.exchange import Layout
 from tasks.mariabackup_tool import place_for
+from tasks.mbstream import StreamReader
 from tasks.performed import Performed
 from tasks.sandbox import sandboxed
 from tasks.staging import Progress
@@ -309,13 +310,17 @@ def test_destroyed_data_directory_is_seen_and_comes_back(world: World, gone: str
     world.lab.must(["mv", world.layout.undone, DATA])
 
 
-def chunk(path: bytes, data: bytes, kind: bytes = b"P", offset: int = 0) -> bytes:
-    head = struct.pack("<8sBBI", b"XBSTCK01", 0, kind[0], len(path)) + path
-    return head + (struct.pack("<QQI", len(data), offset, zlib.crc32(data)) + data if kind == b"P" else b"")
+def chunk(path: bytes, data: bytes, kind: bytes = b"P", offset: int = 0, flags: int = 0) -> bytes:
+    head = struct.pack("<8sBBI", b"XBSTCK01", flags, kind[0], len(path)) + path
+    return head + (struct.pack("<QQI", len(data), offset, zlib.crc32(data)) if kind == b"P" else b"") + data
 
 
 def a_file(path: bytes, data: bytes = b"x") -> bytes:
     return chunk(path, data) + chunk(path, b"", b"E")
+
+
+def renamed(path: bytes, new: bytes) -> bytes:
+    return chunk(path, b"", b"R") + struct.pack("<I", len(new)) + new
 
 
 HOSTILE = {
@@ -326,7 +331,12 @@ HOSTILE = {
     "ours": (a_file(b"reinstate-was-absent"), "no file of a data directory"),
     "other place": (a_file(b"shop/far.isl"), "no file of a data directory"),
     "twice": (a_file(b"ibdata1"), "stands in it twice"),
-    "unknown": (chunk(b"ibdata1", b"", b"R"), "which is not known"),
+    "unknown": (chunk(b"ibdata1", b"", b"X"), "which is not known"),
+    "renamed out": (a_file(b"x") + renamed(b"x", b"../escaped"), "no file of a data directory"),
+    "removed outside": (chunk(b"../../root/.profile", b"", b"D"), "no file of a data directory"),
+    "removed": (chunk(b"ibdata1", b"", b"D"), "it holds no ibdata1"),
+    "renamed while open": (chunk(b"x", b"x") + renamed(b"x", b"y"), "while it is written"),
+    "written anew": (chunk(b"backup-my.cnf", b"x", flags=2), "backup-my.cnf is written anew"),
     "open": (chunk(b"shop/late.ibd", b"x"), "ends in the middle of shop/late.ibd"),
     "hole": (chunk(b"shop/hole.ibd", b"x", offset=1 << 40), "not the next one"),
     "below a file": (a_file(b"ibdata1/below"), "did not unpack ibdata1/below whole"),
@@ -385,6 +395,34 @@ def test_backups_that_are_none_are_refused_by_name_and_nothing_is_touched(world:
     assert {"mysql"} == world.beside()
     assert world.active("till")
     assert "" == world.lab.must(["find", "/root", "/var/lib", "-name", "pwned", "-o", "-name", "escaped"])
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_stream_is_listed_as_mbstream_unpacks_it(world: World, step: int) -> None:
+    """Tables that are dropped, renamed or written anew meanwhile; cut anywhere on the way."""
+    options = b"[mysqld]\ninnodb_page_size=16384\n"
+    stream = b"".join(
+        (
+            a_file(b"ibdata1", b"old" * 9), a_file(b"xtrabackup_info", b"x = y\n"), a_file(b"backup-my.cnf", options),
+            a_file(b"xtrabackup_checkpoints", b"backup_type = full-backuped\n"),
+            a_file(b"a", b"gone"), chunk(b"a", b"", b"D"), chunk(b"never", b"", b"D"), renamed(b"never", b"nor"),
+            a_file(b"b", b"12345"), renamed(b"b", b"c"), a_file(b"d", b"1"), a_file(b"e", b"22"), renamed(b"d", b"e"),
+            chunk(b"f", b"hello"), chunk(b"f", struct.pack("<Q", 2), b"S"), chunk(b"f", b"LL", offset=2),
+            chunk(b"f", b"", b"E"), chunk(b"ibdata1", b"new", flags=2), chunk(b"ibdata1", b"", b"E"),
+        )
+    )  # fmt: skip
+    reader = StreamReader("here")
+    for start in range(0, len(stream), step):
+        reader.feed(stream[start : start + step])
+    folder = "/srv/unpacked"
+    world.lab.must(["sh", "-c", f"rm -rf {folder} && mkdir {folder}"])
+    world.lab.inside("/srv/stream").write_bytes(stream)
+    world.lab.must(["sh", "-c", f"mbstream -x -C {folder} </srv/stream"])
+    there = {path.name: path.stat().st_size for path in world.lab.inside(folder).iterdir()}
+    assert there == reader.finish()
+    assert {"ibdata1": 3, "c": 5, "e": 1, "f": 5} == {
+        name: there[name] for name in ("ibdata1", "c", "e", "f")
+    }
 
 
 def stands_in(world: World, program: str, script: str) -> Callable[[], object]:
@@ -453,7 +491,7 @@ def test_backup_of_a_damaged_emptied_or_unknown_server_is_not_made(world: World)
         world.back_up()
     world.fresh()
     world.sql(
-        "CREATE DATABASE other; CREATE TABLE other.t SELECT seq, SHA2(seq, 512) AS s FROM seq_1_to_3000"
+        "CREATE DATABASE other; USE other; CREATE TABLE t SELECT seq, SHA2(seq, 512) AS s FROM seq_1_to_3000"
     )
     world.stopped("dd", "if=/dev/urandom", f"of={DATA}/other/t.ibd", "bs=16384", "seek=9", "count=1", "conv=notrunc",
                   "status=none")  # fmt: skip
