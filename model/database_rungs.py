@@ -87,7 +87,12 @@ def _data_directory(
             return
     point = supply.point
     still = ", ".join(dict.fromkeys((*asset.services, asset.service or "")))
-    draft.actions.append(
+    first = next(  # what comes back from a dump on this server would go with the folder
+        (n for n, a in enumerate(draft.actions) if isinstance(a, RestoreDatabase) and a.host == asset.host),
+        len(draft.actions),
+    )
+    draft.actions.insert(
+        first,
         RestoreCluster(
             id=UNNUMBERED, host=asset.host, asset=name, stage=Stage.RESTORE, rung=Rung.DATABASE,
             reason=f"Damaged: {counted(len(wrong), 'thing')} of {asset.database}. Pages cannot be repaired in place: "

@@ -171,10 +171,10 @@ rm -rf -- "$2"
 END = (
     STOP
     + r"""
-rm -rf -- "$1" "$1.log" "$1.files"
+rm -rf -- "$1" "$1.log" "$1.files" "$1".stream-*
 """
 )
-"""Arguments: new directory, private folder. Ends the server that may run there, and removes both."""
+"""Arguments: new directory, private folder. Ends the server that may run there; removes both, and a staged stream."""
 
 WHOLE = '[ -e "$1/reinstate-whole" ]'
 """Arguments: new directory. Whether `LAY` ended there."""

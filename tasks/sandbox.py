@@ -286,10 +286,12 @@ def _data_directory(
             connection, asset, store, manifest, layout, connection.plainly, 0, progress
         )
         with mariabackup_beside.private_server(connection, asset, secrets, layout, owner, where) as tools:
-            yield Copy(
-                tools.asset, moved, lambda: mariabackup_beside.require_whole(tools, manifest, where) and None,
-                (lambda: _delete_one(tools, asset.database, steady)) if steady else None,
-            )  # fmt: skip
+
+            def require() -> None:
+                mariabackup_beside.require_whole(tools, manifest, where)
+
+            spoil = (lambda: _delete_one(tools, asset.database, steady)) if steady else None
+            yield Copy(tools.asset, moved, require, spoil)
     finally:
         mariabackup_beside.remove(connection, layout)
 

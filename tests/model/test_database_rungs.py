@@ -106,6 +106,13 @@ def test_dump_from_before_the_plan_changed_is_still_restored_as_a_dump(directori
     assert "restore_database rows restore" == kinds(proposal)[0]
 
 
+def test_data_directory_is_exchanged_before_a_dump_is_loaded_into_its_server(directories: Plan) -> None:
+    """Whatever the order in the plan: the dump would go away with the damaged folder."""
+    wrong = [finding(Code.DATABASE_CHECKSUM_FAILED, name, "orders") for name in ("rows", "more")]
+    proposal = climb(directories, *wrong, supplies=Supplies(points=(point("rows"), physical("more"))))
+    assert ["restore_cluster more restore", "restore_database rows restore"] == kinds(proposal)[:2]
+
+
 def test_silent_server_with_data_to_start_on_is_only_restarted(directories: Plan) -> None:
     wrong = finding(Code.DATABASE_UNREACHABLE, "rows", "shop")
     assert ["restart_service server repair"] == kinds(
