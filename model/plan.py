@@ -391,7 +391,7 @@ class Plan(Value):
             if isinstance(source := self.backups.get(getattr(asset, "backup", None) or ""), PgBackRestSource):
                 yield from self._cluster_wrong(here, asset, source)
             if isinstance(asset, MariadbAsset) and asset.method == "mariabackup":
-                yield from _lacking(here, asset, ("service", "data_directory"), "is backed up by mariabackup")
+                yield from self._mariabackup_wrong(here, asset)
             if name in self.needs(name):
                 yield f"{here}.depends_on", f"{name!r} depends on itself in the end; an order is impossible"
 
@@ -405,6 +405,15 @@ class Plan(Value):
             return
         keys = ("os_user", "service", "data_directory")
         yield from _lacking(here, asset, keys, f"has its backups kept by {source.kind}")
+
+    def _mariabackup_wrong(self, here: str, asset: MariadbAsset) -> Iterator[tuple[str, str]]:
+        yield from _lacking(here, asset, ("service", "data_directory"), "is backed up by mariabackup")
+        source = self.backups.get(asset.backup)
+        if source is not None and not isinstance(source, S3Source | DirectorySource):
+            yield (
+                f"{here}.backup",
+                f"mariabackup streams into a backup of kind s3 or directory, not {source.kind}",
+            )
 
     def _checks_wrong(self) -> Iterator[tuple[str, str]]:
         databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, DatabaseAsset)}
