@@ -107,8 +107,10 @@ def collect(connection: Connection, asset: MariadbAsset, secrets: Secrets) -> Da
 def _silent(connection: Connection, asset: MariadbAsset, why: str) -> DatabaseData:
     """A server that does not answer; where its whole data directory can be restored, whether that is the reason."""
     folder = asset.data_directory if asset.method == "mariabackup" else None
-    gone = data_directory.missing(connection, folder) if folder else ""
-    return DatabaseData(unreachable=why, errors=((folder or "", gone),) if gone else ())
+    said, torn = data_directory.unusable(connection, folder) if folder else ("", False)
+    if folder is None or not said:
+        return DatabaseData(unreachable=why)
+    return DatabaseData(unreachable=why, errors=((folder, said),), torn=frozenset({folder} if torn else ()))
 
 
 def look(tools: MariadbTools, database: str, tables: Sequence[str], *, check: bool = True) -> TablesSeen:

@@ -5,6 +5,8 @@ What touches the backup runs as the owner of the data directory: the words that 
 
 from __future__ import annotations
 
+from checks.data_directory import PAGES
+
 _PROGRAMS = r"""
 cd / || exit 73
 umask 077
@@ -61,37 +63,10 @@ halt() {
 }
 """
 
-# The doublewrite buffer, in two extents of the system tablespace, holds copies of other files' pages, which
-# innochecksum takes for damaged ones (10.11.19, measured). Where it is stands on page 5, 200 bytes before its end.
-_PAGES = r"""
-number() { od -An -tu4 --endian=big -j "$1" -N 4 -- "$file" | tr -d ' '; }
-# pages FILE WORDS…: whether the checksum of every page is right; WORDS make us the owner of the data.
-pages() {
-    file=$1
-    shift
-    case ${file##*/} in
-        ibdata*)
-            at=$((6 * page - 190)) extent=$((page > 16384 ? 64 : 1048576 / page))
-            if [ "$(number "$at")" = 536853855 ]; then
-                first=$(number $((at + 4))) second=$(number $((at + 8)))
-                last=$(($(stat -c %s -- "$file") / page - 1))
-                set -- "$@" innochecksum
-                "$@" -e $((first - 1)) "$file" || return 1
-                [ $((first + extent)) -ge "$second" ] ||
-                    "$@" -s $((first + extent)) -e $((second - 1)) "$file" || return 1
-                [ $((second + extent)) -gt "$last" ] || "$@" -s $((second + extent)) "$file"
-                return
-            fi
-            ;;
-    esac
-    "$@" innochecksum "$file"
-}
-"""
-
 LAY = (
     _PROGRAMS
     + _HALT
-    + _PAGES
+    + PAGES
     + r"""
 shift
 new=$1 stream=$2 live=$3 owner=$4
@@ -108,7 +83,7 @@ done
 "$@" "$tool" --no-defaults --prepare "--target-dir=$new" >"$new.log" 2>&1 &&
     tail -n 1 "$new.log" | grep -q 'completed OK!$' ||
     fail 65 "mariabackup --prepare: $(grep -iE 'error|corrupt|fail' "$new.log" | tail -n 3)"
-page=$(sed -n 's/^innodb_page_size=//p' "$new/backup-my.cnf")
+page_size "$new/ibdata1"
 find "$new" -type f '(' -name '*.ibd' -o -name 'ibdata*' -o -name 'undo[0-9]*' ')' >"$new.files"
 while IFS= read -r file; do
     pages "$file" "$@" </dev/null >"$new.log" 2>&1 ||

@@ -297,7 +297,7 @@ def test_destroyed_data_directory_is_seen_and_comes_back(world: World, gone: str
     world.lab.must(["systemctl", "stop", "mariadb"])
     world.lab.must(["rm", "-rf", gone])
     seen = {(f.code, f.subject, f.actual) for f in world.check().findings}
-    name = "ibdata1" if gone.endswith("1") else "mysql"
+    name = gone.rpartition("/")[2]
     what = "the data directory is gone" if gone == DATA else f"{name} of the data directory is gone"
     assert (Code.DATABASE_TABLE_UNREADABLE, DATA, what) in seen
     assert Code.DATABASE_UNREACHABLE in {code for code, _, _ in seen}
@@ -308,6 +308,22 @@ def test_destroyed_data_directory_is_seen_and_comes_back(world: World, gone: str
     assert not world.lab.inside(gone).exists()
     world.lab.must(["rm", "-rf", DATA])
     world.lab.must(["mv", world.layout.undone, DATA])
+
+
+def test_pages_that_keep_the_server_from_starting_are_seen(world: World) -> None:
+    """R-RESP-2: a silent server is no reason to restore, damaged pages below it are; the doublewrite buffer is none."""
+    point = world.back_up()
+    world.lab.must(["systemctl", "stop", "mariadb"])
+    assert {Code.DATABASE_UNREACHABLE} == {finding.code for finding in world.check().findings}
+    file = world.lab.inside(f"{DATA}/ibdata1")
+    with file.open("r+b") as handle:
+        handle.seek(6 * 16384)
+        handle.write(b"\xde\xad\xbe\xef" * 4096)
+    (torn,) = (f for f in world.check().findings if f.code is Code.DATABASE_CHECKSUM_FAILED)
+    assert DATA == torn.subject
+    assert "damaged pages in ibdata1: Fail: page::6 invalid" in torn.actual
+    world.restore(point)
+    assert Verdict.PASSED is world.check().verdict
 
 
 def chunk(path: bytes, data: bytes, kind: bytes = b"P", offset: int = 0, flags: int = 0) -> bytes:
