@@ -174,7 +174,7 @@ def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> No
     replaced = {
         plan.assets[a.asset].service: number  # type: ignore[union-attr]  # its asset is a database with a server
         for number, a in enumerate(draft.actions)
-        if isinstance(a, RestoreCluster)
+        if isinstance(a, RestoreCluster) and not a.replays
     }
     nothing_else = not draft.actions and all(finding.code is Code.PROBE_FAILED for finding in symptoms)
     for name in plan.order():
