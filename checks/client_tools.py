@@ -33,6 +33,15 @@ def programs(asset: Asset, source: BackupSource | None) -> tuple[str, ...]:
         case PostgresAsset():
             cluster = isinstance(source, PgBackRestSource)
             return (_in(asset.bin_dir, "psql"), "pgbackrest" if cluster else _in(asset.bin_dir, "pg_restore"))
+        case MariadbAsset(method="mariabackup"):
+            # `mbstream` comes with the first of these, and has no option to try it with.
+            tools = (
+                ("mariadb",),
+                ("mariadb-backup", "mariabackup"),
+                ("mariadbd", "mysqld"),
+                ("innochecksum",),
+            )
+            return tuple("|".join((*(_in(asset.bin_dir, name) for name in group), *group)) for group in tools)
         case MariadbAsset():
             return (_in(asset.bin_dir, "mariadb"),)
         case SqliteAsset():

@@ -83,14 +83,23 @@ class MariadbTools:
         if self.option_file and not isinstance(error, Transient):
             self.connection.run(Command(("sh", "-c", _REMOVE, "reinstate", self.option_file), sudo=True))
 
-    def words(self, tool: str) -> tuple[str, ...]:
-        """Program and how it reaches the server, as the right user of the host when started by root."""
+    def words(self, tool: str, *, protocol: bool = True) -> tuple[str, ...]:
+        """Program and how it reaches the server, as the right user of the host when started by root.
+
+        Args:
+            tool: its name, or its path.
+            protocol: it knows the option of that name.
+        """
         asset = self.asset
-        program = f"{asset.bin_dir.rstrip('/')}/{tool}" if asset.bin_dir else tool
+        program = f"{asset.bin_dir.rstrip('/')}/{tool}" if asset.bin_dir and "/" not in tool else tool
+        by = "socket" if asset.server.startswith("/") else "tcp"
         reach = (
-            ("--protocol=socket", f"--socket={asset.server}")
-            if asset.server.startswith("/")
-            else ("--protocol=tcp", f"--host={asset.server}", f"--port={asset.port}")
+            *((f"--protocol={by}",) if protocol else ()),
+            *(
+                (f"--socket={asset.server}",)
+                if by == "socket"
+                else (f"--host={asset.server}", f"--port={asset.port}")
+            ),
         )
         options = f"--defaults-file={self.option_file}" if self.option_file else "--no-defaults"
         host = self.connection.host

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
+from checks import data_directory
 from checks.database import READ_TIMEOUT, DatabaseData, wait_for_server
 from checks.mariadb import MariadbTools, identifier, literal
 from model.assets import MariadbAsset
@@ -85,7 +86,7 @@ def collect(connection: Connection, asset: MariadbAsset, secrets: Secrets) -> Da
                 return DatabaseData(unreachable="there is no such database", absent=True)
             tables = tools.tables(asset.database)
         except PreconditionFailed as error:
-            return DatabaseData(unreachable=error.what)
+            return _silent(connection, asset, error.what)
         seen = look(tools, asset.database, tables)
         torn, unchecked = _on_disk(tools, facts)
         errors = {**torn, **seen.errors}
@@ -101,6 +102,15 @@ def collect(connection: Connection, asset: MariadbAsset, secrets: Secrets) -> Da
                 *([f"{asset.database}: {unchecked}"] if unchecked else []),
             ),
         )
+
+
+def _silent(connection: Connection, asset: MariadbAsset, why: str) -> DatabaseData:
+    """A server that does not answer; where its whole data directory can be restored, whether that is the reason."""
+    folder = asset.data_directory if asset.method == "mariabackup" else None
+    said, torn = data_directory.unusable(connection, folder) if folder else ("", False)
+    if folder is None or not said:
+        return DatabaseData(unreachable=why)
+    return DatabaseData(unreachable=why, errors=((folder, said),), torn=frozenset({folder} if torn else ()))
 
 
 def look(tools: MariadbTools, database: str, tables: Sequence[str], *, check: bool = True) -> TablesSeen:

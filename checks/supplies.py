@@ -10,6 +10,7 @@ from blocks.hosts.base import Connection
 from blocks.packages import PackageStore
 from checks import (
     cluster_supplies,
+    data_directory,
     package_sources,
     recovery_points,
     rpm_supplies,
@@ -159,7 +160,15 @@ def _usable(
         sets, refused = cluster_supplies.gather(name, asset, connection, store)
         return Looked(supplies=sets), refused
     here = [finding for finding in findings if finding.asset == name]
-    return _points(name, store, connection, here, known), []
+    looked = _points(name, store, connection, here, known)
+    if isinstance(asset, MariadbAsset) and asset.method == "mariabackup":
+        looked.supplies = [
+            one.model_copy(
+                update={"replayable": data_directory.replayable(connection, one.manifest.position)}
+            )
+            for one in looked.supplies
+        ]
+    return looked, []
 
 
 def _points(

@@ -269,7 +269,7 @@ KEYS = {
     "PostgresAsset.backup": "where its dumps are, or the pgBackRest repository of its cluster",
     "MariadbAsset.kind": "a MariaDB database",
     "MariadbAsset.port": "TCP port, where `server` is no socket",
-    "MariadbAsset.backup": "where its dumps are",
+    "MariadbAsset.backup": "where its dumps, or the backups by mariabackup, are: of kind `s3` or `directory`",
     "SqliteAsset.kind": "a SQLite database file",
     "SqliteAsset.backup": "where its copies are",
     "ServiceAsset.kind": "a service",

@@ -217,16 +217,18 @@ class PostgresAsset(AssetBase):
 
 
 class MariadbAsset(AssetBase):
-    """One MariaDB database, restored from a dump into a new database whose tables are then renamed into place.
+    """One MariaDB database, restored from a dump beside it, or with its server's whole data directory from mariabackup.
 
     Attributes:
         database: its name.
+        method: `dump`: this database alone, by mariadb-dump. `mariabackup`: the server's whole data directory.
         server: host name, or path of the socket, as seen from the host.
         user: database user of the tools on the host, by socket, or with `password`.
         os_user: run the tools as this user of the host; empty: the login.
-        bin_dir: where mariadb and mariadb-dump are; empty: the PATH.
+        bin_dir: where the client and the tools are; empty: the PATH.
         password: secret reference; handed over in a file of mode 600, never in argv.
-        service: service asset that runs the server, if the plan has one.
+        service: service asset that runs the server, if the plan has one; mariabackup needs it.
+        data_directory: of the server, on the host; mariabackup needs it.
     """
 
     kind: Literal["mariadb"]
@@ -239,6 +241,8 @@ class MariadbAsset(AssetBase):
     password: SecretRef | None = None
     backup: Name
     service: Name | None = None
+    method: Literal["dump", "mariabackup"] = "dump"
+    data_directory: HostPath | None = None
 
 
 class SqliteAsset(AssetBase):

@@ -26,7 +26,7 @@ from model.finding import Code, Finding
 from model.manifest import Entry
 from model.outcome import Stage
 from model.plan import Plan
-from model.proposal import Proposal, RestartService, Rung
+from model.proposal import Proposal, RestartService, RestoreCluster, Rung
 from model.reimport import guide
 from model.rpm_rungs import rpm_packages
 from model.rungs import database, files, packages
@@ -171,6 +171,11 @@ def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> No
     servers = {
         a.service for a in plan.assets.values() if isinstance(a, PostgresAsset | MariadbAsset) and a.service
     }
+    replaced = {
+        plan.assets[a.asset].service: number  # type: ignore[union-attr]  # its asset is a database with a server
+        for number, a in enumerate(draft.actions)
+        if isinstance(a, RestoreCluster) and not a.replays
+    }
     nothing_else = not draft.actions and all(finding.code is Code.PROBE_FAILED for finding in symptoms)
     for name in plan.order():
         service = plan.assets[name]
@@ -178,6 +183,13 @@ def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> No
             continue
         down = [f for f in by_asset.get(name, ()) if f.code is Code.SERVICE_DOWN]
         silent = [f for f in symptoms if f.code is Code.DATABASE_UNREACHABLE and _server_of(plan, f) == name]
+        if name in replaced:  # it starts on the restored data; on the damaged it may not start at all
+            cluster = draft.actions[replaced[name]]
+            also = tuple(f.id for f in (*down, *silent))
+            draft.actions[replaced[name]] = cluster.model_copy(
+                update={"findings": (*cluster.findings, *also)}
+            )
+            continue
         hit = {
             stage: sorted(c for c in changed[stage] if name in plan.assets[c].services) for stage in changed
         }

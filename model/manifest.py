@@ -160,6 +160,8 @@ class Manifest(Value):
         version: server version for a dump.
         snapshot: the backup tool's own name of the snapshot, where a tool keeps the bytes.
         repository: the tool's own id of the repository.
+        position: where a backup of a data directory ends in the server's logs: `lsn NUMBER`, then, where the server
+            writes a binary log, `binlog PATH NUMBER`.
         adopted: the hashes are of the backup as it was when it was taken over, not of the live tree.
     """
 
@@ -178,6 +180,7 @@ class Manifest(Value):
     version: str = ""
     snapshot: str = Field(default="", exclude_if=lambda text: not text)
     repository: str = Field(default="", exclude_if=lambda text: not text)
+    position: str = Field(default="", exclude_if=lambda text: not text)
     adopted: bool = Field(default=False, exclude_if=lambda adopted: not adopted)
 
     @property

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from model.alerts import AlertRules
-from model.assets import Asset, DatabaseAsset, Name, PostgresAsset, Seconds, SecretRef, ServiceAsset, Word
+from model.assets import (
+    Asset,
+    DatabaseAsset,
+    MariadbAsset,
+    Name,
+    PostgresAsset,
+    Seconds,
+    SecretRef,
+    ServiceAsset,
+    Word,
+)
 from model.backup_sources import BackupSource, DirectorySource, EngineSource, PgBackRestSource, S3Source
 from model.canonical import Value
 from model.communication import Audience, Communication, GateName
@@ -380,6 +390,8 @@ class Plan(Value):
                     )
             if isinstance(source := self.backups.get(getattr(asset, "backup", None) or ""), PgBackRestSource):
                 yield from self._cluster_wrong(here, asset, source)
+            if isinstance(asset, MariadbAsset) and asset.method == "mariabackup":
+                yield from self._mariabackup_wrong(here, asset)
             if name in self.needs(name):
                 yield f"{here}.depends_on", f"{name!r} depends on itself in the end; an order is impossible"
 
@@ -391,9 +403,17 @@ class Plan(Value):
                 f"{source.kind} keeps PostgreSQL clusters, not assets of kind {asset.kind}",
             )
             return
-        for key in ("os_user", "service", "data_directory"):
-            if not getattr(asset, key):
-                yield f"{here}.{key}", f"a database whose backups are kept by {source.kind} needs it"
+        keys = ("os_user", "service", "data_directory")
+        yield from _lacking(here, asset, keys, f"has its backups kept by {source.kind}")
+
+    def _mariabackup_wrong(self, here: str, asset: MariadbAsset) -> Iterator[tuple[str, str]]:
+        yield from _lacking(here, asset, ("service", "data_directory"), "is backed up by mariabackup")
+        source = self.backups.get(asset.backup)
+        if source is not None and not isinstance(source, S3Source | DirectorySource):
+            yield (
+                f"{here}.backup",
+                f"mariabackup streams into a backup of kind s3 or directory, not {source.kind}",
+            )
 
     def _checks_wrong(self) -> Iterator[tuple[str, str]]:
         databases = {name: asset for name, asset in self.assets.items() if isinstance(asset, DatabaseAsset)}
@@ -450,6 +470,12 @@ class Plan(Value):
             signers = {person for role in rule.roles for person in getattr(self.roles, role)}
             if len(signers) < rule.quorum:
                 yield f"signoff.{gate}.quorum", f"needs {rule.quorum} people, the roles have {len(signers)}"
+
+
+def _lacking(here: str, asset: Asset, keys: Sequence[str], what: str) -> Iterator[tuple[str, str]]:
+    for key in keys:
+        if not getattr(asset, key):
+            yield f"{here}.{key}", f"a database that {what} needs it"
 
 
 def _known(

@@ -262,12 +262,14 @@ class RestoreDatabase(ActionBase):
 
 
 class RestoreCluster(ActionBase):
-    """Restore a PostgreSQL cluster from pgBackRest beside the live one, to the end of its WAL, and exchange the two.
+    """Restore a database server's data directory beside the live one, and exchange the two.
 
     Attributes:
         older: points that are tried in this order when the first does not give a whole cluster; the end is the same.
         database: the database whose damage asked for it.
-        data_directory: of the cluster, with all of its databases.
+        data_directory: of the server, with all of its databases.
+        replays: it goes forward to the end of the WAL (PostgreSQL from pgBackRest); else it is as it was backed up
+            (MariaDB from mariabackup).
     """
 
     kind: Literal["restore_cluster"] = "restore_cluster"
@@ -275,6 +277,7 @@ class RestoreCluster(ActionBase):
     older: tuple[RecoveryPoint, ...] = ()
     database: str
     data_directory: HostPath
+    replays: bool = Field(default=True, exclude_if=lambda replays: replays)
 
 
 class RestoreRows(ActionBase):
@@ -396,6 +399,13 @@ Action = Annotated[
     | MendAccounts,
     Field(discriminator="kind"),
 ]  # fmt: skip
+
+
+def returns_to(action: Action) -> RecoveryPoint | None:
+    """The recovery point whose moment the action's data is of afterwards; None: of a later one, or it restores none."""
+    if isinstance(action, RestoreCluster):
+        return None if action.replays else action.point
+    return action.point if isinstance(action, RestoreFiles | RestoreDatabase) else None
 
 
 class Loss(Value):

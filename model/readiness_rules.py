@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from model.assets import Asset, FilesAsset, PostgresAsset, SqliteAsset
+from model.assets import Asset, FilesAsset, MariadbAsset, PostgresAsset, SqliteAsset
 from model.command import printable
 from model.errors import BadInput, PreconditionFailed, Refused, ReinstateError, Transient
 from model.outcome import Gate
@@ -115,6 +115,10 @@ def needs_of(asset: Asset, state_dir: str, size: int) -> tuple[Need, ...]:
         case SqliteAsset() | PostgresAsset(data_directory=str()):
             place = asset.path if isinstance(asset, SqliteAsset) else asset.data_directory or ""
             beside = place.rpartition("/")[0] or "/"
+        case MariadbAsset(
+            method="mariabackup", data_directory=str() as place
+        ):  # the stream is staged there as well
+            return (Need(place.rpartition("/")[0] or "/", size * 2),)
         case _:
             beside = getattr(asset, "root", "")
     staged = (Need(state_dir, size),)

@@ -110,12 +110,18 @@ class DressSupply(Value):
 
 
 class PointSupply(Value):
-    """A recovery point whose manifest verified; `judgement` is what is said about it."""
+    """A recovery point whose manifest verified.
+
+    Attributes:
+        judgement: what is said about it.
+        replayable: what was written since, and people could replay by hand from the server's own logs; a sentence.
+    """
 
     asset: str
     point: RecoveryPoint
     manifest: Manifest
     judgement: Judgement | None = None
+    replayable: str = Field(default="", exclude_if=lambda text: not text)
 
 
 class MistakeSupply(Value):

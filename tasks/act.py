@@ -260,7 +260,7 @@ def _perform(effect: Effecting, action: Action) -> Performed:
             return restore_database.perform(
                 connection, asset, file.secrets, action, store, job_prefix=prefix, token=token, progress=progress
             )  # fmt: skip
-        case RestoreDatabase(), MariadbAsset() | SqliteAsset():
+        case ((RestoreDatabase() | RestoreCluster()), (MariadbAsset() | SqliteAsset())):
             return restore_by_engine.perform(
                 effect.work, connection, action, job_prefix=prefix, token=token, progress=progress
             )
@@ -332,7 +332,7 @@ def _undo(effect: Effecting, action: Action) -> Performed:
                 effect.connection, asset, effect.work.file.secrets, action,
                 job_prefix=prefix, token=token, progress=progress,
             )  # fmt: skip
-        case RestoreDatabase(), MariadbAsset() | SqliteAsset():
+        case ((RestoreDatabase() | RestoreCluster()), (MariadbAsset() | SqliteAsset())):
             return restore_by_engine.undo(
                 effect.work, effect.connection, action, job_prefix=prefix, token=token, progress=progress
             )

@@ -24,6 +24,7 @@ from tasks.adopting import adopt
 from tasks.backup_cluster import back_up_cluster
 from tasks.backup_database import back_up_database
 from tasks.backup_files import back_up_files
+from tasks.backup_mariabackup import back_up_mariabackup
 from tasks.backup_mariadb import back_up_mariadb
 from tasks.backup_sqlite import back_up_sqlite
 from tasks.one_act import one_act
@@ -101,6 +102,8 @@ def dump_database(plan: str, asset: str, host: str) -> str:
     with file.connect(host) as connection:
         prove(connection)
         match wanted:
+            case MariadbAsset(method="mariabackup"):
+                point = back_up_mariabackup(connection, asset, wanted, host, store, file.secrets, progress)
             case MariadbAsset():
                 point = back_up_mariadb(connection, asset, wanted, host, store, file.secrets, progress)
             case SqliteAsset():

@@ -23,8 +23,6 @@ from model.mistake import TableDifference
 from tasks import cluster_scripts as scripts
 from tasks import rows_sql
 from tasks.cluster_layout import (
-    Layout,
-    ask,
     control_facts,
     lay,
     proven_set,
@@ -32,6 +30,7 @@ from tasks.cluster_layout import (
     require_room,
     script,
 )
+from tasks.exchange import Layout, ask
 from tasks.restore_cluster import NOT_WHOLE
 from tasks.rows_sql import SETTINGS, Table
 

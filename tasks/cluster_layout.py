@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass
 
 from blocks.backups.pgbackrest import PgBackRest, PgBackRestStore
 from blocks.hosts.base import Connection
 from model.assets import PostgresAsset
 from model.command import Command, Result, printable
-from model.errors import Damaged, PreconditionFailed, Refused, Transient, Unsupported
+from model.errors import Damaged, PreconditionFailed, Refused, Unsupported
 from model.manifest import Manifest, RecoveryPoint
 from tasks import cluster_scripts as scripts
 from tasks.backup_cluster import repository, require_same
+from tasks.exchange import SECONDS, Layout, ask
 from tasks.landing import proven_manifest
 from tasks.work import PlanFile
 
-SECONDS = 24 * 3600.0
 ROOM = 1.1
 """Free room wanted beside the cluster, in times of its size."""
 
@@ -46,38 +44,6 @@ _WHY = {
 }
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The folders of one effect; the same for all its attempts and its undo.
-
-    Attributes:
-        live: the data directory.
-        new: where the restored cluster is laid.
-        aside: what `live` was; kept until commit.
-        undone: the restored cluster after an undo.
-        private: folder of the socket of a server that only its owner reaches.
-    """
-
-    live: str
-    new: str
-    aside: str
-    undone: str
-    private: str
-
-    @classmethod
-    def of(cls, live: str, effect: str) -> Layout:
-        """The names for an effect, `INCIDENT/ACTION`."""
-        suffix = hashlib.sha256(effect.encode()).hexdigest()[:8]
-        new, aside, undone = (f"{live}.reinstate-{what}-{suffix}" for what in ("new", "damaged", "restored"))
-        return cls(live, new, aside, undone, f"/tmp/reinstate-{suffix}")  # noqa: S108 - mode 700, refused when foreign
-
-
-def effect_of(job_prefix: str, action_id: str) -> str:
-    """The effect that attempts `INCIDENT-ACTION-ATTEMPT` and their undo belong to."""
-    incident = re.split(rf"-(?:undo-)?{re.escape(action_id)}(?:-|$)", job_prefix)[0]
-    return f"{incident}/{action_id}"
-
-
 def cluster_store(file: PlanFile, source: str) -> PgBackRestStore:
     """The pgBackRest source of a plan.
 
@@ -96,20 +62,6 @@ def script(text: str, asset: PostgresAsset, *words: str, stdin: bytes | None = N
         ("sh", "-c", text, "reinstate-cluster", *words), stdin=stdin, sudo=True, user=asset.os_user,
         env={"LC_ALL": "C", "PGAPPNAME": "reinstate"}, timeout=SECONDS,
     )  # fmt: skip
-
-
-def ask(connection: Connection, command: Command) -> Result:
-    """Run one that changes nothing live.
-
-    Raises:
-        Transient: the connection was lost.
-    """
-    result = connection.run(command)
-    if result.status is None:
-        raise Transient(
-            "the connection was lost while the cluster was looked at.", connection.name, "run it again"
-        )
-    return result
 
 
 def require_room(connection: Connection, asset: PostgresAsset) -> int:

@@ -207,30 +207,6 @@ rm -rf -- "$1" "$2"
 )
 """Arguments: new directory, private folder. Ends the server that may run there, and removes both."""
 
-SWAP = (
-    _HALT
-    + r"""
-cd / || exit 73
-first=$1 second=$2 aside=$3
-! running "$first" || { echo "a server runs in $first" >&2; exit 75; }
-if [ ! -e "$aside" ]; then
-    [ -s "$second/PG_VERSION" ] || { echo "$second is not there" >&2; exit 66; }
-    mv -T -- "$first" "$aside" || exit 73
-fi
-if [ ! -e "$first" ]; then
-    rm -f -- "$second/reinstate-whole"
-    mv -T -- "$second" "$first" || { mv -T -- "$aside" "$first"; exit 73; }
-fi
-sync
-"""
-)
-"""Arguments: directory, the one that takes its place, where the first is kept. Run again, it goes on."""
-
-STATE = r"""
-cd / || exit 73
-for folder; do [ -e "$folder/PG_VERSION" ] && echo yes || echo no; done
-"""
-
 TIMELINE = r"""
 cd / || exit 73
 live=$1 bin=$2

@@ -22,6 +22,7 @@ from model.proposal import (
     ReinstallDistribution,
     ReinstallPackage,
     ReinstallRpm,
+    RestoreCluster,
     RestoreDatabase,
     RestoreFiles,
 )
@@ -69,7 +70,7 @@ def prove_supplies(
                     read += entry.size
                     progress(min(read, total), total)
                 proven += len(action.files)
-            case RestoreDatabase():
+            case RestoreDatabase() | RestoreCluster(replays=False):
                 store = stores[action.point.source]
                 _object(store, store.manifest(action.point))
                 read += action.point.bytes

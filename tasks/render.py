@@ -161,7 +161,8 @@ def what(action: Action) -> str:
         case RestoreDatabase():
             return f"database {action.database}, from {action.point.id}"
         case RestoreCluster():
-            return f"cluster {action.data_directory}, from {action.point.id} to the end of its WAL"
+            end = "to the end of its WAL" if action.replays else "as it was backed up"
+            return f"data directory {action.data_directory}, from {action.point.id} {end}"
         case RestoreRows():
             tables = ", ".join(one.table for one in action.tables)
             return f"rows of {tables} in {action.database}, as just before {action.mistake.when}"

@@ -180,6 +180,11 @@ def _items(work: Work, records: list[Record]) -> tuple[str, ...]:
     ]
     if state.ended and state.ended.verdict == "RECOVERED":
         items += [f"Drop the damaged copy of database {name} once its retention has passed." for name in kept]
+        items += [
+            f"Remove the damaged copy beside {a.data_directory} once its retention has passed."
+            for a in (state.proposal.actions if state.proposal else ())
+            if a.kind == "restore_cluster"
+        ]
     return tuple(items)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,17 +17,14 @@ from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from checks.postgres import Tools
 from model.assets import PostgresAsset, ServiceAsset
-from model.command import Command, Result, printable
-from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient
+from model.command import printable
+from model.errors import Damaged, Refused, ReinstateError, Transient
 from model.manifest import Manifest
 from model.proposal import RestoreCluster
 from tasks import cluster_scripts as scripts
 from tasks.backup_database import COUNTS
 from tasks.cluster_layout import (
-    Layout,
-    ask,
     control_facts,
-    effect_of,
     fetched,
     lay,
     proven_set,
@@ -36,109 +32,31 @@ from tasks.cluster_layout import (
     require_room,
     script,
 )
+from tasks.exchange import Exchange, layout_of, users_of
 from tasks.performed import Performed
-from tasks.staging import PLAIN, Progress
+from tasks.staging import Progress
 
 NOT_WHOLE = 65
 """Exit status of `RECOVER` when the restored cluster is not whole."""
-
-COMEBACK = 120.0
-"""Seconds the server gets to answer after its start."""
 
 _LOG = logging.getLogger("reinstate.cluster")
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """One effect on a cluster: where everything is, and who must stand still meanwhile.
+class Cluster(Exchange):
+    """One effect on a cluster."""
 
-    Attributes:
-        server: the service that runs the cluster.
-        users: services on this host that use it; they stop first and start last.
-    """
-
-    connection: Connection
     asset: PostgresAsset
     secrets: Secrets
-    layout: Layout
-    server: ServiceAsset
-    users: tuple[ServiceAsset, ...]
-    prefix: str
-    token: int
 
-    def job(self, name: str, command: Command) -> Result:
-        """A step, exactly once."""
-        return self.connection.job(f"{self.prefix}-{name}", command, self.token)
-
-    def stop(self) -> None:
-        """Stop who uses the cluster, then its server.
-
-        Raises:
-            ReinstateError: the server still runs.
-        """
-        for number, service in enumerate((*self.users, self.server)):
-            self._drive(service, "stop", f"stop-{number}")
-        if all(ask(self.connection, _status(words)).ok for words in self.server.command("status")):
-            raise ReinstateError(
-                "the database server does not stop.",
-                self.connection.name,
-                "stop it by hand, then go on; nothing was changed",
-            )
-
-    def start(self, name: str) -> None:
-        """Start the server and wait until it answers, then who uses it.
-
-        Raises:
-            ReinstateError: it does not answer.
-        """
-        self._drive(self.server, "start", f"{name}-server")
-        deadline = time.monotonic() + COMEBACK
+    def answers(self) -> None:
+        """Ask the cluster something."""
         with Tools(self.connection, self.asset, self.secrets) as tools:
-            while True:
-                try:
-                    tools.rows("SELECT 1 AS one")
-                    break
-                except PreconditionFailed as error:
-                    if time.monotonic() > deadline:
-                        raise ReinstateError(
-                            f"the database server does not answer after its start: {error.what}", error.where,
-                            "read its log; the run goes back to what was before",
-                        ) from error  # fmt: skip
-                    time.sleep(0.3)
-        for number, service in enumerate(reversed(self.users)):
-            self._drive(service, "start", f"{name}-{number}")
-
-    def _drive(self, service: ServiceAsset, verb: str, name: str) -> None:
-        for part, words in enumerate(service.command(verb)):  # type: ignore[arg-type]  # `start` or `stop`
-            self.job(f"{name}-{part}", Command(words, sudo=True, env=PLAIN, timeout=600.0))
-
-    def exchange(self, name: str, first: str, second: str, aside: str) -> None:
-        """`first` becomes `aside`, `second` becomes `first`; finishes what was begun.
-
-        Raises:
-            ReinstateError: a rename failed; both are as they were.
-        """
-        result = self.job(name, script(scripts.SWAP, self.asset, first, second, aside))
-        if not result.ok:
-            raise ReinstateError(
-                f"{second} could not take the place of {first}: {result.tail(2)}.", self.connection.name,
-                "see that no server runs there; both folders are as they were",
-            )  # fmt: skip
-
-    def there(self) -> dict[str, bool]:
-        """Which of the folders hold a cluster."""
-        folders = {"live": self.layout.live, "new": self.layout.new, "aside": self.layout.aside}
-        result = ask(self.connection, script(scripts.STATE, self.asset, *folders.values()))
-        answers = result.check(self.connection.name, "look at the host").text.split()
-        return {name: answer == "yes" for name, answer in zip(folders, answers, strict=True)}
+            tools.rows("SELECT 1 AS one")
 
     def discard(self, name: str) -> None:
         """Remove what was laid beside the live cluster."""
         self.job(name, script(scripts.END, self.asset, self.layout.new, self.layout.private))
-
-
-def _status(words: tuple[str, ...]) -> Command:
-    return Command(words, sudo=True, env=PLAIN, timeout=30.0)
 
 
 def cluster_of(
@@ -161,18 +79,11 @@ def cluster_of(
         job_prefix: start of the jobs' names.
         token: our fencing token.
     """
-    if asset.data_directory is None or asset.service is None:
-        raise Refused(
-            "the plan does not say where the cluster is and what runs it.", asset.database,
-            "give `data_directory` and `service` of the database",
-        )  # fmt: skip
-    layout = Layout.of(asset.data_directory, effect_of(job_prefix, action_id))
-    users = tuple(
-        services[name]
-        for name in asset.services
-        if services[name].host == asset.host and name != asset.service
-    )
-    return Cluster(connection, asset, secrets, layout, services[asset.service], users, job_prefix, token)
+    layout = layout_of(asset, job_prefix, action_id)
+    return Cluster(
+        connection, layout, services[asset.service or ""], users_of(asset, services), job_prefix, token, asset.os_user,
+        "PG_VERSION", "cluster", asset, secrets,
+    )  # fmt: skip
 
 
 def perform(
@@ -199,7 +110,7 @@ def perform(
         raise Refused("the action is about another cluster.", connection.name, "propose again")
     there = cluster.there()
     if there["aside"]:  # exchanged, or in the middle of it: what was laid there was found whole before
-        return _serve(cluster, action.point.id, "", 0)
+        return cluster.serve(asset.database, action.point.id, "", 0)
     store.tool.tool(connection, asset.os_user)
     require_room(connection, asset)
     stopped, moved, wrong = False, 0, []
@@ -220,7 +131,7 @@ def perform(
                 wrong.append(f"{error.where}: {error.what}" if error.where else error.what)
                 continue
             progress(2, 3)
-            done = _serve(cluster, point.id, proof, moved)
+            done = cluster.serve(asset.database, point.id, proof, moved)
             progress(3, 3)
             return done
         raise Damaged(
@@ -327,18 +238,6 @@ def position(lsn: str) -> int:
         raise Damaged(f"{printable(lsn)[:40]!r} is no place in the WAL.", remedy="look at the host") from None
 
 
-def _serve(cluster: Cluster, point: str, proof: str, moved: int) -> Performed:
-    """Exchange the folders and start the services."""
-    cluster.exchange("swap", cluster.layout.live, cluster.layout.new, cluster.layout.aside)
-    cluster.start("start")
-    said = f" {proof[0].upper()}{proof[1:]};" if proof else ""
-    return Performed(
-        f"The cluster of {cluster.asset.database} was restored from {point}.{said} the damaged cluster is kept as "
-        f"{cluster.layout.aside}.",
-        moved,
-    )
-
-
 def undo(
     connection: Connection,
     asset: PostgresAsset,
@@ -355,28 +254,4 @@ def undo(
     Raises:
         ReinstateError: a rename failed, or the old cluster does not start (it did not before, perhaps).
     """
-    cluster = cluster_of(connection, asset, secrets, services, action.id, job_prefix, token)
-    there = cluster.there()
-    if not there["aside"]:
-        if there["new"]:
-            cluster.discard("discard")
-        progress(1, 1)
-        return Performed(f"{cluster.layout.live} was not replaced; nothing had to be renamed back.")
-    cluster.stop()
-    if there["live"]:
-        cluster.exchange("rename", cluster.layout.live, cluster.layout.aside, cluster.layout.undone)
-        kept = f" The restored cluster is kept as {cluster.layout.undone}."
-    else:  # a swap that was cut between its two renames
-        result = cluster.job(
-            "rename", script('mv -T -- "$1" "$2"', asset, cluster.layout.aside, cluster.layout.live)
-        )
-        result.check(connection.name, "rename it by hand")
-        kept = ""
-    try:
-        cluster.start("start")
-    except Transient:
-        raise
-    except ReinstateError as error:  # what did not serve before the recovery does not serve after its undo
-        kept += f" It does not answer, as before the recovery: {error.what}"
-    progress(1, 1)
-    return Performed(f"{cluster.layout.live} is again the cluster it was before the recovery.{kept}")
+    return cluster_of(connection, asset, secrets, services, action.id, job_prefix, token).undo(progress)

@@ -23,7 +23,7 @@ from model.proposal import RestoreRows
 from model.supplies import MistakeSupply, PointSupply
 from tasks import rows_sql
 from tasks.beside import Beside, Step, beside, socket_of
-from tasks.cluster_layout import Layout, effect_of
+from tasks.exchange import Layout, effect_of
 from tasks.performed import Performed
 from tasks.rehearsal import Rehearsal
 from tasks.rows_sql import SETTINGS, Table

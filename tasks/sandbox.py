@@ -6,16 +6,14 @@ a database gets a name of its own, a cluster a folder and a socket of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from blocks.backups.base import BackupStore
 from blocks.backups.pgbackrest import PgBackRestStore
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from checks import database, files, postgres
-from checks.mariadb import MariadbTools, identifier
 from checks.postgres import Tools
 from checks.sqlite import SqliteFile
 from model.assets import Asset, FilesAsset, MariadbAsset, PostgresAsset, SqliteAsset
@@ -24,15 +22,16 @@ from model.finding import CheckResult, Verdict
 from model.manifest import FileType, Manifest, RecoveryPoint, absolute
 from model.outcome import Stage
 from model.proposal import RestoreFiles, Rung
-from tasks import restore_database, restore_files, restore_mariadb, restore_sqlite
+from tasks import restore_database, restore_files, restore_sqlite
 from tasks.backup_database import COUNTS, read_counts
 from tasks.beside import EndOfBackup, beside
-from tasks.cluster_layout import Layout
 from tasks.database_swap import DatabaseEffect, Names
+from tasks.exchange import Layout
 from tasks.landing import proven_manifest
-from tasks.mariadb_swap import MariadbEffect
 from tasks.rehearsal import Rehearsal
 from tasks.row_counts import refuse_shrunk
+from tasks.sandbox_copy import REMEDY, Copy, dropped
+from tasks.sandbox_mariadb import data_directory_copy, mariadb_copy
 from tasks.staging import Progress, ask, staging
 
 # One byte of a file becomes another one, and no time tells: what a failing disk does.
@@ -50,24 +49,6 @@ _CLEAR = r"""
 [ ! -e "$1" ]
 """
 _MAKE = 'umask 077; mkdir -p -- "$1"'
-_REMEDY = "remove it by hand; nothing live is in it"
-
-
-@dataclass(frozen=True)
-class Copy:
-    """What was restored.
-
-    Attributes:
-        asset: as it is in the sandbox: what expectations are asked of; None where nothing can be asked.
-        bytes: fetched.
-        require: checks the copy against its manifest.
-        spoil: damages the copy; None: nothing in it can be damaged.
-    """
-
-    asset: Asset | None
-    bytes: int
-    require: Callable[[], None]
-    spoil: Callable[[], None] | None = None
 
 
 @contextmanager
@@ -112,9 +93,13 @@ def sandboxed(
             refuse_shrunk(store, point, manifest)
             with _postgres(there, asset, store, manifest, secrets, trial, progress) as copy:
                 yield copy
+        case MariadbAsset() if manifest.format == "mariabackup":
+            refuse_shrunk(store, point, manifest)
+            with data_directory_copy(there, asset, store, manifest, secrets, trial, progress) as copy:
+                yield copy
         case MariadbAsset():
             refuse_shrunk(store, point, manifest)
-            with _mariadb(there, asset, store, manifest, secrets, trial, progress) as copy:
+            with mariadb_copy(there, asset, store, manifest, secrets, trial, progress) as copy:
                 yield copy
         case SqliteAsset():
             refuse_shrunk(store, point, manifest)
@@ -153,7 +138,7 @@ def _folder(connection: Connection, trial: str) -> Iterator[str]:
 
 def _clear(connection: Connection, folder: str) -> None:
     if not ask(connection, "sh", "-c", _CLEAR, "reinstate-sandbox", folder, timeout=7200.0).ok:
-        raise ReinstateError("the sandbox could not be removed.", f"{connection.name}:{folder}", _REMEDY)
+        raise ReinstateError("the sandbox could not be removed.", f"{connection.name}:{folder}", REMEDY)
 
 
 def _files(
@@ -214,50 +199,11 @@ def _postgres(
                 "the copy cannot be changed.", effect.where, "give the role its own rights"
             )
 
-        with _dropped(effect):
+        with dropped(effect):
             moved = restore_database.restore_beside(effect, store, manifest, progress)
             yield Copy(
                 asset.model_copy(update={"database": names.fresh, "host": connection.name}), moved,
                 lambda: restore_database.require_counts(effect, manifest), spoil,
-            )  # fmt: skip
-
-
-@contextmanager
-def _dropped(effect: DatabaseEffect | MariadbEffect) -> Iterator[None]:
-    """The fresh database is gone afterwards, whatever happens."""
-    fresh = effect.names.fresh
-    try:
-        yield
-    finally:
-        effect.drop("end", fresh)
-        if fresh in effect.tools.databases():
-            raise ReinstateError(f"the sandbox database {fresh} is still there.", effect.where, _REMEDY)
-
-
-@contextmanager
-def _mariadb(
-    connection: Connection, asset: MariadbAsset, store: BackupStore, manifest: Manifest, secrets: Secrets,
-    trial: str, progress: Progress,
-) -> Iterator[Copy]:  # fmt: skip
-    names = Names.of(asset.database, trial, "trial")
-    with MariadbTools(connection, asset, secrets) as tools, staging(connection, trial, 0) as stage:
-        effect = MariadbEffect(tools, names, trial, 0)
-
-        def spoil() -> None:
-            table = next(count.table for count in manifest.tables if count.rows)
-            place = f"{identifier(names.fresh)}.{identifier(table)}"
-            effect.sql(
-                "spoil",
-                ("SET SESSION foreign_key_checks = 0", f"DELETE FROM {place} LIMIT 1"),  # noqa: S608 - quoted
-                "the copy cannot be changed", "give the database user DELETE",
-            )  # fmt: skip
-
-        with _dropped(effect):
-            moved = restore_mariadb.fetch_dump(stage, store, manifest, progress)
-            restore_mariadb.restore_beside(effect, manifest, f"{stage.path}/dump")
-            yield Copy(
-                asset.model_copy(update={"database": names.fresh, "host": connection.name}), moved,
-                lambda: restore_mariadb.require_counts(effect, manifest), spoil,
             )  # fmt: skip
 
 

@@ -215,14 +215,23 @@ class Staging:
 
 
 @contextmanager
-def staging(connection: Connection, job_prefix: str, token: int) -> Iterator[Staging]:
+def staging(
+    connection: Connection, job_prefix: str, token: int, *, beside: bool = False
+) -> Iterator[Staging]:
     """The staging folder of an effect; kept when the effect may go on (`Transient`), removed otherwise.
 
     What a predecessor staged under another token goes on from there.
 
     The token is in the name: a fenced-out predecessor that still writes cannot reach ours (G3).
+
+    Args:
+        connection: the host.
+        job_prefix: of the effect's jobs.
+        token: our fencing token.
+        beside: `job_prefix` is a path outside of the state directory, on the file system of what is restored.
     """
-    place = Staging(connection, f"{connection.host.state_dir.rstrip('/')}/staging/{job_prefix}-{token}")
+    folder = "" if beside else f"{connection.host.state_dir.rstrip('/')}/staging/"
+    place = Staging(connection, f"{folder}{job_prefix}-{token}")
     opened = ask(connection, "sh", "-c", _OPEN, "reinstate-stage", place.path, timeout=7200.0)
     place.require(opened, place.path)
     place = replace(place, fresh=opened.text.strip() == "fresh")

@@ -34,7 +34,7 @@ from model.ladder import propose
 from model.manifest import Manifest
 from model.mistake import Mistake
 from model.outcome import Stage
-from model.proposal import Action, Proposal, RestoreDatabase, Unmet
+from model.proposal import Action, Proposal, RestoreFiles, Unmet, returns_to
 from model.severity import grade
 from tasks import act as acting
 from tasks import tabletop
@@ -380,8 +380,9 @@ def compared_with(work: Work) -> dict[str, Manifest]:
     stores, state = work.file.backups(), work.state()
     known = references(work.file, work.store)
     for action in state.proposal.actions if state.proposal else ():
-        if isinstance(action, RestoreDatabase) and state.done(action.id):
-            known[action.asset] = stores[action.point.source].manifest(action.point)
+        point = None if isinstance(action, RestoreFiles) else returns_to(action)
+        if point is not None and state.done(action.id):
+            known[action.asset] = stores[point.source].manifest(point)
     return known
 
 

@@ -7,7 +7,7 @@ from model.finding import Verdict
 from model.journal import Ended, State
 from model.outcome import Gate, RunVerdict, Stage
 from model.plan import Plan
-from model.proposal import RestoreDatabase, RestoreFiles
+from model.proposal import returns_to
 from model.signoff import Decision
 from tasks.render import duration
 from tasks.work import Work
@@ -35,9 +35,9 @@ def conclude(work: Work) -> Ended:
     if state.signed(Gate.ACCEPT) is Decision.APPROVE:
         rto = (now() - incident.detected_at).total_seconds()
         used = [
-            a.point.taken_at
+            point.taken_at
             for a in (state.proposal.actions if state.proposal else ())
-            if isinstance(a, RestoreDatabase | RestoreFiles) and state.done(a.id)
+            if (point := returns_to(a)) is not None and state.done(a.id)
         ]
         rpo = max(((incident.detected_at - taken).total_seconds() for taken in used), default=0.0)
         sentence = (

@@ -29,7 +29,8 @@ from tasks.progress import Progress, table_artifact
 from tasks.recovery_points import backed_up, ledger_of, survey
 from tasks.render import bar, duration, size
 from tasks.render_points import told
-from tasks.sandbox import Copy, sandboxed
+from tasks.sandbox import sandboxed
+from tasks.sandbox_copy import Copy
 from tasks.work import PlanFile, load_plan
 
 PATIENCE = 3600.0

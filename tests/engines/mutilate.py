@@ -18,10 +18,11 @@ from model.errors import Damaged, PreconditionFailed, ReinstateError
 from model.manifest import RecoveryPoint
 from tests.engines.clusters import ClusterWorld
 from tests.engines.databases import DUMPS, DatabaseWorld
+from tests.engines.directories import DirectoryWorld
 from tests.engines.worlds import ARCHIVES, EngineWorld, make_repository
 
-Sick = EngineWorld | DatabaseWorld | ClusterWorld
-PLAIN = (*ARCHIVES, *DUMPS)
+Sick = EngineWorld | DatabaseWorld | ClusterWorld | DirectoryWorld
+PLAIN = (*ARCHIVES, *DUMPS, "mariabackup")
 """Kept in our own archive."""
 
 POSITIONS = int(os.environ.get("REINSTATE_POSITIONS", "1"))

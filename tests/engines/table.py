@@ -10,7 +10,7 @@ from typing import Any
 from tests.engines.databases import WORLDS
 from tests.engines.worlds import STORES
 
-KINDS = (*STORES, *WORLDS, "pgbackrest")
+KINDS = (*STORES, *WORLDS, "mariabackup", "pgbackrest")
 SEEN = Path(__file__).with_name("seen.json")
 """What a full run of each engine saw: `{engine: {"positions": N, "clean": N, "rows": {mutation: {outcome: N}}}}`."""
 
@@ -25,8 +25,8 @@ host, or on the disk of a real S3 server. **Found** means: refused before anythi
 the snapshot, object or file named. **Whole** means: the mutilation did not touch what the restore needed (a rebuilt
 index, another file's bytes), and every restored file had the content, mode, owner and time it was backed up with. There
 is no third outcome. `directory` and `s3` are our own archives, which have neither an index nor a record of a tool;
-`postgresql`, `mariadb` and `sqlite` are dumps and copies of databases in such an archive; `pgbackrest`
-is a whole cluster.
+`postgresql`, `mariadb` and `sqlite` are dumps and copies of databases in such an archive, `mariabackup` a server's
+whole data directory there; `pgbackrest` is a whole cluster.
 
 {count} restores from spoilt backups: {found} found, {whole} restored whole, 0 restored wrong. {clean} restores from
 whole backups: 0 false alarms.

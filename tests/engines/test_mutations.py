@@ -18,6 +18,7 @@ from tasks.backup_files import point_id
 from tests.engines import table
 from tests.engines.clusters import ClusterWorld, cluster_world
 from tests.engines.databases import WORLDS
+from tests.engines.directories import DirectoryWorld, directory_world
 from tests.engines.mutilate import (
     PLACES,
     POSITIONS,
@@ -58,6 +59,15 @@ def cluster(
         yield world
 
 
+@pytest.fixture(scope="module")
+def directory(
+    data_base: Base, lab_session: LabSession, signing: SigningKey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DirectoryWorld]:
+    """A server with mariabackup."""
+    with directory_world(data_base, lab_session, signing, tmp_path_factory.mktemp("directory")) as world:
+        yield world
+
+
 @pytest.fixture
 def patient(
     request: pytest.FixtureRequest, patients: dict[str, Patient], engine_host: LabHost, engine_disk: Path,
@@ -69,6 +79,8 @@ def patient(
         world: Sick
         if kind == "pgbackrest":
             world = request.getfixturevalue("cluster")
+        elif kind == "mariabackup":
+            world = request.getfixturevalue("directory")
         elif kind in WORLDS:
             world = WORLDS[kind](engine_host, engine_connection, signing, tmp_path_factory.mktemp(kind))
         else:

@@ -214,6 +214,25 @@ BAD: dict[str, tuple[str, str, str, str, str]] = {
         "signoff:", "drill: {sign_off: nobody}\nsignoff:", "drill:", "drill.sign_off", "'simulated'",
     ),
     "drill without faults": ("signoff:", "drill: {count: 0}\nsignoff:", "drill:", "drill.count", "1"),
+    "mariabackup without a data directory": (
+        "assets:\n",
+        "assets:\n  rows: {kind: mariadb, host: web-1, database: a, backup: tree, service: web, method: mariabackup}\n",
+        "rows:", "assets.rows.data_directory", "backed up by mariabackup needs it",
+    ),
+    "mariabackup without a service": (
+        "assets:\n",
+        "assets:\n  rows: {kind: mariadb, host: web-1, database: a, backup: tree, method: mariabackup, "
+        "data_directory: /d}\n",
+        "rows:", "assets.rows.service", "backed up by mariabackup needs it",
+    ),
+    "mariabackup into a tool's repository": (
+        "package_stores:\n  wheels: {kind: directory, path: wheels}\nassets:\n",
+        "  kept: {kind: restic, repository: /r, password: 'env:P'}\n"
+        "package_stores:\n  wheels: {kind: directory, path: wheels}\nassets:\n"
+        "  rows: {kind: mariadb, host: web-1, database: a, backup: kept, method: mariabackup, service: web, "
+        "data_directory: /d}\n",
+        "rows:", "assets.rows.backup", "kind s3 or directory, not restic",
+    ),
     "another version of the format": ("reinstate: 1\n", "reinstate: 2\n", "reinstate", "reinstate", "1"),
 }  # fmt: skip
 """Name → what is replaced, by what, words on the line at fault, dotted path, words of the problem or its remedy."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from model.assets import FilesAsset, PostgresAsset, ServiceAsset, SqliteAsset
+from model.assets import FilesAsset, MariadbAsset, PostgresAsset, ServiceAsset, SqliteAsset
 from model.errors import (
     BadInput,
     Damaged,
@@ -250,6 +250,11 @@ def test_needs_are_the_stage_and_beside_the_live_one() -> None:
     assert ["/state", "/srv/db"] == [need.path for need in needs_of(sqlite, "/state", 7)]
     assert ["/state"] == [need.path for need in needs_of(dump, "/state", 7)]
     assert ["/state", "/var/lib/pg"] == [need.path for need in needs_of(cluster, "/state", 7)]
+    mariadb = MariadbAsset(
+        kind="mariadb", host="web", database="shop", backup="tree", method="mariabackup", service="web",
+        data_directory="/var/lib/mysql",
+    )  # fmt: skip
+    assert [Need("/var/lib", 14)] == list(needs_of(mariadb, "/state", 7))
     assert [Need("/state", 0)] == list(needs_of(service, "/state", 0))
 
 

@@ -24,7 +24,7 @@ from model.outcome import Stage
 from model.proposal import RestoreCluster, Rung
 from tasks import restore_cluster
 from tasks.backup_cluster import back_up_cluster
-from tasks.cluster_layout import Layout
+from tasks.exchange import Layout
 from tasks.performed import Performed
 from tests.lab.base import Base
 from tests.lab.host import LabHost
