@@ -56,6 +56,7 @@ done
 _FORGET = (
     _PREDECESSORS
     + r"""
+rm -rf -- "$ours"
 for each in "$prefix"-*; do if older "$each"; then rm -rf -- "$each"; fi; done
 """
 )
@@ -196,9 +197,8 @@ class Staging:
         Args:
             predecessors: theirs, too: no job of theirs is still on its way.
         """
-        ask(self.connection, "rm", "-rf", "--", self.path)
-        if predecessors:
-            ask(self.connection, "sh", "-c", _FORGET, "reinstate-stage", self.path)
+        words = ("sh", "-c", _FORGET, "reinstate-stage") if predecessors else ("rm", "-rf", "--")
+        ask(self.connection, *words, self.path)
 
     def require(self, result: Result, path: str) -> None:
         """Whatever was to write at the path did.

@@ -22,7 +22,7 @@ FLAGS = (
 )  # fmt: skip
 USUAL: ViewportSize = {"width": 1366, "height": 900}
 TALL: ViewportSize = {"width": 1366, "height": 2600}
-PATIENCE = 30_000
+PATIENCE = 60_000
 """Milliseconds the UI gets for one thing to show."""
 
 
