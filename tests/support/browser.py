@@ -50,12 +50,16 @@ class Browser:
 
     def start_recovery(self, reporter: str, summary: str) -> None:
         """Start `recover` from the form of its deployment."""
-        self.go("deployments")
-        # Ten are on a page, those of one plan in any order.
-        self.page.get_by_placeholder("Search deployments").fill("recover")
         recover = self.page.get_by_role("row").filter(
             has=self.page.get_by_role("link", name="recover", exact=True)
         )
+        for _ in range(5):  # what is typed before the page is there is lost
+            self.go("deployments")
+            # Ten are on a page, those of one plan in any order.
+            self.page.get_by_placeholder("Search deployments").fill("recover")
+            with suppress(AssertionError):
+                expect(recover).to_have_count(1, timeout=10_000)
+                break
         expect(recover).to_have_count(1)
         self.shot("deployments")
         recover.get_by_role("link", name="demo-shop").click()
