@@ -27,11 +27,12 @@ from tests.lab.servers import Shop
 from tests.support import witness
 from tests.support.labworld import HOST, LabWorld, merged, write_secret
 from tests.support.locally import back_up_locally
+from tests.support.shares import SHARES, mine
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(7200)]
 
 DRILLS = int(os.environ.get("REINSTATE_DRILLS", "3"))
-"""How many; the issue asks for 30, which take an hour and more."""
+"""How many; the issue asks for 30, which take an hour and more, or a part of it in parts."""
 KINDS = 12
 """Of damage, at least, in 30 drills."""
 
@@ -133,13 +134,14 @@ def test_drills_by_seed_touch_staging_only_and_leave_nothing(pair: Pair) -> None
     there = witness.look(pair.production.host)
     kinds: dict[str, str] = {}
     wrong: list[str] = []
-    for seed in range(DRILLS):
+    for seed in mine(range(DRILLS)):
         of, bad = one_drill(pair, seed)
         kinds |= of
         wrong += bad
     assert [] == wrong
     assert [] == witness.changes(there, witness.look(pair.production.host))
-    if DRILLS >= 30:
+    print(f"{len(kinds)} kinds: {', '.join(sorted(kinds))}")
+    if DRILLS >= 30 and SHARES == 1:
         assert KINDS <= len(kinds), sorted(kinds)
     # Must show 4: what the staging key got from production, in the words of production's own SSH server.
     assert "Connection closed by authenticating user ops" in logins(pair.production.host)

@@ -20,6 +20,7 @@ from tests.engines.clusters import ClusterWorld
 from tests.engines.databases import DUMPS, DatabaseWorld
 from tests.engines.directories import DirectoryWorld
 from tests.engines.worlds import ARCHIVES, EngineWorld, make_repository
+from tests.support.shares import mine
 
 Sick = EngineWorld | DatabaseWorld | ClusterWorld | DirectoryWorld
 PLAIN = (*ARCHIVES, *DUMPS, "mariabackup")
@@ -27,9 +28,7 @@ PLAIN = (*ARCHIVES, *DUMPS, "mariabackup")
 
 POSITIONS = int(os.environ.get("REINSTATE_POSITIONS", "1"))
 """Places of each mutilation; 20 in a full run."""
-SHARE, SHARES = (int(word) for word in os.environ.get("REINSTATE_SHARE", "1/1").split("/"))
-"""Which of how many equal parts of the places this run takes; the parts of a full run may be run side by side."""
-PLACES = range(POSITIONS)[SHARE - 1 :: SHARES]
+PLACES = mine(range(POSITIONS))
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,6 @@ from tests.engines.directories import DirectoryWorld, directory_world
 from tests.engines.mutilate import (
     PLACES,
     POSITIONS,
-    SHARE,
-    SHARES,
     Mutation,
     Patient,
     Sick,
@@ -36,6 +34,7 @@ from tests.engines.table import KINDS
 from tests.lab.base import Base
 from tests.lab.host import LabHost
 from tests.lab.network import LabSession
+from tests.support.shares import SHARE, SHARES
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
