@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from datetime import datetime
 from typing import Literal
 
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from pydantic import ConfigDict, Field
 
-from flows.showing import show_question, waiting_is_no_error
+from flows.showing import COSMETIC, show_question, waiting_is_no_error
 from flows.stage import in_prefect, run, say
 from model.canonical import now
 from model.errors import Refused
@@ -42,6 +46,9 @@ NOTHING = {
     "code": "000000",
 }
 """What wakes a run whose form is out of date: it is no vote."""
+
+RESUMED = "Resuming"
+"""Name of the state that the Prefect server gives a run whose form it took."""
 
 
 class SignOff(RunInput):
@@ -112,9 +119,21 @@ async def ask(work: Work, gate: Gate) -> None:
     try:
         standing = await asyncio.to_thread(
             cast_vote, work, gate, person=answer.person, decision=Decision(answer.decision),
-            reason=answer.reason, signed_digest=answer.digest, code=answer.code,
+            reason=answer.reason, signed_digest=answer.digest, code=answer.code, given=await answered_at(),
         )  # fmt: skip
     except Refused as refusal:
         say(f"The answer was refused and the gate stays open: {refusal}")
     else:
         say(f"{gate}: {standing.sentence}")
+
+
+async def answered_at() -> datetime | None:
+    """When the Prefect server took the answer this run goes on with; None outside Prefect."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    with suppress(*COSMETIC):
+        async with get_client() as client:
+            states = await client.read_flow_run_states(context.flow_run.id)
+        return max((state.timestamp for state in states if state.name == RESUMED), default=None)
+    return None

@@ -21,6 +21,9 @@ from tasks.proofs import require_proof
 from tasks.versions import glass_needed
 from tasks.work import Work
 
+IN_HAND = timedelta(minutes=5)
+"""So long after it was typed a one-time code counts at most, while the run that reads it starts."""
+
 
 def rule_of(work: Work, gate: Gate) -> GateRule:
     """The plan's rule for a gate."""
@@ -181,6 +184,7 @@ def cast_vote(
     signed_digest: str,
     code: str = "",
     signature: str = "",
+    given: datetime | None = None,
 ) -> Standing:
     """Cast one vote, by one-time code or by SSH signature.
 
@@ -193,6 +197,8 @@ def cast_vote(
         signed_digest: the digest the person saw (at least 12 leading hex digits).
         code: six-digit one-time code.
         signature: armoured SSH signature over `blocks.people.statement`.
+        given: when the Prefect server took the form, where there is one: a code counts at that moment, `IN_HAND` before
+            now at most. The run that reads the form may take long to start; the code was right when it was typed.
 
     Returns:
         Where the gate stands afterwards.
@@ -227,7 +233,7 @@ def cast_vote(
                 remedy=f"run `reinstate recover --incident {work.incident.id}` for a fresh one",
             )
         reference = prove_person(
-            work.store, work.file, person, draft.at, _statement(work, draft),
+            work.store, work.file, person, _moment(given, draft.at), _statement(work, draft),
             signature=signature, code=code, claim=claim(work, draft, state.asked(gate)),
         )  # fmt: skip
         return draft.model_copy(update={"proof_ref": reference})
@@ -238,6 +244,10 @@ def cast_vote(
         work.record(VoteRefused(gate=gate, person=person[:80], reason=refusal.what))
         raise
     return settle(work, gate)
+
+
+def _moment(given: datetime | None, present: datetime) -> datetime:
+    return present if given is None else min(present, max(given, present - IN_HAND))
 
 
 def role_in(plan: Plan, stand_ins: Mapping[str, str], person: str) -> str:

@@ -135,7 +135,9 @@ def browser(installation: Installation, shots: Path) -> Iterator[Browser]:
     hosts: set[str] = set()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        page = chromium.new_page(viewport=USUAL)
+        page = chromium.new_page(
+            viewport=USUAL, reduced_motion="reduce"
+        )  # what moves is drawn by the processor
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))

@@ -66,11 +66,12 @@ class Case:
         digest: str = "",
         code: str = "",
         signature: str = "",
+        given: datetime | None = None,
     ) -> Standing:
         """What the form does with an answer."""
         return cast_vote(
             self.work, Gate.DECIDE, person=person, decision=decision, reason="yes",
-            signed_digest=digest or self.digest, code=code or self.code(person), signature=signature,
+            signed_digest=digest or self.digest, code=code or self.code(person), signature=signature, given=given,
         )  # fmt: skip
 
     def write(
@@ -311,3 +312,18 @@ def test_everyone_of_the_rule_is_listed_with_what_they_said_or_may_do(case: Case
     open_gate(case.work, Gate.DECIDE)
     shown = description(case.work, case.work.state(), Gate.DECIDE)
     assert "**Mia** (mia): has not signed; signs by SSH key" in shown
+
+
+def test_code_counts_when_it_was_typed_though_the_run_that_reads_it_starts_late(case: Case) -> None:
+    """A busy machine takes a minute to start a run; within that the code is used once, as ever."""
+    ahead, given = -4 * 60 // STEP, now() - timedelta(minutes=4)
+    assert not case.answer("lena", code=case.code("lena", ahead), given=given).settled
+    with pytest.raises(Refused, match="was used before"):
+        case.answer("lena", Decision.WITHDRAW, code=case.code("lena", ahead), given=given)
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_code_of_another_time_is_refused_whenever_it_is_said_to_be_typed(case: Case, minutes: int) -> None:
+    code = case.code("lena", minutes * 60 // STEP)
+    with pytest.raises(Refused, match="is not right"):
+        case.answer("lena", code=code, given=now() + timedelta(minutes=minutes))
