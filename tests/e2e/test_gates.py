@@ -110,7 +110,7 @@ def test_gate_that_nobody_signs_is_settled_by_its_deadline_though_everything_was
     installation: Installation, decide: Rule
 ) -> None:
     """Issue 5, must show 2: the run neither hangs nor dies silently."""
-    decide(quorum=1, deadline="60s", on_timeout="deny", remind=["50s"], escalate="40s")
+    decide(quorum=1, deadline="2m", on_timeout="deny", remind=["110s"], escalate="100s")
     installation.damage("config")
     run, work = installation.recover()
     installation.gate(work, Gate.DECIDE)
