@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from blocks.backups.base import BackupStore
 from blocks.backups.s3client import open_client
 from blocks.keys import SigningKey
 from model.backup_sources import DirectorySource, S3Source
+from model.manifest import Manifest, RecoveryPoint
 from tests.support.s3server import ACCESS_KEY, SECRET_KEY, start_s3
 
 _NUMBERS = itertools.count(1)
@@ -97,3 +99,15 @@ def overwrite(store: BackupStore, key: str, data: bytes | None) -> None:
 def stored(store: BackupStore, key: str) -> bytes:
     """An object's bytes."""
     return b"".join(store.read(key))
+
+
+def publish_altered(store: BackupStore, manifest: Manifest, data: bytes, **changes: object) -> RecoveryPoint:
+    """A later recovery point with other bytes, and a manifest that says so and whatever else is given."""
+    later = manifest.taken_at + timedelta(seconds=next(_NUMBERS))
+    name = f"{later:%Y%m%dT%H%M%SZ}"
+    key = f"db/{name}/dump"
+    sha256, count = store.put(key, [data])
+    update = {
+        "object_key": key, "object_sha256": sha256, "object_bytes": count, "point": name, "taken_at": later,
+    }  # fmt: skip
+    return store.publish(manifest.model_copy(update={**update, **changes}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -14,7 +14,7 @@ from model.manifest import RecoveryPoint
 from tasks.mariabackup_tool import place_for
 from tasks.mbstream import StreamReader
 from tests.support.mariabackup import ASSET, DATA, NUMBER, World
-from tests.support.stores import overwrite, stored
+from tests.support.stores import overwrite, publish_altered, stored
 
 pytestmark = pytest.mark.lab
 
@@ -65,20 +65,7 @@ def test_backups_that_are_none_are_refused_by_name_and_nothing_is_touched(world:
     manifest = world.store.manifest(point)
     before = world.sums()
 
-    def publish(data: bytes, **changes: object) -> RecoveryPoint:
-        later = manifest.taken_at + timedelta(seconds=next(NUMBER))
-        name = f"{later:%Y%m%dT%H%M%SZ}"
-        key = f"db/{name}/dump"
-        sha256, count = world.store.put(key, [data])
-        update = {
-            "object_key": key,
-            "object_sha256": sha256,
-            "object_bytes": count,
-            "point": name,
-            "taken_at": later,
-        }
-        return world.store.publish(manifest.model_copy(update={**update, **changes}))
-
+    publish = partial(publish_altered, world.store, manifest)
     few = tuple(c.model_copy(update={"rows": c.rows // 20, "checksum": ""}) for c in manifest.tables)
     none = tuple(c.model_copy(update={"rows": 0, "checksum": ""}) for c in manifest.tables)
     other = tuple(c.model_copy(update={"rows": c.rows + 1}) for c in manifest.tables)

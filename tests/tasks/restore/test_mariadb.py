@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ from tests.lab.host import LabHost
 from tests.lab.network import LabSession
 from tests.support import suites
 from tests.support.datahost import connect, data_host
-from tests.support.stores import make_directory_store, overwrite, stored
+from tests.support.stores import make_directory_store, overwrite, publish_altered, stored
 
 pytestmark = pytest.mark.lab
 
@@ -261,20 +261,7 @@ def test_backups_that_are_none_are_refused_by_name_and_nothing_is_touched(
     manifest = world.store.manifest(point)
     before = world.sums()
 
-    def publish(data: bytes, **changes: object) -> RecoveryPoint:
-        later = manifest.taken_at + timedelta(seconds=next(_NUMBER))
-        name = f"{later:%Y%m%dT%H%M%SZ}"
-        key = f"db/{name}/dump"
-        sha256, count = world.store.put(key, [data])
-        update = {
-            "object_key": key,
-            "object_sha256": sha256,
-            "object_bytes": count,
-            "point": name,
-            "taken_at": later,
-        }
-        return world.store.publish(manifest.model_copy(update={**update, **changes}))
-
+    publish = partial(publish_altered, world.store, manifest)
     few = tuple(c.model_copy(update={"rows": c.rows // 20, "checksum": ""}) for c in manifest.tables)
     none = tuple(c.model_copy(update={"rows": 0, "checksum": ""}) for c in manifest.tables)
     hostile = (

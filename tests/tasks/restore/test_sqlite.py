@@ -6,7 +6,7 @@ import itertools
 import sqlite3
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from tasks.backup_sqlite import back_up_sqlite
 from tasks.performed import Performed
 from tests.support import suites
 from tests.support.sshservers import Server
-from tests.support.stores import make_directory_store, overwrite, stored
+from tests.support.stores import make_directory_store, overwrite, publish_altered, stored
 
 _NUMBER = itertools.count(1)
 SCHEMA = """
@@ -289,16 +289,7 @@ def test_backups_that_are_none_are_refused_by_name_and_nothing_is_touched(world:
     manifest = world.store.manifest(point)
     before = world.files()
 
-    def publish(data: bytes, **changes: object) -> RecoveryPoint:
-        later = manifest.taken_at + timedelta(seconds=next(_NUMBER))
-        name = f"{later:%Y%m%dT%H%M%SZ}"
-        sha256, count = world.store.put(f"db/{name}/dump", [data])
-        update = {
-            "object_key": f"db/{name}/dump", "object_sha256": sha256, "object_bytes": count, "point": name,
-            "taken_at": later,
-        }  # fmt: skip
-        return world.store.publish(manifest.model_copy(update={**update, **changes}))
-
+    publish = partial(publish_altered, world.store, manifest)
     few = tuple(c.model_copy(update={"rows": c.rows // 20}) for c in manifest.tables)
     none = tuple(c.model_copy(update={"rows": 0}) for c in manifest.tables)
     one = bytearray(whole)
