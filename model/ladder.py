@@ -172,7 +172,7 @@ def _restart(draft: Draft, by_asset: Grouped, symptoms: Sequence[Finding]) -> No
         a.service for a in plan.assets.values() if isinstance(a, PostgresAsset | MariadbAsset) and a.service
     }
     replaced = {
-        plan.assets[a.asset].service: number  # type: ignore[union-attr]  # its asset is a database with a server
+        getattr(plan.assets[a.asset], "service", None): number
         for number, a in enumerate(draft.actions)
         if isinstance(a, RestoreCluster) and not a.replays
     }

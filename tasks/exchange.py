@@ -280,9 +280,8 @@ class Exchange(ABC):
             self.start("start")
         except Transient:
             raise
-        except (
-            ReinstateError
-        ) as error:  # what did not serve before the recovery does not serve after its undo
+        except ReinstateError as error:
+            # What did not serve before the recovery does not serve after its undo.
             kept += f" It does not answer, as before the recovery: {error.what}"
         progress(1, 1)
         return Performed(f"{layout.live} is again the {self.noun} it was before the recovery.{kept}")

@@ -87,9 +87,8 @@ def perform(
         PreconditionFailed: no room, tools missing. Transient: interrupted; calling again goes on.
     """
     effect = _effect(connection, asset, secrets, services, action, job_prefix, token)
-    if effect.there()[
-        "aside"
-    ]:  # exchanged, or in the middle of it: what was laid there was found whole before
+    # Exchanged, or in the middle of it: what was laid there was found whole before.
+    if effect.there()["aside"]:
         return effect.serve(asset.database, action.point.id, "", 0)
     manifest = proven_manifest(connection, store, action.point, action.asset)
     refuse_shrunk(store, action.point, manifest)
