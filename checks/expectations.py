@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as GXExpectation
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
+_LOG = logging.getLogger("reinstate.expectations")
 CONNECT_SECONDS = 10
+ASKED, PAUSE = 3, 1.0
+"""How often a database is asked that breaks a connection off, and the seconds between."""
 _COUNTED: dict[str, object] = {
     "result_format": "SUMMARY",
     "partial_unexpected_count": 0,
@@ -75,15 +78,32 @@ def expect_tables(
             results += [_error(asset, checks, why) for checks, _ in mine]
             continue
         with connect(asset.host) as connection:
-            try:
-                with _reached(connection, asset, secrets) as (url, sums):
-                    results += examine(url, asset, mine, (manifests or {}).get(name), sums)
-            except Transient as error:
-                # A server that does not listen and a connection that is gone look alike: the host decides.
-                if connection.run(Command(("true",))).status is None:
-                    raise
-                results += [_error(asset, checks, error.what) for checks, _ in mine]
+            results += _asked(connection, asset, secrets, mine, (manifests or {}).get(name))
     return tuple(results)
+
+
+def _asked(
+    connection: Connection,
+    asset: DatabaseAsset,
+    secrets: Secrets,
+    checks: Sequence[tuple[TableChecks, list[GXExpectation]]],
+    manifest: Manifest | None,
+) -> list[CheckResult]:
+    """Results of one database; whatever breaks off is tried again, unless nothing answers at all."""
+    try:
+        with _reached(connection, asset, secrets) as (url, sums):
+            for _ in range(ASKED - 1):
+                try:
+                    return examine(url, asset, checks, manifest, sums)
+                except Transient as error:
+                    _LOG.warning("%s", error)
+                    time.sleep(PAUSE)
+            return examine(url, asset, checks, manifest, sums)
+    except Transient as error:
+        # A server that does not listen and a connection that is gone look alike: the host decides.
+        if connection.run(Command(("true",))).status is None:
+            raise
+        return [_error(asset, table, error.what) for table, _ in checks]
 
 
 @contextmanager
@@ -144,9 +164,13 @@ def examine(
         checks: tables with their built expectations.
         manifest: of the recovery point that tables are compared with.
         sums: makes the checksum of a table.
+
+    Raises:
+        Transient: the database answered, then broke a connection off.
     """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.datasource.fluent.interfaces import TestConnectionError
 
     looked = [_look(url, table.table) for table, _ in checks]
     if not any(state == "rows" for state, _ in looked):
@@ -169,7 +193,13 @@ def examine(
         with warnings.catch_warnings():
             # It would rather have its own kind of source for SQLite, which opens files of this machine only.
             warnings.filterwarnings("ignore", message="You are using a generic SQLDatasource")
-            source = add(name, connection_string=_in_schema(url, table.table))
+            try:
+                source = add(name, connection_string=_in_schema(url, table.table))
+            except TestConnectionError as error:
+                cause = printable(" ".join(str(error.__cause__ or error).split()))[:300]
+                raise Transient(
+                    f"{table.table} could not be asked: {cause}.", asset.host, "run it again"
+                ) from error
         try:
             results.append(_one(asset, source, table, built, facts))
         finally:

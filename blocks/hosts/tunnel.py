@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from model.errors import PreconditionFailed, Transient
 
 _OPEN_SECONDS = 15.0
 _CHUNK = 64 << 10
+_LOG = logging.getLogger("reinstate.tunnel")
 _PROHIBITED = 1  # RFC 4254, section 5.1: SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
 
 
@@ -88,7 +90,8 @@ class _Relay(threading.Thread):
                 return
             try:
                 self._connect(local)
-            except (Transient, PreconditionFailed):
+            except (Transient, PreconditionFailed) as error:
+                _LOG.warning("A connection through the tunnel was closed: %s", error)
                 local.close()  # the local client sees what it would see on the host: a refused connection
 
     def _connect(self, local: socket.socket) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import select
 import socket
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+import socketserver
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,6 +91,32 @@ class Bench:
 @pytest.fixture
 def bench(postgres: Postgres, server: Server, secrets: Secrets) -> Bench:
     return Bench(postgres, server, secrets)
+
+
+@contextmanager
+def breaking_off(port: int, broken: Collection[int]) -> Iterator[int]:
+    """A port that leads to another; connections with these numbers are closed at once, as by a server that restarts."""
+    numbers = itertools.count(1)
+
+    class Meet(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if next(numbers) in broken:
+                return
+            with socket.create_connection(("127.0.0.1", port)) as there:
+                ways = {self.request: there, there: self.request}
+                while True:
+                    for one in select.select(list(ways), (), ())[0]:
+                        data = one.recv(1 << 16)
+                        if not data:
+                            return
+                        ways[one].sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Meet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 NOT_NULL = "expect_column_values_to_not_be_null"
@@ -191,3 +221,14 @@ def test_server_that_does_not_listen_is_an_error_and_not_a_lost_connection(bench
     result = bench("orders", ("expect_table_row_count_to_be_between", {"min_value": 1}), port=port)
     assert (Verdict.ERROR, 0) == (result.verdict, result.examined)
     assert "nothing answers" in result.sentence
+
+
+def test_a_connection_that_breaks_off_is_tried_again(bench: Bench, postgres: Postgres) -> None:
+    """The first connection looks for rows, great-expectations makes its own: seen to break once, in a drill."""
+    with breaking_off(postgres.port, {2}) as port:
+        result = bench("orders", (UNIQUE, {"column": "id"}), port=port)
+    assert Verdict.PASSED is result.verdict
+    with breaking_off(postgres.port, {2, 4, 6}) as port:
+        result = bench("orders", (UNIQUE, {"column": "id"}), port=port)
+    assert Verdict.ERROR is result.verdict
+    assert "orders could not be asked" in result.sentence
