@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blocks.hosts.base import Connection
 from checks import hard_links, stat
 from checks.compare import degree, differences, moment
-from checks.stat import Fact, Screen, excluded
+from checks.stat import Expected, Fact, Screen, excluded
 from model.assets import FilesAsset
 from model.finding import CheckResult, Code, Finding, judged
 from model.manifest import Entry, FileType, Manifest, absolute
@@ -19,10 +19,17 @@ SETTLED_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class FileSetData:
-    """Facts about a file set: by absolute path; `extra` counts what is there and not in the manifest."""
+    """Facts about a file set.
+
+    Attributes:
+        facts: by absolute path, of those that were not found as the manifest says.
+        extra: how many paths are there and not in the manifest.
+        same: entries found as the manifest says, by absolute path.
+    """
 
     facts: Mapping[str, Fact]
     extra: int = 0
+    same: Mapping[str, Entry] = field(default_factory=dict)
 
 
 def collect(
@@ -44,10 +51,26 @@ def collect(
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or damaged.
     """
-    wanted = [absolute(asset.path, entry.path) for entry in _entries(asset, manifest)]
-    facts = stat.collect(connection, wanted, more=True, screen=screen, progress=progress)
+    entries = _entries(asset, manifest)
+    wanted = [absolute(asset.path, entry.path) for entry in entries]
+    expected = Expected(_plain(asset.path, entries)) if screen is None else None  # a screen wants all facts
+    facts = stat.collect(connection, wanted, expected=expected, more=True, screen=screen, progress=progress)
     there = stat.list_tree(connection, asset.path, asset.exclude) if _present(facts, asset) else []
-    return FileSetData(facts, len(set(there) - set(wanted)))
+    same = expected.same if expected is not None else {}
+    return FileSetData(facts, len(set(there) - set(wanted)), same)
+
+
+def _plain(root: str, entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Files that have one name each, and whose attributes are known, by absolute path."""
+    several = {entry.same_as for entry in entries if entry.same_as}
+    return {
+        absolute(root, entry.path): entry
+        for entry in entries
+        if entry.type is FileType.FILE
+        and entry.attributes is not None
+        and not entry.same_as
+        and entry.path not in several
+    }
 
 
 def collect_tree(connection: Connection, root: str, exclude: Sequence[str] = ()) -> list[Entry]:
@@ -75,9 +98,10 @@ def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -
     """
     findings: list[Finding] = []
     entries = _entries(asset, manifest)
-    broken = dict(hard_links.differences(_placed(asset.path, entries), data.facts))
+    doubted = [entry for entry in entries if absolute(asset.path, entry.path) not in data.same]
+    broken = dict(hard_links.differences(_placed(asset.path, doubted), data.facts))
     taken = int(manifest.taken_at.timestamp() * 1_000_000_000)
-    for entry in entries:
+    for entry in doubted:
         path = absolute(asset.path, entry.path)
         fact = data.facts[path]
         newer = fact.type is FileType.FILE and fact.mtime_ns > taken
@@ -98,7 +122,7 @@ def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -
     if data.extra:
         notes.append(f"{data.extra} paths that recovery point {manifest.point} does not hold: they are newer")
     recorded = any(entry.attributes is not None for entry in entries)
-    if recorded and all(fact.attributes is None for fact in data.facts.values()):
+    if recorded and not data.same and all(fact.attributes is None for fact in data.facts.values()):
         notes.append(
             "extended attributes, access control lists and hard links: the host has no working python3"
         )

@@ -7,6 +7,7 @@ has none, or one that lies, the host's own tools do it (`checks.stat_shell`), sl
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ class Expected:
     The host says of those that are so only how many they are, which saves time.
 
     Attributes:
-        entries: by path.
+        entries: by path; where more is asked for, only files that have one name each, and whose attributes are known.
         same: the answer: those that are so; they stand nowhere else.
     """
 
@@ -184,7 +185,7 @@ def _by_python(
     paths = list(wanted)
     answer = Answer(paths, progress, ahead)
     entries = expected.entries if expected else {}
-    texts = _texts(entries, wanted)
+    texts = _texts(entries, wanted, more=more)
     known = {path: screen.known[path] for path in wanted if path in screen.known} if screen else {}
     texts |= {path: _unchanged(fact) for path, fact in known.items() if wanted[path] == "sha256"}
     records = {p: f"{_LETTER[d]}{p}\0{texts.get(p, '')}\0" for p, d in wanted.items()}
@@ -226,7 +227,7 @@ def _by_python(
     return {path: looked[path] for path in paths if path in looked}
 
 
-def _texts(entries: Mapping[str, Entry], wanted: Mapping[str, Digests]) -> dict[str, str]:
+def _texts(entries: Mapping[str, Entry], wanted: Mapping[str, Digests], *, more: bool) -> dict[str, str]:
     """Entries as the probe writes what it sees."""
     heads: dict[tuple[FileType, int, int, int], str] = {}
     texts: dict[str, str] = {}
@@ -236,8 +237,13 @@ def _texts(entries: Mapping[str, Entry], wanted: Mapping[str, Digests]) -> dict[
             head = heads.get(key)
             if head is None:
                 head = heads[key] = f"{_KIND_OF[entry.type]}{entry.mode:o},{entry.uid},{entry.gid},"
-            texts[path] = f"{head}{entry.sha256},{entry.capabilities},{entry.link}"
+            text = f"{head}{entry.sha256},{entry.capabilities},{entry.link}"
+            texts[path] = f"{text},1,{_attributes(entry)}" if more else text
     return texts
+
+
+def _attributes(entry: Entry) -> str:
+    return ",".join(f'[{json.dumps(one.name)},"{one.value}"]' for one in entry.attributes or ())
 
 
 def _unchanged(fact: Fact) -> str:

@@ -17,7 +17,7 @@ from model.manifest import FILE_FORMATS, Entry, Manifest, absolute
 from model.proposal import RestoreFiles
 from tasks import landing
 from tasks.around import stopped
-from tasks.attributes import dress_staged
+from tasks.attributes import dress_staged, dressed_at_once
 from tasks.fetch import fetch_files
 from tasks.performed import Performed
 from tasks.placing import Step, attributes, flushes, moment, owner, place, put, symlink
@@ -126,6 +126,17 @@ def _stage(
     names = {path: staged_name(path) for path in content}
     moved = fetch_files(stage, store, manifest, {names[path]: e for path, e in content.items()}, progress)
     stage.make_holes([names[path] for path, entry in content.items() if entry.sparse])
+    if content and not dressed_at_once(stage, ((names[path], entry) for path, entry in content.items())):
+        _dress(stage, names, content)
+    return names, moved
+
+
+def _dress(stage: Staging, names: Mapping[str, str], content: Mapping[str, Entry]) -> None:
+    """Mode, owner, time and attributes, on a host without Python or where that failed; says why it cannot be.
+
+    Raises:
+        PreconditionFailed: the host does not let us; nothing live was touched.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for path, entry in content.items():
         # The order counts: a change of owner takes set-uid bits away.
@@ -152,7 +163,6 @@ def _stage(
     dress_staged(
         stage.connection, ((f"{stage.path}/{names[path]}", entry) for path, entry in content.items())
     )
-    return names, moved
 
 
 def size_of(entries: Iterable[Entry]) -> int:

@@ -31,7 +31,7 @@ while IFS= read -r name; do
     cp -a --sparse=always -- "$name" "$name.holes" && mv -fT -- "$name.holes" "$name" || exit 1
 done
 """
-_ROOM = 'stat -f -c "%a %S" -- "$1" && du -sk -- "$1" | cut -f 1'
+_ROOM = 'stat -f -c "%a %S" -- "$1" && du -sk -- "$1" | cut -f 1 || :'
 # Our folder is PREFIX-TOKEN: those of the same effect with another token are a dead predecessor's.
 _PREDECESSORS = r"""
 ours=$1 prefix=${1%-*}
@@ -46,11 +46,12 @@ _OPEN = (
     + r"""
 umask 077
 mkdir -p -- "$ours" || exit 1
-[ -z "$(ls -A -- "$ours")" ] || exit 0
-for each in "$prefix"-*; do
-    if older "$each"; then cp -R --reflink=auto --sparse=auto -- "$each/." "$ours/" || exit 1; fi
-done
-[ -n "$(ls -A -- "$ours")" ] || echo fresh
+if [ -z "$(ls -A -- "$ours")" ]; then
+    for each in "$prefix"-*; do
+        if older "$each"; then cp -R --reflink=auto --sparse=auto -- "$each/." "$ours/" || exit 1; fi
+    done
+    [ -n "$(ls -A -- "$ours")" ] || echo fresh
+fi
 """
 )
 _FORGET = (
@@ -112,11 +113,13 @@ class Staging:
     Attributes:
         path: absolute, mode 700.
         fresh: nothing was in it when it was opened.
+        room: bytes that fit in, with what was staged already; None where the host has no `stat` or `du`.
     """
 
     connection: Connection
     path: str
     fresh: bool = False
+    room: int | None = None
 
     def folder(self, name: str) -> str:
         """Make a folder inside and return its path.
@@ -179,17 +182,12 @@ class Staging:
         Raises:
             PreconditionFailed: the host's disk has not that much room.
         """
-        words = ask(self.connection, "sh", "-c", _ROOM, "reinstate-stage", self.path).text.split()
-        if len(words) == 3 and all(
-            map(str.isdigit, words)
-        ):  # without `stat` or `du` nothing is known beforehand
-            free, block, used = (int(word) for word in words)
-            if free * block + used * 1024 < size:
-                raise PreconditionFailed(
-                    f"{size} bytes are needed in {self.path}, {free * block} are free.",
-                    self.connection.name,
-                    "free space there, or set `state_dir` to a larger disk; nothing live was touched",
-                )
+        if self.room is not None and self.room < size:
+            raise PreconditionFailed(
+                f"{size} bytes are needed in {self.path}, {self.room} are free.",
+                self.connection.name,
+                "free space there, or set `state_dir` to a larger disk; nothing live was touched",
+            )
 
     def remove(self, *, predecessors: bool) -> None:
         """Give the space back; what is left over is harmless.
@@ -232,9 +230,12 @@ def staging(
     """
     folder = "" if beside else f"{connection.host.state_dir.rstrip('/')}/staging/"
     place = Staging(connection, f"{folder}{job_prefix}-{token}")
-    opened = ask(connection, "sh", "-c", _OPEN, "reinstate-stage", place.path, timeout=7200.0)
+    opened = ask(connection, "sh", "-c", _OPEN + _ROOM, "reinstate-stage", place.path, timeout=7200.0)
     place.require(opened, place.path)
-    place = replace(place, fresh=opened.text.strip() == "fresh")
+    words = opened.text.split()
+    numbers = [int(word) for word in words if word.isdigit()]
+    room = numbers[0] * numbers[1] + numbers[2] * 1024 if len(numbers) == 3 else None
+    place = replace(place, fresh=words[:1] == ["fresh"], room=room)
     try:
         yield place
     except Transient:

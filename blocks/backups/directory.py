@@ -95,7 +95,7 @@ class DirectoryBackup:
         except FileExistsError:
             if path.read_bytes() != data:
                 raise _published(self._where(key)) from None
-        return signed.point_of(manifest, self.name)
+        return signed.published(manifest, self.name)
 
     def presign(self, key: str, seconds: int) -> str | None:  # noqa: ARG002 - a directory has no URLs
         """None: a directory has no URLs."""
@@ -122,7 +122,7 @@ class DirectoryBackup:
                     remedy="use another recovery point",
                 ) from None
 
-    def _manifest(self, key: str) -> Manifest:
+    def _manifest(self, key: str) -> signed.Opened:
         path = self._path(key)
         try:
             with durable.explained(path):

@@ -114,7 +114,7 @@ class S3Store(S3Objects):
             raise Damaged(
                 "the manifest was not stored as sent.", where=self._where(key), remedy="look at the store"
             )
-        return signed.point_of(manifest, self.name)
+        return signed.published(manifest, self.name)
 
     def _point(self, key: str, etag: str) -> RecoveryPoint | None:
         known = self._known.get(key)
@@ -128,7 +128,7 @@ class S3Store(S3Objects):
         self._known[key] = (etag, point)
         return point
 
-    def _manifest(self, key: str) -> Manifest:
+    def _manifest(self, key: str) -> signed.Opened:
         data = bytearray()
         for chunk in self.read(key):
             data += chunk

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -28,6 +29,13 @@ _FORM = re.compile(
 )
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _POINT = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+
+
+class Opened(NamedTuple):
+    """A manifest, and the SHA-256 of its canonical JSON, as 64 hex digits."""
+
+    manifest: Manifest
+    sha256: str
 
 
 def check_key(key: str) -> str:
@@ -76,8 +84,15 @@ def seal(manifest: Manifest, signing: SigningKey) -> bytes:
     return canonical_json(signed)
 
 
-def unseal(data: bytes, key: str, signing: SigningKey, where: str) -> Manifest:
+def published(manifest: Manifest, source: str) -> RecoveryPoint:
+    """The recovery point of a manifest that was just stored."""
+    return point_of(Opened(manifest, digest(manifest)), source)
+
+
+def unseal(data: bytes, key: str, signing: SigningKey, where: str) -> Opened:
     """The manifest, once its signature and its place are proven.
+
+    What is signed is what `seal` wrote, byte for byte, so its hash is the digest of the manifest.
 
     Args:
         data: what was stored.
@@ -98,13 +113,13 @@ def unseal(data: bytes, key: str, signing: SigningKey, where: str) -> Manifest:
         signer = form[1].decode()[:16]
         raise Damaged(f"the manifest's signature (key {signer}) is not ours.", where=where, remedy=remedy)
     try:
-        signed = SignedManifest.model_validate_json(data)
+        if form is None:
+            SignedManifest.model_validate_json(data)
+            raise Damaged("the manifest is not in the form we write.", where=where, remedy=remedy)
+        manifest = Manifest.model_validate_json(form[2])
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise Damaged(f"is not a signed manifest: {first}.", where=where, remedy=remedy) from None
-    manifest = signed.manifest
-    if form is None or canonical_json(signed) != data:
-        raise Damaged("the manifest is not in the form we write.", where=where, remedy=remedy)
     if (
         manifest_key(manifest.object_key) != key
         or key != f"{manifest.asset}/{manifest.point}/{MANIFEST_NAME}"
@@ -114,11 +129,12 @@ def unseal(data: bytes, key: str, signing: SigningKey, where: str) -> Manifest:
             where=where,
             remedy=remedy,
         )
-    return manifest
+    return Opened(manifest, hashlib.sha256(form[2]).hexdigest())
 
 
-def point_of(manifest: Manifest, source: str) -> RecoveryPoint:
+def point_of(opened: Opened, source: str) -> RecoveryPoint:
     """The recovery point a manifest stands for."""
+    manifest = opened.manifest
     return RecoveryPoint(
         id=manifest.point,
         asset=manifest.asset,
@@ -127,23 +143,23 @@ def point_of(manifest: Manifest, source: str) -> RecoveryPoint:
         key=manifest.object_key,
         sha256=manifest.object_sha256,
         bytes=manifest.object_bytes,
-        manifest_sha256=digest(manifest),
+        manifest_sha256=opened.sha256,
     )
 
 
-def same_as_named(manifest: Manifest, point: RecoveryPoint, where: str) -> Manifest:
+def same_as_named(opened: Opened, point: RecoveryPoint, where: str) -> Manifest:
     """The manifest, when it is the very one the (signed-off) point names.
 
     Raises:
         Damaged: another manifest was put in its place.
     """
-    if point_of(manifest, point.source) != point:
+    if point_of(opened, point.source) != point:
         raise Damaged(
             f"the manifest is not the one recovery point {point.id} names; it was replaced.",
             where=where,
             remedy="propose again with a point that verifies; keep this one for the investigation",
         )
-    return manifest
+    return opened.manifest
 
 
 class Hashing:

@@ -214,7 +214,7 @@ def _set_up(stack: ExitStack, folder: Path) -> _Bench:
     host, source = (
         stack.enter_context(LabHost(base, session, name, (layer,))) for name in ("ours", "source")
     )
-    server = start_s3(folder / "s3", session.gateway)
+    server = start_s3(folder / "s3", session.gateway, workers=os.cpu_count() or 1)
     stack.callback(server.stop)
     client = open_client(server.endpoint, "us-east-1", ACCESS_KEY, SECRET_KEY, compatible=True)
     for bucket in ("ours", "restic"):

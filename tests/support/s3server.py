@@ -39,7 +39,7 @@ _PROXY = """[DEFAULT]
 bind_ip = {address}
 bind_port = {port}
 {tls}
-workers = 0
+workers = {workers}
 user = {user}
 swift_dir = {folder}
 log_level = ERROR
@@ -87,8 +87,8 @@ class S3Server:
 
     def stop(self) -> None:
         """End it."""
-        for process in self.processes:
-            process.send_signal(signal.SIGKILL)
+        for process in self.processes:  # each leads a group, and its workers are in it
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -103,13 +103,16 @@ def _free_ports(count: int) -> list[int]:
             listener.close()
 
 
-def start_s3(folder: Path, address: str = "127.0.0.1", certificate: Path | None = None) -> S3Server:
+def start_s3(
+    folder: Path, address: str = "127.0.0.1", certificate: Path | None = None, workers: int = 0
+) -> S3Server:
     """Start a server with its data in `folder` and wait until it answers.
 
     Args:
         folder: a folder on a file system with user attributes.
         address: where it listens; the hosts of the laboratory reach this machine under `LabHost.gateway`.
         certificate: PEM file with key and certificate; with one, it speaks TLS.
+        workers: processes that answer; 0: one, which is its own supervisor.
     """
     (folder / "dev" / "d1").mkdir(parents=True)
     ports = dict(zip(_SERVERS, _free_ports(4), strict=True))
@@ -135,6 +138,7 @@ def start_s3(folder: Path, address: str = "127.0.0.1", certificate: Path | None 
             port=ports["proxy"],
             user=user,
             folder=folder,
+            workers=workers,
             address=address,
             tls=f"cert_file = {certificate}\nkey_file = {certificate}" if certificate else "",
         )
@@ -150,6 +154,7 @@ def start_s3(folder: Path, address: str = "127.0.0.1", certificate: Path | None 
                     stdout=log,
                     stderr=log,
                     env=server_env,
+                    start_new_session=True,
                 )
             )
     try:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from blocks.backups.base import BackupStore
-from blocks.backups.signed import seal, unseal
+from blocks.backups.signed import Opened, seal, unseal
 from blocks.keys import SigningKey
 from checks import stat
 from checks.fact import Fact
+from model.canonical import digest
 from model.errors import Damaged, PreconditionFailed
 from model.manifest import Entry, FileType
 from tasks import landing, staging
@@ -157,12 +158,13 @@ def test_forged_manifest_is_refused_before_it_is_read(
     _point, manifest = prepare(host, tree, store)
     data = seal(manifest, signing)
     key = f"site/{manifest.point}/manifest.json"
-    assert manifest == unseal(data, key, signing, "local")
+    assert Opened(manifest, digest(manifest)) == unseal(data, key, signing, "local")
 
     def never(*_args: object, **_named: object) -> None:
         raise AssertionError("it was read")
 
     monkeypatch.setattr("blocks.backups.signed.SMALL", 0)
-    monkeypatch.setattr("blocks.backups.signed.SignedManifest.model_validate_json", never)
+    for model in ("SignedManifest", "Manifest"):
+        monkeypatch.setattr(f"blocks.backups.signed.{model}.model_validate_json", never)
     with pytest.raises(Damaged):
         unseal(forge(data), key, signing, "local")
