@@ -69,6 +69,18 @@ for record in sys.stdin.read().split(";"):
             pass
 ' 2>/dev/null
 }
+# Each file system once, whichever of the folders, a line each, lie on it.
+flush() {
+    devices=$(IFS='
+'; set -f; stat -c '%d %n' -- $1)
+    while read -r device near; do
+        [ -n "$device" ] || continue
+        case " $seen " in *" $device "*) continue ;; esac
+        seen="$seen $device"; sync -f -- "$near" 2>/dev/null || sync
+    done <<END
+$devices
+END
+}
 settle() { clear_folder "$path" && mv -fT -- "$part" "$path"; }
 dress() {
     chown -h -- "$2" "$1" || return 1
@@ -104,9 +116,8 @@ while IFS= read -r step && IFS= read -r path && IFS= read -r a && IFS= read -r b
         attrs) plain "$b"; attributes "$a" "$REPLY" ||
             fail 'cannot be given its extended attributes (python3 or setfattr is needed)' ;;
         time) touch -d "@$c" -- "$path" || fail 'cannot be given its time' ;;
-        flush) device=$(stat -c %d -- "$path") || continue
-            case " $seen " in *" $device "*) continue ;; esac
-            seen="$seen $device"; sync -f -- "$path" 2>/dev/null || sync ;;
+        flush) sync ;;
+        flushes) flush "$a" ;;
         *) fail "unknown step $step" ;;
     esac
 done
@@ -121,6 +132,7 @@ class Step:
     kind: Literal[
         "puts",
         "put",
+        "flushes",
         "symlink",
         "hardlink",
         "folder",
@@ -216,9 +228,18 @@ def place(connection: Connection, name: str, steps: Sequence[Step], token: int, 
 
 
 def _together(steps: Sequence[Step]) -> Iterator[Step]:
-    """The steps, with one before each row of many `put` that does them all at once where that is possible."""
+    """The steps, with one before each row of many `put` that does them all at once where that is possible.
+
+    A row of `flush` becomes one step, too; a path with a newline stays alone, and costs flushing everything.
+    """
     for kind, row in itertools.groupby(steps, lambda step: step.kind):
         some = list(row)
+        if kind == "flush":
+            plain = [step.path for step in some if "\n" not in step.path]
+            for start in range(0, len(plain), AT_ONCE):
+                folders = plain[start : start + AT_ONCE]
+                yield Step("flushes", f"{len(folders)} folders", "\n".join(folders))
+            some = [step for step in some if "\n" in step.path]
         for start in range(0, len(some) if kind == "put" and len(some) >= MANY else 0, AT_ONCE):
             part = some[start : start + AT_ONCE]
             words = "".join(f"{_hex(step.path)} {_hex(step.a)};" for step in part)

@@ -14,9 +14,8 @@ from model.errors import PreconditionFailed, Transient
 _CURL = r"""
 umask 077
 cd -- "$1" || exit 73
-many=
-curl -q -V >/dev/null 2>&1 || exit 127
-curl -q -Z --parallel-max 8 -V >/dev/null 2>&1 && many='-Z --parallel-max 8'
+many='-Z --parallel-max 8'
+curl -q $many -V >/dev/null 2>&1 || { many=; curl -q -V >/dev/null 2>&1; } || exit 127
 exec 3<&0
 curl -q $many -sS --config - <&3 &
 pull=$!

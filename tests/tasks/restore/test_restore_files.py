@@ -27,7 +27,7 @@ from model.host import Host
 from model.manifest import Entry, FileType, Manifest, RecoveryPoint
 from model.outcome import Stage
 from model.proposal import RestoreFiles, Rung
-from tasks import landing, pull, restore_files
+from tasks import landing, placing, pull, restore_files
 from tasks.backup_files import back_up_files
 from tasks.performed import Performed
 from tests.support.stores import make_directory_store, make_s3_store, overwrite, stored
@@ -265,6 +265,24 @@ def service(trace: Path, seen: Path, *, running: bool) -> ServiceAsset:
         kind="service", host="web", start=("sh", "-c", say % "start"), stop=("sh", "-c", say % "stop"),
         status=("sh", "-c", status),
     )  # fmt: skip
+
+
+def test_each_file_system_is_flushed_once(
+    host: SSHConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path with a newline has no line of its own: then everything is flushed."""
+    said = tmp_path / "said"
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "sync").write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>{said}\nexec /bin/sync "$@"\n')
+    (tools / "sync").chmod(0o755)
+    monkeypatch.setattr(placing, "PLAIN", {"LC_ALL": "C", "PATH": f"{tools}:/usr/bin:/bin"})
+    folders = [tmp_path / "a  b *", tmp_path / "c", tmp_path / "line\nbreak", Path("/dev/shm")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    steps = placing.flushes(f"{folder}/file" for folder in folders)
+    placing.place(host, "inc-20261101-000000-0000-a01-1-flush", steps, 1, aside=f"{tmp_path}/aside")
+    assert [f"-f -- {folders[0]}", f"-f -- {folders[3]}", ""] == said.read_text().splitlines()
 
 
 def test_one_percent_damage_moves_at_most_a_tenth_more(
