@@ -114,15 +114,13 @@ def _attributes(
 def _content(expected: Entry, fact: Fact) -> list[Difference]:
     if fact.error:  # a mode without read permission is the finding then, not a second one
         return [(Code.FILE_UNREADABLE, "readable", fact.error)] if fact.mode & 0o400 else []
-    if fact.sha256 == expected.sha256:
+    name, wanted, found = "sha256", expected.sha256, fact.sha256
+    if not found and fact.xxh128 and expected.xxh128:
+        name, wanted, found = "xxh128", expected.xxh128, fact.xxh128
+    if found == wanted:
         return []
-    return [
-        (
-            Code.FILE_CONTENT_DIFFERS,
-            f"sha256 {expected.sha256[:16]}… ({expected.size} bytes)",
-            f"sha256 {fact.sha256[:16]}… ({fact.size} bytes)",
-        )
-    ]
+    texts = f"{name} {wanted[:16]}… ({expected.size} bytes)", f"{name} {found[:16]}… ({fact.size} bytes)"
+    return [(Code.FILE_CONTENT_DIFFERS, *texts)]
 
 
 READING = (

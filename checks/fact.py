@@ -10,7 +10,8 @@ from model.command import Result
 from model.errors import PreconditionFailed, Transient
 from model.manifest import Attribute, Entry, FileType
 
-Digests = Literal["none", "md5", "sha256", "both"]
+Digests = Literal["none", "md5", "sha256", "both", "xxh128", "sha256+xxh128"]
+"""`both`: MD5 and SHA-256. A host without libxxhash answers with SHA-256 where XXH3 was asked for."""
 
 
 class Fact(NamedTuple):
@@ -37,13 +38,14 @@ class Fact(NamedTuple):
     names: int = 0
     sparse: bool = False
     ctime_ns: int = 0
+    xxh128: str = ""
 
     def entry(self, path: str | None = None) -> Entry:
         """The fact as a manifest's entry, under another path if given."""
         return Entry(
             path=path or self.path, type=self.type, mode=self.mode, uid=self.uid, gid=self.gid,
             size=self.size if self.type is FileType.FILE else 0, mtime_ns=self.mtime_ns, sha256=self.sha256,
-            link=self.link, capabilities=self.capabilities or "", sparse=self.sparse,
+            xxh128=self.xxh128, link=self.link, capabilities=self.capabilities or "", sparse=self.sparse,
             attributes=None if self.attributes is None
             else tuple(Attribute(name=name, value=value) for name, value in self.attributes),
         )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from blocks.hosts.base import Connection
 from checks import hard_links, stat
 from checks.compare import degree, differences, moment
-from checks.stat import Expected, Fact, Screen, excluded
+from checks.stat import Digests, Expected, Fact, Screen, excluded
 from model.assets import FilesAsset
 from model.finding import CheckResult, Code, Finding, judged
 from model.manifest import Entry, FileType, Manifest, absolute
@@ -54,7 +54,13 @@ def collect(
     entries = _entries(asset, manifest)
     wanted = [absolute(asset.path, entry.path) for entry in entries]
     expected = Expected(_plain(asset.path, entries)) if screen is None else None  # a screen wants all facts
-    facts = stat.collect(connection, wanted, expected=expected, more=True, screen=screen, progress=progress)
+    digests: dict[str, Digests] = {
+        path: "xxh128" if asset.digest == "xxh128" and entry.xxh128 else "sha256"
+        for path, entry in zip(wanted, entries, strict=True)
+    }
+    facts = stat.collect(
+        connection, wanted, digests, expected=expected, more=True, screen=screen, progress=progress
+    )
     there = stat.list_tree(connection, asset.path, asset.exclude) if _present(facts, asset) else []
     same = expected.same if expected is not None else {}
     return FileSetData(facts, len(set(there) - set(wanted)), same)
@@ -73,13 +79,20 @@ def _plain(root: str, entries: Sequence[Entry]) -> dict[str, Entry]:
     }
 
 
-def collect_tree(connection: Connection, root: str, exclude: Sequence[str] = ()) -> list[Entry]:
+def recorded(asset: FilesAsset) -> Digests:
+    """What a backup of a file set records of contents."""
+    return "sha256+xxh128" if asset.digest == "xxh128" else "sha256"
+
+
+def collect_tree(
+    connection: Connection, root: str, exclude: Sequence[str] = (), digests: Digests = "sha256"
+) -> list[Entry]:
     """Everything at and below `root` as a manifest's entries, relative to it (`.` first), sorted by path.
 
     Raises:
         Transient: the connection was lost. PreconditionFailed: the host's tools are missing or damaged.
     """
-    facts = stat.collect(connection, stat.list_tree(connection, root, exclude), more=True)
+    facts = stat.collect(connection, stat.list_tree(connection, root, exclude), digests, more=True)
     skip = len(root.rstrip("/")) + 1
     same = hard_links.firsts(facts.values())
     entries = [
@@ -150,7 +163,7 @@ def unharmed(data: FileSetData, result: CheckResult, clock_ns: int) -> dict[str,
         path: fact
         for path, fact in data.facts.items()
         if path not in wrong
-        and fact.sha256
+        and (fact.sha256 or fact.xxh128)
         and fact.file is not None
         and fact.ctime_ns < clock_ns - SETTLED_NS
     }

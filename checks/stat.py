@@ -40,12 +40,13 @@ class Around:
 
 @dataclass
 class Expected:
-    """What paths should be: mode, owner, SHA-256, link and capabilities.
+    """What paths should be: mode, owner, SHA-256 or XXH3, link and capabilities.
 
     The host says of those that are so only how many they are, which saves time.
 
     Attributes:
-        entries: by path; where more is asked for, only files that have one name each, and whose attributes are known.
+        entries: by path, of which one of these two is asked for; where more is asked for, only files that have one name
+            each, and whose attributes are known.
         same: the answer: those that are so; they stand nowhere else.
     """
 
@@ -99,7 +100,8 @@ _KIND_OF = {kind: letter for letter, kind in KINDS.items()}
 _CANARY = "n/\0f0,0,0,,,\0"
 """The last question: the top is no file. Whoever finds it as expected is not believed."""
 
-_LETTER = {"none": "n", "md5": "m", "sha256": "s", "both": "b"}
+_CONTENT: frozenset[Digests | None] = frozenset({"sha256", "xxh128"})
+_LETTER = {"none": "n", "md5": "m", "sha256": "s", "both": "b", "xxh128": "x", "sha256+xxh128": "c"}
 
 
 def collect(
@@ -121,7 +123,7 @@ def collect(
     Args:
         connection: an open connection.
         paths: absolute; odd bytes as surrogate escapes. Each path once, in the order of the answer.
-        digests: which hashes of regular files; a mapping says it for each path.
+        digests: which hashes of regular files; a mapping says it for each path. XXH3 needs `more`.
         around: asks also for what else lies in some folders; the answer is put into it.
         ahead: what else is asked by the same command.
         expected: what paths should be, of those whose SHA-256 is asked for; the answer is put into it.
@@ -186,8 +188,12 @@ def _by_python(
     answer = Answer(paths, progress, ahead)
     entries = expected.entries if expected else {}
     texts = _texts(entries, wanted, more=more)
-    known = {path: screen.known[path] for path in wanted if path in screen.known} if screen else {}
-    texts |= {path: _unchanged(fact) for path, fact in known.items() if wanted[path] == "sha256"}
+    known = {
+        path: fact
+        for path, fact in (screen.known if screen else {}).items()
+        if (fact.sha256 and wanted.get(path) in _CONTENT) or (fact.xxh128 and wanted.get(path) == "xxh128")
+    }
+    texts |= {path: _unchanged(fact) for path, fact in known.items()}
     records = {p: f"{_LETTER[d]}{p}\0{texts.get(p, '')}\0" for p, d in wanted.items()}
     aliases: tuple[str, ...] = ()
     if around is not None:
@@ -232,12 +238,13 @@ def _texts(entries: Mapping[str, Entry], wanted: Mapping[str, Digests], *, more:
     heads: dict[tuple[FileType, int, int, int], str] = {}
     texts: dict[str, str] = {}
     for path, entry in entries.items():
-        if wanted.get(path) == "sha256":
+        if (want := wanted.get(path)) in _CONTENT:
             key = entry.type, entry.mode, entry.uid, entry.gid
             head = heads.get(key)
             if head is None:
                 head = heads[key] = f"{_KIND_OF[entry.type]}{entry.mode:o},{entry.uid},{entry.gid},"
-            text = f"{head}{entry.sha256},{entry.capabilities},{entry.link}"
+            content = entry.xxh128 if want == "xxh128" else entry.sha256
+            text = f"{head}{content},{entry.capabilities},{entry.link}"
             texts[path] = f"{text},1,{_attributes(entry)}" if more else text
     return texts
 

@@ -120,12 +120,16 @@ class Answer:
                 self.progress(len(self.facts) + self.same, len(self.paths))
 
 
-def _more(said: Any) -> tuple[tuple[tuple[str, str], ...], tuple[int, int], int, bool, int]:  # noqa: ANN401 - judged here
-    device, inode, names, sparse, ctime, attributes = said
-    if not type(device) is type(inode) is type(names) is type(ctime) is int or type(sparse) is not bool:
+def _more(said: Any) -> tuple[tuple[tuple[str, str], ...], tuple[int, int], int, bool, int, str]:  # noqa: ANN401 - judged here
+    device, inode, names, sparse, ctime, attributes, xxh128 = said
+    if (
+        not type(device) is type(inode) is type(names) is type(ctime) is int
+        or type(sparse) is not bool
+        or type(xxh128) is not str
+    ):
         raise TypeError
     for name, value in attributes:
         if type(name) is not str:
             raise TypeError
         bytes.fromhex(value)
-    return tuple((name, value) for name, value in attributes), (device, inode), names, sparse, ctime
+    return tuple((name, value) for name, value in attributes), (device, inode), names, sparse, ctime, xxh128

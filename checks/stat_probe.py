@@ -3,12 +3,13 @@
 Arguments: the number of processes, `x` where more is asked for or `-`, then pairs of a link at the top and the folder
 it stands for. Standard input: the status of what writes to the same output before. Descriptor 3: pairs of
 `<digests><path>` and what is expected there, each ended by NUL. The digests:
-`n`one, `m`d5, `s`ha256 or `b`oth; a capital letter asks also for what lies in that folder and is none of the paths.
+`n`one, `m`d5, `s`ha256, `b`oth, `x`xh128 or `c`, sha256 and xxh128 (sha256 instead of `x` where the host has no
+libxxhash); a capital letter asks also for what lies in that folder and is none of the paths.
 What is expected may be `#device,inode,ctime,size,mtime`: a path that still has these is as expected, unread.
 Output, a line each: the answers to known questions; lists of how many paths are as expected, then of the others
 `[number, type, mode, uid, gid, size, mtime_ns, link, md5, sha256, capabilities, error]`, with `x` also `[device, inode,
-names, sparse, ctime_ns, [[attribute, value], …]]`; `["in", [path, …]]` for what else lies in folders; `["end", count,
-clock]`, the clock as it was before. Only the standard library of Python 3.6.
+names, sparse, ctime_ns, [[attribute, value], …], xxh128]`; `["in", [path, …]]` for what else lies in folders;
+`["end", count, clock]`, the clock as it was before. Only the standard library of Python 3.6.
 """
 # ruff: noqa: PTH115, S324 - plain os calls start fastest and take any bytes as names; md5 is what packages give
 
@@ -42,6 +43,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BUFFER = bytearray(1 << 16)  # what fits into the cache: four times as much takes a third longer
 _VIEW = memoryview(_BUFFER)
 _KILL = 9
+XXH = None  # type: tuple[Callable[[], object], Callable[[int], object], Callable[[], str]] | None
 
 
 def opened(path: bytes) -> int:
@@ -52,10 +54,46 @@ def opened(path: bytes) -> int:
         return os.open(path, _FLAGS)
 
 
-def hashes(path: bytes, want: bytes) -> "tuple[str, str, str]":
-    """MD5 and SHA-256 in hex, as wanted, of one reading, and the capabilities of what was read."""
+def xxhash() -> "tuple[Callable[[], object], Callable[[int], object], Callable[[], str]] | None":
+    """XXH3 of what is in our buffer: begin, go on with so many bytes, tell in hex. None: not here, or a wrong one."""
+    try:
+        import ctypes
+
+        class Hash(ctypes.Structure):
+            _fields_ = (("low", ctypes.c_uint64), ("high", ctypes.c_uint64))
+
+        library = ctypes.CDLL("libxxhash.so.0")
+        library.XXH3_createState.restype = ctypes.c_void_p
+        library.XXH3_128bits_digest.restype = Hash
+        state = ctypes.c_void_p(library.XXH3_createState())
+        buffer = (ctypes.c_char * len(_BUFFER)).from_buffer(_BUFFER)
+        reset, update, digest = (
+            library.XXH3_128bits_reset,
+            library.XXH3_128bits_update,
+            library.XXH3_128bits_digest,
+        )
+    except (ImportError, OSError, AttributeError):
+        return None
+
+    def told() -> str:
+        found = digest(state)
+        return f"{found.high:016x}{found.low:016x}"
+
+    _BUFFER[:3] = b"abc"
+    reset(state)
+    update(state, buffer, ctypes.c_size_t(3))
+    if told() != "06b05ab6733a618578af5f94892f3950":
+        return None
+    return lambda: reset(state), lambda count: update(state, buffer, ctypes.c_size_t(count)), told
+
+
+def hashes(path: bytes, want: bytes) -> "tuple[str, str, str, str]":
+    """MD5, SHA-256 and XXH3 in hex, as wanted, of one reading, and the capabilities of what was read."""
     md5 = hashlib.md5() if want in b"mb" else None
-    sha = hashlib.sha256() if want in b"sb" else None
+    sha = hashlib.sha256() if want in b"sbc" or (want == b"x" and XXH is None) else None
+    xxh = XXH if want in b"xc" else None
+    if xxh is not None:
+        xxh[0]()
     descriptor = opened(path)
     try:
         caps = capabilities(descriptor)
@@ -66,11 +104,13 @@ def hashes(path: bytes, want: bytes) -> "tuple[str, str, str]":
                 md5.update(part)
             if sha is not None:
                 sha.update(part)
+            if xxh is not None:
+                xxh[1](count)
             if count < len(_BUFFER):
                 break
     finally:
         os.close(descriptor)
-    return md5.hexdigest() if md5 else "", sha.hexdigest() if sha else "", caps
+    return md5.hexdigest() if md5 else "", sha.hexdigest() if sha else "", xxh[2]() if xxh else "", caps
 
 
 def capabilities(place: "bytes | int") -> str:
@@ -111,10 +151,10 @@ def attributes(path: bytes, info: os.stat_result) -> str:
         return ""
 
 
-def more(path: bytes, info: os.stat_result, named: str) -> str:
-    """What else a path has: which file it is, holes, the time of its last change, attributes."""
+def more(path: bytes, info: os.stat_result, named: str, xxh128: str) -> str:
+    """What else a path has: which file it is, holes, the time of its last change, attributes, XXH3."""
     sparse = "true" if holes(path, info) else "false"
-    return f",[{info.st_dev},{info.st_ino},{info.st_nlink},{sparse},{info.st_ctime_ns},[{named}]]"
+    return f',[{info.st_dev},{info.st_ino},{info.st_nlink},{sparse},{info.st_ctime_ns},[{named}],"{xxh128}"]'
 
 
 def unchanged(info: os.stat_result, known: bytes) -> bool:
@@ -136,14 +176,14 @@ def row(number: int, record: bytes, expected: bytes) -> "str | None":
         if unchanged(info, expected[1:]):
             return None
         expected = b""
-    kind, link, md5, sha256, caps, problem = "o", "", "", "", "", ""
+    kind, link, md5, sha256, xxh128, caps, problem = "o", "", "", "", "", "", ""
     if stat.S_ISREG(info.st_mode):
         kind = "f"
         try:
             if want == b"n":
                 caps = capabilities(path)
             else:
-                md5, sha256, caps = hashes(path, want)
+                md5, sha256, xxh128, caps = hashes(path, want)
         except OSError:
             problem = "it cannot be read"
             caps = capabilities(path)
@@ -155,12 +195,13 @@ def row(number: int, record: bytes, expected: bytes) -> "str | None":
     named = attributes(path, info) if MORE else ""
     mode = stat.S_IMODE(info.st_mode)
     if expected and not problem:
-        seen = f"{kind}{mode:o},{info.st_uid},{info.st_gid},{sha256},{caps},{link}"
+        content = xxh128 if want == b"x" else sha256
+        seen = f"{kind}{mode:o},{info.st_uid},{info.st_gid},{content},{caps},{link}"
         if os.fsencode(f"{seen},{info.st_nlink},{named}" if MORE else seen) == expected:
             return None
     numbers = ",".join(map(str, (mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns)))
     texts = ",".join(map(quoted, (link, md5, sha256, caps, problem)))
-    return f'[{number},"{kind}",{numbers},{texts}{more(path, info, named) if MORE else ""}]'
+    return f'[{number},"{kind}",{numbers},{texts}{more(path, info, named, xxh128) if MORE else ""}]'
 
 
 def strangers(records: "list[bytes]", links: "list[bytes]") -> "list[str]":
@@ -241,6 +282,7 @@ def await_turn() -> None:
 
 def main() -> int:
     """Known answers, the work, and a last line that proves that it is everything."""
+    global XXH  # noqa: PLW0603 - the processes that are forked have it
     folder = "true" if stat.S_ISDIR(os.lstat("/").st_mode) else "false"
     greeting = (
         f'["{hashlib.md5(b"abc").hexdigest()}","{hashlib.sha256(b"abc").hexdigest()}",{folder}]\n'.encode()
@@ -250,6 +292,8 @@ def main() -> int:
         pairs = questions.read().split(b"\0")
     records, expected = pairs[0:-1:2], pairs[1:-1:2]
     gc.disable()
+    if any(record[:1] in b"xXcC" for record in records):
+        XXH = xxhash()
     jobs = int(sys.argv[1]) or min(8, len(os.sched_getaffinity(0)))
     (take, give), lock = os.pipe(), os.pipe()
     first = child(await_turn)

@@ -61,6 +61,7 @@ class Entry(Value):
         mode: permission bits, 0o7777 at most.
         mtime_ns: modification time in nanoseconds since the epoch.
         sha256: of the content; empty for anything but a file.
+        xxh128: XXH3 with 128 bits of the content, for checks that are to be fast; left out when it was not taken.
         link: target of a symbolic link.
         capabilities: of a file, the attribute `security.capability` in hex; left out of JSON when there are none.
         offset: byte offset of the content inside the archive; -1 when unknown.
@@ -79,6 +80,7 @@ class Entry(Value):
     size: int = Field(default=0, ge=0)
     mtime_ns: int = 0
     sha256: str = Field(default="", pattern=r"^$|^[0-9a-f]{64}$")
+    xxh128: str = Field(default="", pattern=r"^$|^[0-9a-f]{32}$", exclude_if=lambda hexes: not hexes)
     link: HostText = ""
     capabilities: str = Field(
         default="", pattern=r"^$|^([0-9a-f]{2}){1,64}$", exclude_if=lambda hexes: not hexes

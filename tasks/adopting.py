@@ -14,7 +14,7 @@ from blocks.backups.engine import DESCRIPTOR, EngineStore, Snapshot
 from blocks.backups.unpack import unpacking
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
-from checks.files import collect_tree
+from checks.files import collect_tree, recorded
 from checks.stat import list_tree
 from model.assets import FilesAsset
 from model.command import printable
@@ -68,7 +68,9 @@ def adopt(
     with staging(connection, f"adopt-{name}", 0) as place:
         _room(place, snapshot)
         path = able.unpack(connection, snapshot, asset.path, place.folder("content"), progress)
-        entries = tuple(e for e in collect_tree(connection, path, asset.exclude) if e.type in _KEPT)
+        entries = tuple(
+            e for e in collect_tree(connection, path, asset.exclude, recorded(asset)) if e.type in _KEPT
+        )
         if not snapshot.paths:
             _resembles(connection, asset, entries, snapshot, store.name)
     if not any(entry.type is not FileType.DIRECTORY for entry in entries):

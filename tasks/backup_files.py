@@ -11,6 +11,7 @@ from blocks.backups.base import BackupStore
 from blocks.backups.engine import DESCRIPTOR, EngineStore
 from blocks.hosts.base import Connection
 from blocks.hosts.identity import prove
+from checks.files import recorded
 from checks.stat import list_tree
 from model.assets import FilesAsset
 from model.canonical import now
@@ -110,7 +111,11 @@ def back_up_files(
 def _look(connection: Connection, name: str, asset: FilesAsset) -> dict[str, Entry]:
     """What there is to back up, by absolute path, hashed."""
     paths = list_tree(connection, asset.path, asset.exclude)
-    found = {path: entry for path, entry in entries(connection, paths).items() if entry.type in _KEPT}
+    found = {
+        path: entry
+        for path, entry in entries(connection, paths, recorded(asset)).items()
+        if entry.type in _KEPT
+    }
     if not any(entry.type is not FileType.DIRECTORY for entry in found.values()):
         raise PreconditionFailed(
             f"there is no file in {asset.path}: an empty backup is not a backup.",

@@ -6,20 +6,22 @@ from collections.abc import Iterable, Mapping
 
 from blocks.hosts.base import Connection
 from checks.hard_links import firsts
-from checks.stat import collect
+from checks.stat import Digests, collect
 from model.command import printable
 from model.errors import PreconditionFailed
 from model.manifest import Entry, FileType
 
 
-def entries(connection: Connection, paths: Iterable[str]) -> dict[str, Entry]:
-    """Facts of every path, with SHA-256.
+def entries(connection: Connection, paths: Iterable[str], digests: Digests = "sha256") -> dict[str, Entry]:
+    """Facts of every path, with SHA-256, or with XXH3, too.
 
     Raises:
         Transient: the connection was lost.
         PreconditionFailed: a file cannot be read, so it cannot be preserved.
     """
-    found = collect(connection, list(paths), more=True)  # a mapping would mean which hashes are wanted
+    found = collect(
+        connection, list(paths), digests, more=True
+    )  # a mapping would mean which hashes are wanted
     for fact in found.values():
         if fact.error:
             raise PreconditionFailed(

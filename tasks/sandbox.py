@@ -154,7 +154,7 @@ def _files(
         connection, asset, action, store, job_prefix=folder.rpartition("/")[2], token=0, progress=progress,
         machine_id=manifest.machine_id, into=root,
     )  # fmt: skip
-    copy = asset.model_copy(update={"path": root, "host": connection.name, "exclude": ()})
+    copy = asset.model_copy(update={"path": root, "host": connection.name, "exclude": (), "digest": "sha256"})
 
     def require() -> None:
         data = files.collect(connection, copy, manifest.model_copy(update={"root": root}))

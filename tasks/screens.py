@@ -17,7 +17,7 @@ from model.canonical import from_host, now, storable
 from model.manifest import FileType
 from model.plan import Plan
 
-_FORM = 1
+_FORM = 2
 
 
 @contextmanager
@@ -74,15 +74,15 @@ def _row(fact: Fact) -> list[object]:
     return [
         storable(fact.path), fact.mode, fact.uid, fact.gid, fact.size, fact.mtime_ns, fact.sha256, fact.capabilities,
         fact.attributes and [[storable(name), value] for name, value in fact.attributes], fact.file, fact.names,
-        fact.sparse, fact.ctime_ns,
+        fact.sparse, fact.ctime_ns, fact.xxh128,
     ]  # fmt: skip
 
 
 def _fact(row: list[Any]) -> Fact:
-    path, mode, uid, gid, size, mtime, sha256, capabilities, named, file, names, sparse, ctime = row
+    path, mode, uid, gid, size, mtime, sha256, capabilities, named, file, names, sparse, ctime, xxh128 = row
     return Fact(
         from_host(path), FileType.FILE, int(mode), int(uid), int(gid), int(size), int(mtime), "", "", str(sha256),
         None if capabilities is None else str(capabilities), "",
         None if named is None else tuple((from_host(name), str(value)) for name, value in named),
-        (int(file[0]), int(file[1])), int(names), bool(sparse), int(ctime),
+        (int(file[0]), int(file[1])), int(names), bool(sparse), int(ctime), str(xxh128),
     )  # fmt: skip

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from checks import files
+from checks import files, stat
 from model.assets import FilesAsset
 from model.finding import CheckResult, Code, Verdict
 from model.manifest import Entry, FileType, Manifest
@@ -38,10 +40,16 @@ def manifest(root: Path, entries: list[Entry], taken: datetime | None = None) ->
     )  # fmt: skip
 
 
+Digest = Literal["sha256", "xxh128"]
+
+
 def check(
-    here: LocalConnection, tree: Path, known: Manifest, exclude: tuple[str, ...] = ("cache",)
-) -> CheckResult:
-    asset = FilesAsset(kind="files", host="web-1", path=str(tree), backup="tree", exclude=exclude)
+    here: LocalConnection, tree: Path, known: Manifest, exclude: tuple[str, ...] = ("cache",),
+    digest: Digest = "sha256",
+) -> CheckResult:  # fmt: skip
+    asset = FilesAsset(
+        kind="files", host="web-1", path=str(tree), backup="tree", exclude=exclude, digest=digest
+    )
     return files.judge("set", asset, files.collect(here, asset, known), known)
 
 
@@ -91,13 +99,46 @@ def _relink(path: Path) -> None:
         ),
     ],
 )  # fmt: skip
+@pytest.mark.parametrize("digest", ["sha256", "xxh128"])
 def test_damage_is_found(
-    here: LocalConnection, tree: Path, name: str, act: Callable[[Path], object], code: Code
+    here: LocalConnection, tree: Path, name: str, act: Callable[[Path], object], code: Code, digest: Digest
 ) -> None:
-    known = manifest(tree, files.collect_tree(here, str(tree)))
+    known = manifest(tree, files.collect_tree(here, str(tree), digests="sha256+xxh128"))
     act(tree / name)
-    result = check(here, tree, known)
+    result = check(here, tree, known, digest=digest)
     assert [(code, str(tree / name))] == [(finding.code, finding.subject) for finding in result.findings]
+
+
+@pytest.mark.parametrize("library", ["libxxhash.so.0", "libc.so.6", "libnothing.so.0"])
+def test_fast_digest_is_asked_for_where_backup_and_host_have_it(
+    here: LocalConnection, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    """A host without the library, or with a wrong one, answers with SHA-256, to old and new manifests alike."""
+    new = manifest(tree, files.collect_tree(here, str(tree), digests="sha256+xxh128"))
+    old = manifest(tree, files.collect_tree(here, str(tree)))
+    assert all(len(e.xxh128) == (32 if e.type is FileType.FILE else 0) for e in new.entries)
+    probe = tmp_path / "probe.py"
+    probe.write_text(stat.PROBE.read_text().replace("libxxhash.so.0", library))
+    monkeypatch.setattr(stat, "PROBE", probe)
+    assert ["", ""] == [e.xxh128 for e in old.entries if e.type is FileType.FILE][:2]
+    assert Verdict.PASSED is check(here, tree, new, digest="xxh128").verdict
+    assert Verdict.PASSED is check(here, tree, old, digest="xxh128").verdict
+    (tree / "a/b/data").write_text("dat4")
+    says = {known: check(here, tree, known, digest="xxh128").findings[0].actual[:7] for known in (new, old)}
+    assert {new: "xxh128 " if library == "libxxhash.so.0" else "sha256 ", old: "sha256 "} == says
+
+
+def test_fast_digest_is_xxh3(here: LocalConnection, tree: Path) -> None:
+    """Also of what does not fit into one read; the values are those of xxhsum -H2."""
+    (tree / "long").write_bytes(bytes(range(256)) * 1000)
+    (tree / "empty").touch()
+    entries = {e.path: e for e in files.collect_tree(here, str(tree), digests="sha256+xxh128")}
+    assert "99aa06d3014798d86001c324468d497f" == entries["empty"].xxh128
+    library = ctypes.CDLL("libxxhash.so.0")
+    library.XXH3_64bits.restype = ctypes.c_uint64
+    data = (tree / "long").read_bytes()
+    # Of more than 240 bytes, the low half of the longer hash is the shorter one.
+    assert f"{library.XXH3_64bits(data, ctypes.c_size_t(len(data))):016x}" == entries["long"].xxh128[16:]
 
 
 def test_damage_in_an_excluded_folder_is_not_looked_at(here: LocalConnection, tree: Path) -> None:

@@ -38,14 +38,22 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "SETTLED_NS", 0)
 
 
-def known(here: LocalConnection, tree: Path) -> tuple[FilesAsset, Manifest, Screen]:
+@pytest.fixture(params=["sha256", "xxh128"])
+def asset(request: pytest.FixtureRequest, tree: Path) -> FilesAsset:
+    """The file set."""
+    return FilesAsset(
+        kind="files", host="web-1", path=str(tree), backup="tree", screen="ctime", digest=request.param
+    )
+
+
+def known(here: LocalConnection, asset: FilesAsset) -> tuple[Manifest, Screen]:
     """A first look, which reads everything, and the screen it gives."""
-    asset = FilesAsset(kind="files", host="web-1", path=str(tree), backup="tree", screen="ctime")
-    whole = manifest(tree, files.collect_tree(here, str(tree)), datetime.now(UTC) + timedelta(hours=1))
+    entries = files.collect_tree(here, asset.path, digests=files.recorded(asset))
+    whole = manifest(Path(asset.path), entries, datetime.now(UTC) + timedelta(hours=1))
     time.sleep(0.02)
     first = Screen()
     files.check(here, "set", asset, whole, first, lambda _done, _all: None)
-    return asset, whole, Screen(first.whole)
+    return whole, Screen(first.whole)
 
 
 def plan_of(asset: FilesAsset) -> Plan:
@@ -80,10 +88,10 @@ def _replaced(path: Path) -> None:
     ids=["content, same size and time", "replaced", "mode", "deleted", "attribute", "emptied", "longer"],
 )  # fmt: skip
 def test_every_change_the_file_system_knows_of_is_found(
-    here: LocalConnection, tree: Path, change: Change
+    here: LocalConnection, asset: FilesAsset, tree: Path, change: Change
 ) -> None:
     """No tool can set ctime back: that is why it is the screen, and not the modification time."""
-    asset, whole, screen = known(here, tree)
+    whole, screen = known(here, asset)
     assert 5 == len(screen.known)
     change(tree / "f0")
     result = files.check(here, "set", asset, whole, screen, lambda _done, _all: None)
@@ -94,10 +102,10 @@ def test_every_change_the_file_system_knows_of_is_found(
 
 @pytest.mark.usefixtures("settled")
 def test_what_has_not_changed_is_not_read(
-    here: LocalConnection, tree: Path, monkeypatch: pytest.MonkeyPatch
+    here: LocalConnection, asset: FilesAsset, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host gets a hash of nothing wrong only by reading: a probe that cannot read still finds all whole."""
-    asset, whole, screen = known(here, tree)
+    whole, screen = known(here, asset)
     probe = stat.PROBE.read_text().replace("os.readv(descriptor, (_BUFFER,))", "exit(1)")
     (tree.parent / "probe.py").write_text(probe)
     monkeypatch.setattr(stat, "PROBE", tree.parent / "probe.py")
@@ -107,18 +115,18 @@ def test_what_has_not_changed_is_not_read(
     assert screen.whole == dict(screen.known)
 
 
-def test_file_changed_just_before_it_was_read_is_read_again(here: LocalConnection, tree: Path) -> None:
+def test_file_changed_just_before_it_was_read_is_read_again(here: LocalConnection, asset: FilesAsset) -> None:
     """Within one tick of the clock a second change would leave no trace."""
-    _asset, _whole, screen = known(here, tree)
+    _whole, screen = known(here, asset)
     assert {} == screen.known
 
 
 @pytest.mark.usefixtures("settled")
 def test_screen_is_kept_for_the_plan_that_allows_it_and_ends_with_its_time(
-    here: LocalConnection, tree: Path, tmp_path: Path
+    here: LocalConnection, asset: FilesAsset, tmp_path: Path
 ) -> None:
     """Policy: whole hashing is the default, and comes again once in `rehash`."""
-    asset, _whole, screen = known(here, tree)
+    _whole, screen = known(here, asset)
     journal = DirectoryJournal(tmp_path / "journal")
     allowing = plan_of(asset.model_copy(update={"rehash": 3600.0}))
     with screens.screening(journal, allowing, None) as first:
