@@ -390,8 +390,8 @@ class Plan(Value):
                     )
             if isinstance(source := self.backups.get(getattr(asset, "backup", None) or ""), PgBackRestSource):
                 yield from self._cluster_wrong(here, asset, source)
-            if isinstance(asset, MariadbAsset) and asset.method == "mariabackup":
-                yield from self._mariabackup_wrong(here, asset)
+            if isinstance(asset, DatabaseAsset):
+                yield from self._database_wrong(here, asset)
             if name in self.needs(name):
                 yield f"{here}.depends_on", f"{name!r} depends on itself in the end; an order is impossible"
 
@@ -406,13 +406,15 @@ class Plan(Value):
         keys = ("os_user", "service", "data_directory")
         yield from _lacking(here, asset, keys, f"has its backups kept by {source.kind}")
 
-    def _mariabackup_wrong(self, here: str, asset: MariadbAsset) -> Iterator[tuple[str, str]]:
-        yield from _lacking(here, asset, ("service", "data_directory"), "is backed up by mariabackup")
+    def _database_wrong(self, here: str, asset: DatabaseAsset) -> Iterator[tuple[str, str]]:
+        """What must be known of a database, and who can keep what its tool writes."""
+        if isinstance(asset, MariadbAsset) and asset.method == "mariabackup":
+            yield from _lacking(here, asset, ("service", "data_directory"), "is backed up by mariabackup")
         source = self.backups.get(asset.backup)
-        if source is not None and not isinstance(source, S3Source | DirectorySource):
+        if isinstance(source, EngineSource) and not isinstance(source, PgBackRestSource):
             yield (
                 f"{here}.backup",
-                f"mariabackup streams into a backup of kind s3 or directory, not {source.kind}",
+                f"a database is streamed into a backup of kind s3 or directory; {source.kind} keeps sets of files",
             )
 
     def _checks_wrong(self) -> Iterator[tuple[str, str]]:

@@ -231,7 +231,22 @@ BAD: dict[str, tuple[str, str, str, str, str]] = {
         "package_stores:\n  wheels: {kind: directory, path: wheels}\nassets:\n"
         "  rows: {kind: mariadb, host: web-1, database: a, backup: kept, method: mariabackup, service: web, "
         "data_directory: /d}\n",
-        "rows:", "assets.rows.backup", "kind s3 or directory, not restic",
+        "rows:", "assets.rows.backup", "restic keeps sets of files",
+    ),
+    "dump into a tool's repository": (
+        "package_stores:\n  wheels: {kind: directory, path: wheels}\nassets:\n",
+        "  kept: {kind: restic, repository: /r, password: 'env:P'}\n"
+        "package_stores:\n  wheels: {kind: directory, path: wheels}\nassets:\n"
+        "  rows: {kind: sqlite, host: web-1, path: /d, backup: kept}\n",
+        "rows:", "assets.rows.backup", "kind s3 or directory",
+    ),
+    "mariabackup into a versioned tree": (
+        "package_stores:\n  wheels: {kind: directory, path: wheels}\nassets:\n",
+        "  kept: {kind: s3-tree, bucket: tree, access_key: 'env:A', secret_key: 'env:S'}\n"
+        "package_stores:\n  wheels: {kind: directory, path: wheels}\nassets:\n"
+        "  rows: {kind: mariadb, host: web-1, database: a, backup: kept, method: mariabackup, service: web, "
+        "data_directory: /d}\n",
+        "rows:", "assets.rows.backup", "s3-tree keeps sets of files",
     ),
     "another version of the format": ("reinstate: 1\n", "reinstate: 2\n", "reinstate", "reinstate", "1"),
 }  # fmt: skip
