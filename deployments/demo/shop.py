@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ensurepip
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -70,7 +72,14 @@ def facts(root: Path, wheelhouse: Path, port: int) -> ShopFacts:
 
 
 def write_wheels(wheelhouse: Path) -> None:
-    """Writes the shop's wheels, the package source the product repairs from."""
+    """Writes the shop's wheels, the package source the product repairs from, beside those `venv` installs."""
+    wheelhouse.mkdir(parents=True, exist_ok=True)
+    for folder in (
+        Path(ensurepip.__file__).with_name("_bundled"),
+        Path("/usr/share/python-wheels"),  # Debian's
+    ):
+        for wheel in (*folder.glob("pip-*.whl"), *folder.glob("setuptools-*.whl")):
+            shutil.copyfile(wheel, wheelhouse / wheel.name)
     write_wheel(WARES / "shoplib", VERSIONS["shoplib"], wheelhouse)
     write_wheel(
         WARES / "shopfront", VERSIONS["shopfront"], wheelhouse, requires=(f"shoplib=={VERSIONS['shoplib']}",)

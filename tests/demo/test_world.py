@@ -99,6 +99,15 @@ def test_shop_can_be_reinstalled_from_the_wheelhouse(fresh: World) -> None:
     assert fresh.health().ok
 
 
+def test_all_the_environment_holds_is_in_the_wheelhouse(healthy: World) -> None:
+    """Also what `venv` installs itself: otherwise its packages could not be repaired, and the demo is not ready."""
+    shop = healthy.facts.shop
+    listed = run(healthy, shop.python, "-m", "pip", "--disable-pip-version-check", "list", "--format=freeze")
+    wheels = {"==".join(path.name.split("-")[:2]) for path in shop.wheelhouse.glob("*.whl")}
+    assert {"pip", "shopfront", "shoplib"} <= {line.partition("==")[0] for line in listed.stdout.split()}
+    assert set(listed.stdout.split()) <= wheels
+
+
 def test_package_can_be_reinstalled_from_the_store(fresh: World) -> None:
     """The way the product repairs a package, modes included."""
     packages = fresh.facts.packages
