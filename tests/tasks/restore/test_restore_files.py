@@ -19,10 +19,12 @@ from blocks.hosts import elevate
 from blocks.hosts.base import OUTPUT_LIMIT, Connection
 from blocks.hosts.connection import SSHConnection
 from blocks.keys import SigningKey
+from checks import files
 from checks.stat import collect, list_tree
 from model.assets import FilesAsset, ServiceAsset
 from model.command import Arg, Command, Result, raw
 from model.errors import Damaged, PreconditionFailed, Refused, ReinstateError, Transient
+from model.finding import Verdict
 from model.host import Host
 from model.manifest import Entry, FileType, Manifest, RecoveryPoint
 from model.outcome import Stage
@@ -265,6 +267,22 @@ def service(trace: Path, seen: Path, *, running: bool) -> ServiceAsset:
         kind="service", host="web", start=("sh", "-c", say % "start"), stop=("sh", "-c", say % "stop"),
         status=("sh", "-c", status),
     )  # fmt: skip
+
+
+def test_fast_digest_is_recorded_with_sha256_and_finds_what_is_restored(
+    host: SSHConnection, tree: Path, store: BackupStore
+) -> None:
+    """`digest: xxh128`: every byte is read, and the restored bytes are proven by SHA-256 as ever."""
+    asset = asset_of(tree, "cache").model_copy(update={"digest": "xxh128"})
+    manifest = store.manifest(point := back_up_files(host, "site", asset, "web", store, quiet))
+    hashed = {(len(e.sha256), len(e.xxh128)) for e in manifest.entries if e.type is FileType.FILE}
+    assert {(64, 32)} == hashed
+    assert Verdict.PASSED is files.check(host, "site", asset, manifest, None, quiet).verdict
+    flip(tree / "large", 70_000)
+    found = files.check(host, "site", asset, manifest, None, quiet).findings
+    assert {str(tree / "large"), str(tree / "second-name")} == {finding.subject for finding in found}
+    restore(host, tree, store, action_for(point, manifest, tree, "large", "second-name"))
+    assert Verdict.PASSED is files.check(host, "site", asset, manifest, None, quiet).verdict
 
 
 def test_each_file_system_is_flushed_once(
