@@ -112,14 +112,20 @@ def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -
     findings: list[Finding] = []
     entries = _entries(asset, manifest)
     doubted = [entry for entry in entries if absolute(asset.path, entry.path) not in data.same]
-    broken = dict(hard_links.differences(_placed(asset.path, doubted), data.facts))
+    several = {entry.same_as for entry in doubted if entry.same_as}
+    linked = [
+        entry
+        for entry in doubted
+        if entry.same_as or entry.path in several or data.facts[absolute(asset.path, entry.path)].names > 1
+    ]
+    broken = dict(hard_links.differences(_placed(asset.path, linked), data.facts))
     taken = int(manifest.taken_at.timestamp() * 1_000_000_000)
     for entry in doubted:
         path = absolute(asset.path, entry.path)
         fact = data.facts[path]
         newer = fact.type is FileType.FILE and fact.mtime_ns > taken
-        linked = [broken[path]] if path in broken else []
-        for code, expected, actual in (*differences(entry, fact), *linked):
+        of_links = [broken[path]] if path in broken else []
+        for code, expected, actual in (*differences(entry, fact), *of_links):
             note = ""
             if newer and code is Code.FILE_CONTENT_DIFFERS:
                 note = (

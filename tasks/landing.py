@@ -72,7 +72,12 @@ def judge(manifest: Manifest, where: str) -> dict[str, Entry]:
         if held and not 0 <= entry.offset <= manifest.object_bytes - entry.size:
             raise Damaged(f"{printable(path)!r} lies outside of the archive.", where, _REMEDY)
         entries[path] = entry
+    seen: set[str] = set()
     for path in entries:
+        folder = path.rpartition("/")[0]
+        if path == "." or folder in seen:  # and so is all above it
+            continue
+        seen.add(folder)
         for above in ancestors(path):
             if above in entries and entries[above].type is not FileType.DIRECTORY:
                 raise Damaged(

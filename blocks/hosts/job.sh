@@ -146,7 +146,7 @@ begin() {
     tries=0
     until [ -e "$dir/pid" ] || [ "$tries" -ge 250 ]; do
         tries=$((tries + 1))
-        nap 0.02
+        if [ "$tries" -lt 10 ]; then nap 0.005; else nap 0.02; fi
     done
 }
 
@@ -210,5 +210,8 @@ while :; do
     fi
     [ $((now - began)) -lt "$slot" ] || { echo running; exit 0; }
     polls=$((polls + 1))
-    if [ "$polls" -lt 20 ]; then nap 0.02; elif [ "$polls" -lt 60 ]; then nap 0.1; else nap 0.5; fi
+    if [ "$polls" -lt 10 ]; then nap 0.005
+    elif [ "$polls" -lt 30 ]; then nap 0.02
+    elif [ "$polls" -lt 70 ]; then nap 0.1
+    else nap 0.5; fi
 done
