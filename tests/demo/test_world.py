@@ -222,8 +222,8 @@ def test_stop_leaves_no_process(fresh: World) -> None:
     """Not even a job that was detached on the host, or a supervisor's child."""
     env = processes.clean_environment(fresh.facts.id)
     processes.spawn(["sleep", "600"], cwd=fresh.facts.folder, env=env, log=fresh.facts.folder / "job.log")
-    pids = fresh.processes()
-    assert 5 <= len(pids)
+    # The mark is in its environment, which it has from its `exec` on.
+    assert processes.wait_until(lambda: len(fresh.processes()) >= 5, timeout=10.0)
 
     fresh.stop()
 
