@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_fixed
+
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
 from checks import table_facts
@@ -92,13 +94,11 @@ def _asked(
     """Results of one database; whatever breaks off is tried again, unless nothing answers at all."""
     try:
         with _reached(connection, asset, secrets) as (url, sums):
-            for _ in range(ASKED - 1):
-                try:
-                    return examine(url, asset, checks, manifest, sums)
-                except Transient as error:
-                    _LOG.warning("%s", error)
-                    time.sleep(PAUSE)
-            return examine(url, asset, checks, manifest, sums)
+            patiently = Retrying(
+                retry=retry_if_exception_type(Transient), stop=stop_after_attempt(ASKED), wait=wait_fixed(PAUSE),
+                before_sleep=before_sleep_log(_LOG, logging.WARNING), reraise=True,
+            )  # fmt: skip
+            return patiently(examine, url, asset, checks, manifest, sums)
     except Transient as error:
         # A server that does not listen and a connection that is gone look alike: the host decides.
         if connection.run(Command(("true",))).status is None:

@@ -140,8 +140,8 @@ def judge(name: str, asset: FilesAsset, data: FileSetData, manifest: Manifest) -
     notes = []
     if data.extra:
         notes.append(f"{data.extra} paths that recovery point {manifest.point} does not hold: they are newer")
-    recorded = any(entry.attributes is not None for entry in entries)
-    if recorded and not data.same and all(fact.attributes is None for fact in data.facts.values()):
+    known = any(entry.attributes is not None for entry in entries)
+    if known and not data.same and all(fact.attributes is None for fact in data.facts.values()):
         notes.append(
             "extended attributes, access control lists and hard links: the host has no working python3"
         )

@@ -19,9 +19,8 @@ def entries(connection: Connection, paths: Iterable[str], digests: Digests = "sh
         Transient: the connection was lost.
         PreconditionFailed: a file cannot be read, so it cannot be preserved.
     """
-    found = collect(
-        connection, list(paths), digests, more=True
-    )  # a mapping would mean which hashes are wanted
+    # A list: a mapping would mean which hashes are wanted.
+    found = collect(connection, list(paths), digests, more=True)
     for fact in found.values():
         if fact.error:
             raise PreconditionFailed(
