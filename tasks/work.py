@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -342,7 +343,13 @@ def kept_plan(store: JournalStore, incident: Incident) -> PlanFile:
 def baseline(store: JournalStore, plan: Plan, asset: str) -> tuple[Entry, ...] | None:
     """The recorded metadata of a package asset's files; None when none was ever recorded."""
     data = store.get(_baseline_key(plan, asset))
-    return None if data is None else _ENTRIES.validate_json(data)
+    return None if data is None else _entries(data)
+
+
+@functools.lru_cache(maxsize=1)
+def _entries(data: bytes) -> tuple[Entry, ...]:
+    """The last baseline read: a diagnosis asks for the same one several times."""
+    return _ENTRIES.validate_json(data)
 
 
 class Baselines(Mapping[str, tuple[Entry, ...]]):

@@ -7,6 +7,7 @@ ignore `endpoint_url` and would go to AWS (boto/boto3#4839).
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -32,10 +33,13 @@ _BUSY = frozenset(
 )
 
 
+@functools.lru_cache(maxsize=16)
 def open_client(
     endpoint: str, region: str, access_key: str, secret_key: str, compatible: bool, connections: int = 16
 ) -> S3Client:
     """A client with timeouts, limited retries and no configuration taken from the environment.
+
+    It is made once for the same arguments: it may be used by many threads, and making one reads 3 MB of JSON (0.2 s).
 
     Args:
         endpoint: URL of the server; empty: AWS.

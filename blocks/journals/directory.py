@@ -13,6 +13,7 @@ keys/        locks/  spool/    the signing key; locks; files being written
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections import OrderedDict
 from pathlib import Path
@@ -27,6 +28,12 @@ from model.errors import BadInput, Damaged, Overtaken, PreconditionFailed, Refus
 from model.journal import Opened, Payload, Record
 
 _REMEMBERED = 32  # incidents whose verified records are kept in memory
+
+
+@functools.lru_cache(maxsize=8)
+def _remembered(root: Path, keys: tuple[str, ...]) -> OrderedDict[str, dict[str, Sealed]]:  # noqa: ARG001 - kept by both
+    """Records of a store that were good under these keys, by SHA-256: each task of a process opens its store anew."""
+    return OrderedDict()
 
 
 def record_name(seq: int) -> str:
@@ -59,7 +66,7 @@ class DirectoryJournal:
         self._spool = durable.make_folder(root / "spool")
         self._leases = LeaseFolder(durable.make_folder(root / "leases"), self._locks, self._spool)
         self.key = SigningKey.load_or_create(root / "keys")
-        self._seen: OrderedDict[str, dict[str, Sealed]] = OrderedDict()
+        self._seen = _remembered(root.absolute(), self.key.verifier.key_ids)
         durable.sweep(self._spool)
 
     def incidents(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessWorker
 
 from blocks.backups.s3block import S3Backup
@@ -35,6 +37,9 @@ from tasks.work import PlanFile
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """After a pause the runs that were missed come all at once: one is enough."""
+
+ENGINE = command_to_string([sys.executable, "-m", "prefect.engine"])
+"""What the worker starts for a run; without it another Python comes first, looking for a project to install."""
 
 SCHEDULED: tuple[Flow[Any, Any], ...] = (scan, back_up, verify_backups, drill, readiness)
 """What a plan can have run by itself."""
@@ -62,6 +67,7 @@ async def register(client: PrefectClient, plans: Sequence[PlanFile]) -> dict[str
             description=flow.description,
             tags=[TAG, *tags],
             work_pool_name=POOL,
+            job_variables={"command": ENGINE},
             entrypoint_type=EntrypointType.MODULE_PATH,
             concurrency_limit=ONE_AT_A_TIME if flow in SCHEDULED else None,
         )

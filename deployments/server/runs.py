@@ -56,15 +56,32 @@ async def runs_in(client: PrefectClient, *types: StateType, ended: bool = False)
         types: the states.
         ended: only those that ended within LOOK_BACK.
     """
-    since = datetime.now(UTC) - LOOK_BACK
     return await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))),
-            tags=FlowRunFilterTags(all_=[TAG]),
-            end_time=FlowRunFilterEndTime.model_validate({"after_": since}) if ended else None,
-        ),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        flow_run_filter=_filter(types, ended=ended), sort=FlowRunSort.EXPECTED_START_TIME_DESC
     )
+
+
+def _filter(types: Iterable[StateType], *, ended: bool) -> FlowRunFilter:
+    since = datetime.now(UTC) - LOOK_BACK
+    return FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))),
+        tags=FlowRunFilterTags(all_=[TAG]),
+        end_time=FlowRunFilterEndTime.model_validate({"after_": since}) if ended else None,
+    )
+
+
+async def last_end(client: PrefectClient) -> tuple[UUID, datetime] | None:
+    """The run of ours that ended last, and when; None when none did within LOOK_BACK.
+
+    While it is the same, no run crashed, failed or was ended by a person.
+    """
+    ends = StateType.COMPLETED, StateType.CRASHED, StateType.FAILED, StateType.CANCELLED
+    found = await client.read_flow_runs(
+        flow_run_filter=_filter(ends, ended=True),
+        sort=FlowRunSort.END_TIME_DESC,
+        limit=1,
+    )
+    return next(((run.id, run.end_time) for run in found if run.end_time is not None), None)
 
 
 def incident_of(store: JournalStore, run: FlowRun) -> str:

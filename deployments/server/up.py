@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -32,6 +33,9 @@ from tasks.work import PlanFile, register_plan
 
 Say = Callable[[str], None]
 WATCH_SECONDS = 3.0
+AGAIN_SECONDS = 30.0
+"""So often the runs that ended are looked at though none has ended since."""
+
 DRAIN_SECONDS = 120.0
 PORTS = 3
 """How often another port is tried."""
@@ -56,6 +60,8 @@ class Up:
         self._lock: int | None = None
         self._over: set[str] = set()
         self._lost = 0
+        self._ended: tuple[UUID, datetime] | None = None
+        self._again = 0.0
 
     def start(self) -> None:
         """Start everything; what an earlier one left behind is found and used.
@@ -112,32 +118,32 @@ class Up:
         changes = Changes(open_store(), self.plans)
         if self.alerted:
             keep_alerts(open_store(), self.alerted, self.where, stopping, self.say)
-        while not stopping.wait(WATCH_SECONDS):
-            if self.server is not None and not self.server.alive():
-                self.say("The Prefect server ended; it is started again.")
-                self.server = start_server(self.where, self.postgres.url)
-                self._write()
-            if self.gateway is not None and not self.gateway.alive():
-                self.say(f"The gateway ended (its log is {self.gateway.log}); it is started again.")
-                self.gateway = start_gateway(self.where, self.alerted, self.alerts)
-                self._write()
-            dead = self.worker is not None and not self.worker.alive()
-            try:
-                with client_settings(self.where):
+        with client_settings(self.where):  # once: it costs as much as a look
+            while not stopping.wait(WATCH_SECONDS):
+                if self.server is not None and not self.server.alive():
+                    self.say("The Prefect server ended; it is started again.")
+                    self.server = start_server(self.where, self.postgres.url)
+                    self._write()
+                if self.gateway is not None and not self.gateway.alive():
+                    self.say(f"The gateway ended (its log is {self.gateway.log}); it is started again.")
+                    self.gateway = start_gateway(self.where, self.alerted, self.alerts)
+                    self._write()
+                dead = self.worker is not None and not self.worker.alive()
+                try:
                     going_on = asyncio.run(self._reconcile(dead))
-            except UNREACHABLE as error:  # it may be busy or on its way back: the next look comes soon
-                self.say(f"The Prefect server did not answer ({type(error).__name__}); looking again soon.")
-                continue
-            for incident in going_on:
-                self.say(f"{incident} goes on where its journal is.")
-            if self._lost:
-                self._lost = 0
-                self._reap()
-            if dead:
-                self.say("The worker ended; it is started again.")
-                self.worker = start_worker(self.where)
-                self._write()
-            changes.look(self.where, self.say)
+                except UNREACHABLE as error:  # it may be busy or on its way back: the next look comes soon
+                    self.say(f"The Prefect server did not answer ({type(error).__name__}); asking again.")
+                    continue
+                for incident in going_on:
+                    self.say(f"{incident} goes on where its journal is.")
+                if self._lost:
+                    self._lost = 0
+                    self._reap()
+                if dead:
+                    self.say("The worker ended; it is started again.")
+                    self.worker = start_worker(self.where)
+                    self._write()
+                changes.look(self.where, self.say)
 
     async def _reconcile(self, dead: bool) -> list[str]:
         async with get_client() as client:
@@ -145,12 +151,17 @@ class Up:
             return await self._go_on(client)
 
     async def _go_on(self, client: PrefectClient) -> list[str]:
+        woken = await runs.wake_settled(client)
+        ended = await runs.last_end(client)
+        if ended == self._ended and time.monotonic() < self._again:
+            return woken  # reading a week of runs every few seconds would load the server
         if await runs.report_again(client, self.deployed, self._over):
             self.say("A recovery whose run crashed before its incident was open starts again.")
         for incident in await runs.name_abandoned(client, self._over):
             self.say(f"Nothing works on {incident} any more: look at its run, then `recover` again.")
-        woken = await runs.wake_settled(client)
-        return woken + await runs.continue_incidents(client, self.deployed, self._over)
+        going_on = await runs.continue_incidents(client, self.deployed, self._over)
+        self._ended, self._again = ended, time.monotonic() + AGAIN_SECONDS
+        return woken + going_on
 
     def stop(self, drain: float = DRAIN_SECONDS, hurry: threading.Event | None = None) -> None:
         """Stop in order: hand out no more runs, wait for those that run, then worker, server, database.

@@ -19,6 +19,7 @@ from model.journal import Payload, Record, StageEnded
 from model.outcome import RunVerdict
 from tasks.work import load_plan, open_incident, open_work
 from tests.support.drillworld import DrillSite, mark, servers, site
+from tests.support.thorough import variants
 
 __all__ = ["servers", "site"]
 
@@ -47,7 +48,7 @@ def require_clean(site: DrillSite) -> None:
 
 
 @pytest.mark.parametrize(
-    "moment", ["fault_planting", "drill_incident", "confirmed", "gate_opened", "effect", "verified"]
+    "moment", variants(("fault_planting", "effect"), ("drill_incident", "confirmed", "gate_opened", "verified"))
 )
 def test_real_incident_preempts_the_drill_at_its_next_step(
     site: DrillSite, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -121,10 +122,11 @@ def test_drill_whose_lease_is_over_is_cleaned_up(site: DrillSite, monkeypatch: p
 
 @pytest.mark.parametrize(
     "cut",
-    [
-        "after:drill_lease", "after:fault_planting", "before:fault_planted", "before:drill_incident",
-        "after:drill_incident", "after:intent", "before:effect", "before:fault_undone", "before:drill_ended",
-    ],
+    variants(
+        ("after:fault_planting", "before:effect", "before:drill_ended"),
+        ("after:drill_lease", "before:fault_planted", "before:drill_incident", "after:drill_incident",
+         "after:intent", "before:fault_undone"),
+    ),
 )  # fmt: skip
 def test_killed_drill_is_cleaned_up(site: DrillSite, cut: str) -> None:
     """`kill -9` anywhere: staging is as it was after `reinstate drill --reap`, and the incident has an end."""
