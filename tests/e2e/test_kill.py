@@ -36,11 +36,13 @@ class Stuck:
         assert [] != [step for step in state.intents if step not in state.effects]
 
     def _stopped(self) -> Path | None:
+        jobs = self.installation.world.facts.host.state_dir / "jobs"
+        if not any(jobs.glob(f"{self.work.incident.id}-*")):
+            return None  # nothing is on its way: the journal need not be read
         state = self.installation.state(self.work)
         assert state.proposal is not None
         for step in [step for step in state.intents if step not in state.effects]:
             if isinstance(state.proposal.action(step), ReinstallDistribution):
-                jobs = self.installation.world.facts.host.state_dir / "jobs"
                 for job in jobs.glob(f"{self.work.incident.id}-{step}-*"):
                     if (job / "claim").is_dir() and not (job / "rc").exists():
                         os.killpg(self._leader(job), signal.SIGSTOP)

@@ -36,6 +36,9 @@ from tests.support.waiting import wait_for
 
 REINSTATE = str(Path(sys.executable).with_name("reinstate"))
 START_SECONDS = 240.0
+STEP = 0.3
+"""Seconds between two looks at a recovery: looking takes the processor from it."""
+
 T = TypeVar("T")
 
 
@@ -164,8 +167,8 @@ class Installation:
             right = isinstance(step, Ask) and step.gate is gate and gate in state.gates
             return state if right and (asked is None or state.asked(gate) == asked) else None
 
-        state = wait_for(f"{gate} is asked", open_now, 300)
-        wait_for(f"the run waits at {gate}", lambda: apart(wait_for_gate, self.where, work), 180, 0.3)
+        state = wait_for(f"{gate} is asked", open_now, 300, STEP)
+        wait_for(f"the run waits at {gate}", lambda: apart(wait_for_gate, self.where, work), 180, 2 * STEP)
         return state
 
     def code(self, person: str) -> str:
@@ -188,7 +191,7 @@ class Installation:
         """Answer a gate's form through the API, as the UI does, and wait until the answer was dealt with."""
         asked = self.gate(work, gate).asked(gate)
         apart(answer, self.where, work, self.form(work, gate, person, **changes))
-        wait_for("the answer is in the journal", lambda: self.state(work).asked(gate) > asked, 240)
+        wait_for("the answer is in the journal", lambda: self.state(work).asked(gate) > asked, 240, STEP)
 
     def finish(self, work: Work, verdict: RunVerdict = RunVerdict.RECOVERED) -> State:
         """Wait for the end and its report."""
@@ -197,7 +200,7 @@ class Installation:
             state = self.state(work)
             return state if isinstance(next_step(state), Finished) else None
 
-        state = wait_for("the recovery ends", ended, 300)
+        state = wait_for("the recovery ends", ended, 300, STEP)
         assert state.ended is not None
         assert verdict == state.ended.verdict, state.ended.sentence
         return state

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-import pytest
-
 T = TypeVar("T")
 
 THOROUGH = os.environ.get("REINSTATE_THOROUGH", "") not in ("", "0")
-variant = pytest.mark.skipif(not THOROUGH, reason="a variant of another test: REINSTATE_THOROUGH=1 runs it")
 
 
 def variants(first: tuple[T, ...], further: tuple[T, ...]) -> tuple[T, ...]:

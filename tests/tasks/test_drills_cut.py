@@ -48,7 +48,8 @@ def require_clean(site: DrillSite) -> None:
 
 
 @pytest.mark.parametrize(
-    "moment", variants(("fault_planting", "effect"), ("drill_incident", "confirmed", "gate_opened", "verified"))
+    "moment",
+    variants(("fault_planting", "effect"), ("drill_incident", "confirmed", "gate_opened", "verified")),
 )
 def test_real_incident_preempts_the_drill_at_its_next_step(
     site: DrillSite, moment: str, monkeypatch: pytest.MonkeyPatch
