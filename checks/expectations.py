@@ -79,31 +79,62 @@ def expect_tables(
             why = "its server is a socket directory, which no tunnel reaches: name it by address, with a password"
             results += [_error(asset, checks, why) for checks, _ in mine]
             continue
-        with connect(asset.host) as connection:
-            results += _asked(connection, asset, secrets, mine, (manifests or {}).get(name))
+        results += _asked(connect, asset, secrets, mine, (manifests or {}).get(name))
     return tuple(results)
 
 
+class _BrokenOff(Transient):
+    """The database answered, then the connection to it was gone."""
+
+
 def _asked(
-    connection: Connection,
+    connect: Callable[[str], AbstractContextManager[Connection]],
     asset: DatabaseAsset,
     secrets: Secrets,
     checks: Sequence[tuple[TableChecks, list[GXExpectation]]],
     manifest: Manifest | None,
 ) -> list[CheckResult]:
-    """Results of one database; whatever breaks off is tried again, unless nothing answers at all."""
+    """Results of one database; whatever breaks off is tried again over a new connection to the host."""
+    patiently = Retrying(
+        retry=retry_if_exception_type(_BrokenOff), stop=stop_after_attempt(ASKED), wait=wait_fixed(PAUSE),
+        before_sleep=before_sleep_log(_LOG, logging.WARNING), reraise=True,
+    )  # fmt: skip
     try:
-        with _reached(connection, asset, secrets) as (url, sums):
-            patiently = Retrying(
-                retry=retry_if_exception_type(Transient), stop=stop_after_attempt(ASKED), wait=wait_fixed(PAUSE),
-                before_sleep=before_sleep_log(_LOG, logging.WARNING), reraise=True,
-            )  # fmt: skip
-            return patiently(examine, url, asset, checks, manifest, sums)
-    except Transient as error:
-        # A server that does not listen and a connection that is gone look alike: the host decides.
-        if connection.run(Command(("true",))).status is None:
-            raise
+        return patiently(_asked_once, connect, asset, secrets, checks, manifest)
+    except _BrokenOff as error:
         return [_error(asset, table, error.what) for table, _ in checks]
+
+
+def _asked_once(
+    connect: Callable[[str], AbstractContextManager[Connection]],
+    asset: DatabaseAsset,
+    secrets: Secrets,
+    checks: Sequence[tuple[TableChecks, list[GXExpectation]]],
+    manifest: Manifest | None,
+) -> list[CheckResult]:
+    with connect(asset.host) as connection:
+        try:
+            with _reached(connection, asset, secrets) as (url, sums):
+                results = examine(url, asset, checks, manifest, sums)
+        except _BrokenOff:
+            raise
+        except Transient as error:
+            if not _lives(connection):
+                raise
+            return [_error(asset, table, error.what) for table, _ in checks]
+        if any(result.verdict is Verdict.ERROR for result in results) and not _lives(connection):
+            raise _BrokenOff(
+                "the connection was lost while the database was asked.", asset.host, "run it again"
+            )
+        return results
+
+
+def _lives(connection: Connection) -> bool:
+    """A server that does not listen and a connection that is gone look alike: the host decides."""
+    try:
+        return connection.run(Command(("true",))).status is not None
+    except Transient:
+        return False
 
 
 @contextmanager
@@ -197,7 +228,7 @@ def examine(
                 source = add(name, connection_string=_in_schema(url, table.table))
             except TestConnectionError as error:
                 cause = printable(" ".join(str(error.__cause__ or error).split()))[:300]
-                raise Transient(
+                raise _BrokenOff(
                     f"{table.table} could not be asked: {cause}.", asset.host, "run it again"
                 ) from error
         try:

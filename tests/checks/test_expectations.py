@@ -10,12 +10,13 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
-from checks.expectations import expect_tables
+from checks.expectations import examine, expect_tables
 from model.assets import PostgresAsset
 from model.errors import BadInput
 from model.finding import CheckResult, Code, Verdict
@@ -60,6 +61,7 @@ class Bench:
 
     def __init__(self, postgres: Postgres, server: Server, secrets: Secrets) -> None:
         self._postgres, self._server, self._secrets = postgres, server, secrets
+        self.opened: list[Connection] = []
 
     def __call__(
         self,
@@ -82,7 +84,8 @@ class Bench:
 
         def connect(name: str) -> AbstractContextManager[Connection]:
             assert name == "web-1"
-            return self._server.connect()
+            self.opened.append(self._server.connect())
+            return self.opened[-1]
 
         (result,) = expect_tables(plan, connect, self._secrets)
         return result
@@ -221,6 +224,19 @@ def test_server_that_does_not_listen_is_an_error_and_not_a_lost_connection(bench
     result = bench("orders", ("expect_table_row_count_to_be_between", {"min_value": 1}), port=port)
     assert (Verdict.ERROR, 0) == (result.verdict, result.examined)
     assert "nothing answers" in result.sentence
+
+
+def test_lost_connection_to_the_host_is_opened_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen in a drill: the SSH session ended while great-expectations asked, and the same one was asked again."""
+
+    def examined(*given: Any) -> list[CheckResult]:  # noqa: ANN401 - passed through
+        if len(bench.opened) == 1:
+            bench.opened[0].close()
+        return examine(*given)
+
+    monkeypatch.setattr("checks.expectations.examine", examined)
+    result = bench("orders", (UNIQUE, {"column": "id"}))
+    assert (Verdict.PASSED, 2) == (result.verdict, len(bench.opened))
 
 
 def test_a_connection_that_breaks_off_is_tried_again(bench: Bench, postgres: Postgres) -> None:

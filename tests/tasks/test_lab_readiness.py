@@ -148,12 +148,12 @@ def test_host_turns_blocked_for_each_condition_and_qualified_again(ready: Ready)
 
     def put_back() -> None:
         must(["mv", f"{HOST_KEY}.kept", HOST_KEY])
-        must(["systemctl", "reload", "ssh"])
+        must(["systemctl", "restart", "ssh"])  # a reload returns before it listens
 
     def rotate() -> None:
         must(["mv", HOST_KEY, f"{HOST_KEY}.kept"])
         must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", HOST_KEY])
-        must(["systemctl", "reload", "ssh"])
+        must(["systemctl", "restart", "ssh"])  # a reload returns before it listens
 
     break_and_mend(ready, rotate, put_back, Lack.HOST_KEY_DIFFERS, everything)
 
