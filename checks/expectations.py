@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_fixed
+from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from blocks.hosts.base import Connection
 from blocks.secrets import Secrets
@@ -79,7 +79,10 @@ def expect_tables(
             why = "its server is a socket directory, which no tunnel reaches: name it by address, with a password"
             results += [_error(asset, checks, why) for checks, _ in mine]
             continue
-        results += _asked(connect, asset, secrets, mine, (manifests or {}).get(name))
+        try:
+            results += _asked(connect, asset, secrets, mine, (manifests or {}).get(name))
+        except _BrokenOff as error:
+            results += [_error(asset, checks, error.what) for checks, _ in mine]
     return tuple(results)
 
 
@@ -87,6 +90,10 @@ class _BrokenOff(Transient):
     """The database answered, then the connection to it was gone."""
 
 
+@retry(
+    retry=retry_if_exception_type(_BrokenOff), stop=stop_after_attempt(ASKED), wait=wait_fixed(PAUSE),
+    before_sleep=before_sleep_log(_LOG, logging.WARNING), reraise=True,
+)  # fmt: skip
 def _asked(
     connect: Callable[[str], AbstractContextManager[Connection]],
     asset: DatabaseAsset,
@@ -95,23 +102,6 @@ def _asked(
     manifest: Manifest | None,
 ) -> list[CheckResult]:
     """Results of one database; whatever breaks off is tried again over a new connection to the host."""
-    patiently = Retrying(
-        retry=retry_if_exception_type(_BrokenOff), stop=stop_after_attempt(ASKED), wait=wait_fixed(PAUSE),
-        before_sleep=before_sleep_log(_LOG, logging.WARNING), reraise=True,
-    )  # fmt: skip
-    try:
-        return patiently(_asked_once, connect, asset, secrets, checks, manifest)
-    except _BrokenOff as error:
-        return [_error(asset, table, error.what) for table, _ in checks]
-
-
-def _asked_once(
-    connect: Callable[[str], AbstractContextManager[Connection]],
-    asset: DatabaseAsset,
-    secrets: Secrets,
-    checks: Sequence[tuple[TableChecks, list[GXExpectation]]],
-    manifest: Manifest | None,
-) -> list[CheckResult]:
     with connect(asset.host) as connection:
         try:
             with _reached(connection, asset, secrets) as (url, sums):
